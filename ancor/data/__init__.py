@@ -1,0 +1,1 @@
+"""Datasets, label hierarchies, transforms and episodes."""

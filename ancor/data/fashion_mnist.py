@@ -1,0 +1,86 @@
+"""Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747), from its four IDX files."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.partition import GreyImages, Partition
+from ancor.errors import InputError
+
+HIERARCHY = Hierarchy(
+    coarse_names=("upper-body garments", "other", "footwear"),
+    fine_names=(
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    coarse_of_fine=(0, 1, 0, 0, 0, 2, 0, 2, 1, 2),
+)
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+TRAINING_IMAGES = 50_000  # the other 10,000 of the training files are the validation partition
+FILES = {"train": "train", "validation": "train", "test": "t10k"}
+
+
+def load(config, partition: str) -> Partition:
+    """Read a partition from `config.root`; images are padded from 28 to 32 pixels."""
+    folder = _folder(config)
+    pixels = _read_idx(folder, f"{FILES[partition]}-images-idx3-ubyte", dimensions=3)
+    labels = _read_idx(folder, f"{FILES[partition]}-labels-idx1-ubyte", dimensions=1)
+    if len(pixels) != len(labels):
+        raise InputError(
+            f"{len(pixels)} images and {len(labels)} labels of {FILES[partition]!r} in "
+            f"{str(folder)!r}; the files do not belong together: fetch them again"
+        )
+    span = {"train": slice(None, TRAINING_IMAGES), "validation": slice(TRAINING_IMAGES, None)}
+    kept = span.get(partition, slice(None))
+    padded = np.pad(pixels[kept], ((0, 0), (2, 2), (2, 2)))
+    return Partition.from_fine(
+        "fashion-mnist", partition, GreyImages(padded), labels[kept], HIERARCHY
+    )
+
+
+def _folder(config) -> Path:
+    """Find the folder that holds the files, downloading them first if asked to."""
+    root = DEBIAN if config.root is None else Path(config.root)
+    candidates = [root, root / "FashionMNIST" / "raw"]
+    name = "train-images-idx3-ubyte"
+    for folder in candidates:
+        if (folder / name).exists() or (folder / f"{name}.gz").exists():
+            return folder
+    if config.download and config.root is not None:
+        from torchvision.datasets import FashionMNIST
+
+        FashionMNIST(config.root, download=True)
+        return candidates[1]
+    raise InputError(
+        f"no {name} or {name}.gz in {' or '.join(repr(str(c)) for c in candidates)}; put the four "
+        "IDX files there, or give --data DIR with --download (Debian: apt install "
+        "dataset-fashion-mnist, then no --data is needed)"
+    )
+
+
+def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
+    """Read an IDX file of bytes: magic number, big-endian sizes, data."""
+    plain, packed = folder / name, folder / f"{name}.gz"
+    path = plain if plain.exists() else packed
+    try:
+        raw = path.read_bytes() if path == plain else gzip.decompress(path.read_bytes())
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot read {str(path)!r} ({error}); fetch the file again") from error
+    header = 4 + 4 * dimensions
+    sizes = np.frombuffer(raw[4:header], dtype=">u4") if len(raw) >= header else ()
+    if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) != header + np.prod(sizes, dtype=int):
+        raise InputError(
+            f"{str(path)!r} is no whole IDX file of bytes in {dimensions} dimensions; "
+            "fetch the file again"
+        )
+    return np.frombuffer(raw[header:], dtype=np.uint8).reshape(sizes.astype(int))

@@ -1,0 +1,53 @@
+"""The two levels of labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ancor.errors import InputError
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Class names of both levels, and which coarse class each fine class belongs to.
+
+    Attributes:
+        coarse_names: C names.
+        fine_names: names of the fine classes; empty where only coarse labels are known.
+        coarse_of_fine: for each fine class, the number of its coarse class.
+    """
+
+    coarse_names: tuple[str, ...]
+    fine_names: tuple[str, ...] = ()
+    coarse_of_fine: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.fine_names) != len(self.coarse_of_fine):
+            raise InputError(
+                f"{len(self.fine_names)} fine classes, but a coarse class for "
+                f"{len(self.coarse_of_fine)}; every fine class needs exactly one"
+            )
+        for name, coarse in zip(self.fine_names, self.coarse_of_fine, strict=True):
+            if not 0 <= coarse < len(self.coarse_names):
+                raise InputError(
+                    f"fine class {name!r} lies in coarse class number {coarse}; "
+                    f"accepted: 0 to {len(self.coarse_names) - 1}"
+                )
+
+    @property
+    def num_coarse(self) -> int:
+        """Number C of coarse classes."""
+        return len(self.coarse_names)
+
+    @property
+    def num_fine(self) -> int:
+        """Number of fine classes; 0 where they are not known."""
+        return len(self.fine_names)
+
+    def coarse(self, fine_labels: np.ndarray) -> np.ndarray:
+        """Map fine labels of any shape to the coarse labels."""
+        return np.asarray(self.coarse_of_fine, dtype=np.int64)[fine_labels]
+
+    def names(self, mode: str) -> tuple[str, ...]:
+        """Class names of the level `coarse` or `fine`."""
+        return self.coarse_names if mode == "coarse" else self.fine_names

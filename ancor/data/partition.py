@@ -1,0 +1,142 @@
+"""A partition of a dataset, and the views of its images that training and evaluation ask for."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ancor.data.hierarchy import Hierarchy
+from ancor.errors import InputError
+from ancor.seeding import seeded
+
+QUERY_VIEW = -1
+
+
+class Images(Protocol):
+    """Images by position: uint8 tensors (3, H, W) or PIL images."""
+
+    def __len__(self) -> int:
+        """Count the images."""
+
+    def __getitem__(self, index: int) -> Any:
+        """Read one image."""
+
+
+class GreyImages:
+    """Grey images in memory, (N, H, W) of uint8, given out with three equal channels."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(self.pixels[index]).expand(3, -1, -1)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of a dataset.
+
+    Attributes:
+        dataset: the dataset's name.
+        name: `train`, `validation` or `test`.
+        images: the images, in dataset order.
+        coarse_labels: (N,) of int64.
+        fine_labels: (N,) of int64, or None where they are not known.
+        hierarchy: names, and the map between the levels.
+    """
+
+    dataset: str
+    name: str
+    images: Images
+    coarse_labels: np.ndarray
+    fine_labels: np.ndarray | None
+    hierarchy: Hierarchy
+
+    def __len__(self) -> int:
+        return len(self.coarse_labels)
+
+    def labels(self, mode: str) -> np.ndarray:
+        """Labels (N,) of the level `coarse` or `fine`; InputError where they are not known."""
+        if mode == "coarse":
+            return self.coarse_labels
+        if self.fine_labels is None:
+            raise InputError(
+                f"partition {self.name!r} of {self.dataset!r} has no fine labels; "
+                "use --mode coarse, or a partition that has them"
+            )
+        return self.fine_labels
+
+    @classmethod
+    def from_fine(
+        cls, dataset: str, name: str, images: Images, fine_labels: np.ndarray, hierarchy: Hierarchy
+    ) -> "Partition":
+        """Make a partition whose coarse labels follow from the fine ones."""
+        fine_labels = np.asarray(fine_labels, dtype=np.int64)
+        return cls(dataset, name, images, hierarchy.coarse(fine_labels), fine_labels, hierarchy)
+
+
+class TrainingViews(Dataset):
+    """Items for training: asked for (epoch, index), it gives (views, label, index).
+
+    A view is a function of (seed, epoch, index, view number) alone.
+
+    Args:
+        images: the training images.
+        labels: (N,) of int64.
+        transform: from an image to a float tensor (3, S, S); draws from torch's global generator.
+        views: views an item.
+        seed: the run's seed.
+    """
+
+    def __init__(self, images: Images, labels: np.ndarray, transform, views: int, seed: int) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+        self.views, self.seed = views, seed
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, request: tuple[int, int]) -> tuple[tuple[Tensor, ...], int, int]:
+        epoch, index = request
+        image = self.images[index]
+        views = []
+        for view in range(self.views):
+            with seeded(self.seed, "training view", epoch, index, view):
+                views.append(self.transform(image))
+        return tuple(views), int(self.labels[index]), index
+
+
+class EvaluationViews(Dataset):
+    """Items for evaluation: the image and view number at each position of a list.
+
+    View -1 is the image under the test transform; views 0, 1, ... are random augmentations, each a
+    function of (seed, image, view number).
+
+    Args:
+        images: the images of the partition.
+        pairs: (P, 2) of int64: image, view.
+        query_transform: what view -1 is made by.
+        support_transform: what the other views are made by.
+        seed: seed of the views.
+    """
+
+    def __init__(
+        self, images: Images, pairs: np.ndarray, query_transform, support_transform, seed: int
+    ) -> None:
+        self.images, self.pairs, self.seed = images, pairs, seed
+        self.query_transform, self.support_transform = query_transform, support_transform
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, position: int) -> Tensor:
+        image, view = self.pairs[position].tolist()
+        if view == QUERY_VIEW:
+            return self.query_transform(self.images[image])
+        with seeded(self.seed, "support view", image, view):
+            return self.support_transform(self.images[image])

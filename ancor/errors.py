@@ -1,0 +1,23 @@
+"""The two ways in which a command ends badly."""
+
+
+class InputError(ValueError):
+    """A mistake in what was given: an argument, a file, a folder.
+
+    The message is one line: the offending value, what is accepted, and what to do. The scripts
+    print it to stderr and exit with status 2.
+    """
+
+
+class RunError(RuntimeError):
+    """A run that started well and failed (a loss that is not finite, data that vanished).
+
+    The scripts print the message to stderr and exit with status 1.
+    """
+
+
+def choose(what: str, value: str, accepted) -> str:
+    """Return `value` if it is one of `accepted`, else raise an InputError that lists them."""
+    if value not in accepted:
+        raise InputError(f"{what} {value!r} is not known; accepted: {', '.join(sorted(accepted))}")
+    return value

@@ -1,0 +1,1 @@
+"""Training methods: what training asks of one, and the paper's."""

@@ -1,0 +1,184 @@
+"""ANCOR (Bukchin et al., CVPR 2021, arXiv 2012.03515), and what it shares its parts with.
+
+MoCo-v2 and training on coarse labels alone are the same method with other parts; the module's table
+of flags is in the README.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from ancor.errors import InputError, choose
+from ancor.methods.base import Batch
+from ancor.methods.losses import (
+    CALCULATORS,
+    CONTRASTIVE,
+    LOSSES,
+    Contrast,
+    LossTerm,
+    classification_loss,
+    contrastive_loss,
+)
+from ancor.methods.queues import QUEUES, KeyQueue, build_queue
+from ancor.models.encoder import Encoder, EncoderConfig
+
+METRICS = ("angular", "norm")
+
+
+@dataclass(frozen=True)
+class AncorConfig:
+    """The parts of the method.
+
+    Attributes:
+        queue: `multi` (one a class), `single` or `none`.
+        queue_length: keys K that a queue holds.
+        metric: `angular` or `norm`.
+        calculators: which logits are made, in the order of the losses.
+        losses: what each calculator's pair is given to.
+        temperature: T of the contrastive logits.
+        encoder_momentum: m of the key encoder's moving average.
+        drop_unfilled: leave queue slots that hold no key yet out of the negatives.
+    """
+
+    queue: str = "multi"
+    queue_length: int = 65536
+    metric: str = "angular"
+    calculators: tuple[str, ...] = ("cls", "cst_by_class")
+    losses: tuple[str, ...] = ("ce", "ce")
+    temperature: float = 0.2
+    encoder_momentum: float = 0.999
+    drop_unfilled: bool = False
+
+    @property
+    def contrastive(self) -> tuple[str, ...]:
+        """The calculators that need keys."""
+        return tuple(name for name in self.calculators if name in CONTRASTIVE)
+
+    def check(self, head: str) -> None:
+        """Raise an InputError for a combination with this head that has no meaning."""
+        choose("queue", self.queue, QUEUES)
+        choose("metric", self.metric, METRICS)
+        for name in self.calculators:
+            choose("calculator", name, CALCULATORS)
+        for name in self.losses:
+            choose("loss", name, LOSSES)
+        for complaint in self._complaints(head):
+            raise InputError(complaint)
+
+    def _complaints(self, head: str):
+        by_class = [name for name in self.contrastive if name.endswith("_by_class")]
+        calculators, losses = " ".join(self.calculators), " ".join(self.losses)
+        if not self.calculators:
+            yield "--calc-types is empty; name at least one calculator"
+        if len(self.calculators) != len(self.losses):
+            yield (
+                f"--calc-types {calculators} and --loss-types {losses} differ in number; "
+                "give one loss for each calculator"
+            )
+        if len(set(self.calculators)) < len(self.calculators):
+            yield f"--calc-types {calculators} names a calculator twice; name each once"
+        if "cosine" in self.losses:
+            yield (
+                "--loss-types cosine compares two vectors and none of the calculators gives a pair "
+                f"of them (--calc-types {calculators}); use --loss-types ce"
+            )
+        if "cls" in self.calculators and head == "none":
+            yield (
+                "--calc-types cls needs class logits and --head none has none; "
+                "use --head seq, fork or cls, or leave cls out of --calc-types"
+            )
+        if self.contrastive and head == "cls":
+            yield (
+                f"--calc-types {self.contrastive[0]} needs an embedding and --head cls has none; "
+                "use --head seq, fork or none, or --calc-types cls --loss-types ce"
+            )
+        if self.contrastive and self.queue == "none":
+            yield (
+                f"--calc-types {self.contrastive[0]} takes its negatives from a queue and "
+                "--queue none has none; use --queue multi or single"
+            )
+        if by_class and self.queue == "single":
+            yield (
+                f"--calc-types {by_class[0]} needs a queue for each class; use --queue multi, "
+                "or --calc-types cst_all with --queue single"
+            )
+        if by_class and self.metric == "angular" and head != "seq":
+            yield (
+                f"--calc-types {by_class[0]} with --metric angular measures angles around class "
+                f"weights of the embedding's size, which --head {head} has not; "
+                "use --head seq or --metric norm"
+            )
+
+
+class Ancor(nn.Module):
+    """Query encoder, key encoder, queue and losses; parts that no loss uses are not built.
+
+    Args:
+        encoder_config: the query encoder.
+        config: the method's parts; checked against the head.
+    """
+
+    def __init__(self, encoder_config: EncoderConfig, config: AncorConfig) -> None:
+        super().__init__()
+        config.check(encoder_config.head)
+        self.config = config
+        self.encoder = Encoder(encoder_config)
+        self.key_encoder: Encoder | None = None
+        self.queue: KeyQueue | None = None
+        if config.contrastive:
+            self.key_encoder = self.encoder.key_encoder()
+            self.queue = build_queue(
+                config.queue, encoder_config.num_classes, encoder_config.dim, config.queue_length
+            )
+        self._average = get_ema_multi_avg_fn(config.encoder_momentum)
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def views(self) -> int:
+        """Views of each image: query and key, or the query alone."""
+        return 2 if self.config.contrastive else 1
+
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        """Compute each calculator's loss, by the calculator's name.
+
+        The first call after a step moves the key encoder: once a step, by the query weights as they
+        are before it.
+        """
+        output = self.encoder(batch.views[0])
+        key = self._encode_keys(batch) if self.config.contrastive else None
+        with torch.autocast(batch.views[0].device.type, enabled=False):
+            return {name: self._loss(name, output, key, batch.labels) for name in self.config.calculators}
+
+    def after_step(self) -> None:
+        """Put the step's keys into the queue."""
+        for keys, labels in self._waiting:
+            self.queue.enqueue(keys, labels)
+        self._waiting.clear()
+
+    @torch.no_grad()
+    def _encode_keys(self, batch: Batch) -> Tensor:
+        if not self._waiting:
+            shared, ours = self.key_encoder.shared_parameters(), self.encoder.shared_parameters()
+            self._average(shared, ours, None)
+        key = self.key_encoder(batch.views[1]).embedding
+        self._waiting.append((key, batch.labels.to(key.device, non_blocking=True)))
+        return key
+
+    def _loss(self, name: str, output, key: Tensor | None, labels: Tensor) -> LossTerm:
+        if name == "cls":
+            return classification_loss(
+                output.logits, labels.to(output.logits.device, non_blocking=True)
+            )
+        angular = self.config.metric == "angular"
+        contrast = Contrast(
+            query=output.embedding,
+            key=key,
+            columns=self.queue.rings(),
+            labels=labels,
+            class_weight=self.encoder.class_weight if angular else None,
+            temperature=self.config.temperature,
+            filled=self.queue.filled() if self.config.drop_unfilled else None,
+        )
+        return contrastive_loss(name, contrast)

@@ -1,0 +1,39 @@
+"""What training asks of a method."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from ancor.methods.losses import LossTerm
+
+
+class Batch(NamedTuple):
+    """A batch of images.
+
+    Attributes:
+        views: augmented views, each (N, 3, H, W), on the device; as many as the method asks for.
+        labels: classes (N,), on the host.
+        indices: positions of the images in the training set, (N,), on the host.
+    """
+
+    views: tuple[Tensor, ...]
+    labels: Tensor
+    indices: Tensor
+
+
+class Method(Protocol):
+    """A training method: the loop adds its losses up, logs each by name, and steps.
+
+    Attributes:
+        encoder: what the optimiser trains and evaluation uses.
+        views: augmented views that it needs of each image.
+    """
+
+    encoder: nn.Module
+    views: int
+
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        """Compute the losses of a batch by name."""
+
+    def after_step(self) -> None:
+        """Do what follows the optimiser's step."""

@@ -1,0 +1,101 @@
+"""Ring buffers of past keys, from which the contrastive losses take their negatives.
+
+MoCo (He et al., CVPR 2020, arXiv 1911.05722) keeps one queue; ANCOR (Bukchin et al., CVPR 2021,
+arXiv 2012.03515) one for each coarse class. Columns are stored at unit length: every use
+normalises, so nothing is lost and nothing has to be normalised again.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+QUEUES = ("multi", "single", "none")
+
+
+class KeyQueue(nn.Module):
+    """What both kinds share: a buffer of unit columns, write positions, and how full it is.
+
+    Attributes:
+        queue: the columns, (D, K) or (C, D, K).
+        queue_ptr: next column to write, (1,) or (C,).
+        enqueued: keys written so far, shaped as `queue_ptr`; not part of `state_dict`, whose names
+            are those of the published files.
+    """
+
+    queue: Tensor
+    queue_ptr: Tensor
+    enqueued: Tensor
+
+    def __init__(self, shape: tuple[int, ...], rings: int) -> None:
+        super().__init__()
+        start = F.normalize(torch.randn(shape), dim=-2)
+        self.register_buffer("queue", start)
+        self.register_buffer("queue_ptr", torch.zeros(rings, dtype=torch.int64))
+        self.register_buffer("enqueued", torch.zeros(rings, dtype=torch.int64), persistent=False)
+
+    @property
+    def length(self) -> int:
+        """Columns K of a ring."""
+        return self.queue.shape[-1]
+
+    def rings(self) -> Tensor:
+        """View the queue as rings, (R, D, K), with R = 1 or C."""
+        return self.queue.view(-1, *self.queue.shape[-2:])
+
+    def filled(self) -> Tensor:
+        """Columns that hold a key rather than a random start value, shaped as `queue_ptr`."""
+        return self.enqueued.clamp(max=self.length)
+
+    def _advance(self, counts: Tensor) -> None:
+        self.queue_ptr.copy_((self.queue_ptr + counts) % self.length)
+        self.enqueued.add_(counts)
+
+
+class SingleQueue(KeyQueue):
+    """One ring (D, K) for all keys; the last K win when one batch holds more."""
+
+    def __init__(self, dim: int, length: int) -> None:
+        super().__init__((dim, length), rings=1)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, labels: Tensor) -> None:
+        """Store keys (N, D) in batch order; the labels (N,) are not looked at."""
+        count = len(keys)
+        order = torch.arange(max(0, count - self.length), count, device=keys.device)
+        slots = (self.queue_ptr + order) % self.length
+        self.queue[:, slots] = F.normalize(keys[order], dim=1).T.to(self.queue.dtype)
+        self._advance(torch.full_like(self.queue_ptr, count))
+
+
+class ClassQueues(KeyQueue):
+    """One ring (D, K) for each of C classes; in each, the last K win when a batch holds more."""
+
+    def __init__(self, num_classes: int, dim: int, length: int) -> None:
+        super().__init__((num_classes, dim, length), rings=num_classes)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, labels: Tensor) -> None:
+        """Store each of the keys (N, D) in the ring of its label (N,), in batch order."""
+        counts = torch.bincount(labels, minlength=len(self.queue_ptr))
+        order = torch.argsort(labels, stable=True)
+        sorted_labels = labels[order]
+        starts = counts.cumsum(0) - counts
+        rank = torch.arange(len(labels), device=labels.device) - starts[sorted_labels]
+        slots = (self.queue_ptr[sorted_labels] + rank) % self.length
+        if len(labels) > self.length:  # only then can two keys of this batch share a column
+            last = rank >= counts[sorted_labels] - self.length
+            order, sorted_labels, slots = order[last], sorted_labels[last], slots[last]
+        self.queue[sorted_labels, :, slots] = F.normalize(keys[order], dim=1).to(self.queue.dtype)
+        self._advance(counts)
+
+
+def build_queue(kind: str, num_classes: int, dim: int, length: int) -> KeyQueue:
+    """Build a `multi` or `single` queue, filled with random directions."""
+    if kind == "multi":
+        return ClassQueues(num_classes, dim, length)
+    return SingleQueue(dim, length)
+
+
+def queue_bytes(kind: str, num_classes: int, dim: int, length: int) -> int:
+    """Size in bytes of the columns that `build_queue` would allocate."""
+    return 4 * dim * length * (num_classes if kind == "multi" else 1)

@@ -1,0 +1,1 @@
+"""Backbones, heads, and the encoder that joins them."""

@@ -1,0 +1,95 @@
+"""The encoder: a backbone and a head."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from ancor.models.backbones import build_backbone
+from ancor.models.heads import build_head
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What defines an encoder's weights: their names and shapes follow from it.
+
+    Attributes:
+        arch: name of the backbone (`ancor.models.backbones.BACKBONES`).
+        head: name of the head (`ancor.models.heads.HEADS`).
+        mlp: whether a hidden layer stands before the head.
+        dim: size D of the embedding.
+        num_classes: number C of classes that the head tells apart.
+    """
+
+    arch: str = "resnet50"
+    head: str = "seq"
+    mlp: bool = False
+    dim: int = 128
+    num_classes: int = 1
+
+
+class EncoderOutput(NamedTuple):
+    """Pooled features (N, F); embedding (N, D) and class logits (N, C) where the head has them."""
+
+    features: Tensor
+    embedding: Tensor | None
+    logits: Tensor | None
+
+
+class Encoder(nn.Module):
+    """A backbone and a head; its four forms follow from `config.head`."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = build_backbone(config.arch)
+        self.head = build_head(
+            config.head, config.mlp, self.backbone.out_features, config.dim, config.num_classes
+        )
+
+    def forward(self, images: Tensor) -> EncoderOutput:
+        """Encode images (N, 3, H, W)."""
+        features = self.backbone(images)
+        return EncoderOutput(features, *self.head(features))
+
+    @property
+    def class_weight(self) -> Tensor | None:
+        """Weight of the layer that makes the logits: (C, D) for `seq`, (C, F) for `fork`, `cls`."""
+        if self.config.head in ("seq", "fork"):
+            return self._final.fc2.weight
+        return self._final.weight if self.config.head == "cls" else None
+
+    @property
+    def _final(self) -> nn.Module:
+        return self.head[-1] if self.config.mlp else self.head
+
+    def _shared_modules(self) -> Iterator[nn.Module]:
+        """Yield the modules that a key encoder has too, in one order for all heads."""
+        yield self.backbone
+        if self.config.mlp:
+            yield self.head[0]
+        yield self._final.fc1 if self.config.head in ("seq", "fork") else self._final
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """List the parameters of which a key encoder keeps the moving average."""
+        return [p for module in self._shared_modules() for p in module.parameters()]
+
+    def shared_state(self) -> list[Tensor]:
+        """List the parameters and buffers that a key encoder has too, in its own order."""
+        return [t for module in self._shared_modules() for t in module.state_dict().values()]
+
+    @property
+    def key_config(self) -> EncoderConfig:
+        """The form of the key encoder: embeddings only (logits with head `cls`, as in the files)."""
+        return replace(self.config, head="cls" if self.config.head == "cls" else "none")
+
+    def key_encoder(self) -> "Encoder":
+        """Return a new encoder without gradient that starts as a copy of this one.
+
+        Its `shared_parameters` pair with this one's.
+        """
+        key = Encoder(self.key_config)
+        for ours, theirs in zip(self._shared_modules(), key._shared_modules(), strict=True):
+            theirs.load_state_dict(ours.state_dict())
+        return key.requires_grad_(False)
