@@ -1,0 +1,1 @@
+"""Few-shot evaluation: features, episodes, classifiers, and what is reported."""
