@@ -87,6 +87,7 @@ DATASETS: dict[str, DatasetSpec] = {
         ),
         training_defaults={
             "arch": "conv4",
+            "save_freq": 5,
             "batch_size": 128,
             "epochs": 40,
             "lr": 0.1,

@@ -89,7 +89,7 @@ class TrainingViews(Dataset):
     Args:
         images: the training images.
         labels: (N,) of int64.
-        transform: from an image to a float tensor (3, S, S); draws from torch's global generator.
+        transform: from an image to bytes (3, S, S); draws from torch's global generator.
         views: views an item.
         seed: the run's seed.
     """

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class TransformSpec:
@@ -38,17 +41,17 @@ class TransformSpec:
         return replace(self, size=size, resize=round(self.resize * size / self.size))
 
 
-def _finish(spec: TransformSpec, steps: list):
-    import torch
-    from torchvision.transforms import v2
+def normalise(images: Tensor, spec: TransformSpec) -> Tensor:
+    """Map a batch of bytes (N, 3, S, S) to floats of zero mean and unit deviation.
 
-    return v2.Compose(
-        [v2.ToImage(), *steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
-    )
+    Batches are bytes until they lie on the device: they travel in a quarter of the room.
+    """
+    mean, std = (images.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (spec.mean, spec.std))
+    return (images.float() - 255 * mean) / (255 * std)
 
 
 def training_transform(spec: TransformSpec):
-    """Return the random transform of a training view: image -> float tensor (3, S, S)."""
+    """Return the random transform of a training view: image -> bytes (3, S, S)."""
     from torchvision.transforms import v2
 
     steps = [v2.RandomResizedCrop(spec.size, scale=spec.crop_scale)]
@@ -59,11 +62,11 @@ def training_transform(spec: TransformSpec):
         steps += [v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=0.5)]
     if spec.flip:
         steps += [v2.RandomHorizontalFlip()]
-    return _finish(spec, steps)
+    return v2.Compose([v2.ToImage(), *steps])
 
 
 def support_transform(spec: TransformSpec):
-    """Return the mild random transform of a support view: image -> float tensor (3, S, S)."""
+    """Return the mild random transform of a support view: image -> bytes (3, S, S)."""
     from torchvision.transforms import v2
 
     steps = _resize(spec)
@@ -73,15 +76,15 @@ def support_transform(spec: TransformSpec):
         steps += [v2.RandomCrop(spec.size, padding=spec.support_padding)]
     if spec.flip:
         steps += [v2.RandomHorizontalFlip()]
-    return _finish(spec, steps)
+    return v2.Compose([v2.ToImage(), *steps])
 
 
 def query_transform(spec: TransformSpec):
-    """Return the test transform, which draws nothing: image -> float tensor (3, S, S)."""
+    """Return the test transform, which draws nothing: image -> bytes (3, S, S)."""
     from torchvision.transforms import v2
 
     crop = [v2.CenterCrop(spec.size)] if spec.native_size is None else []
-    return _finish(spec, _resize(spec) + crop)
+    return v2.Compose([v2.ToImage(), *_resize(spec), *crop])
 
 
 def _resize(spec: TransformSpec) -> list:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ancor.data.partition import EvaluationViews, Images
-from ancor.data.transforms import TransformSpec, query_transform, support_transform
+from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
 from ancor.models.encoder import Encoder, EncoderOutput
 
 
@@ -39,6 +39,7 @@ class FeatureBank:
         embedding: bool = False,
     ) -> None:
         self.encoder, self.images, self.device = encoder, images, device
+        self.transforms = transforms
         self.query_transform = query_transform(transforms)
         self.support_transform = support_transform(transforms)
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
@@ -61,7 +62,8 @@ class FeatureBank:
         try:
             with torch.inference_mode():
                 for images in loader:
-                    yield self.encoder(images.to(self.device, non_blocking=True))
+                    images = normalise(images.to(self.device, non_blocking=True), self.transforms)
+                    yield self.encoder(images.contiguous(memory_format=torch.channels_last))
         finally:
             self.encoder.train(was_training)
 

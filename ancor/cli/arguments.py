@@ -1,0 +1,129 @@
+"""What the commands' parsers share, and how a command ends.
+
+Nothing here imports torch: `--help` has to be quick.
+"""
+
+import argparse
+import re
+import sys
+import traceback
+from collections.abc import Callable
+
+from ancor.errors import InputError, RunError
+
+BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
+DATASET_HELP = "digits, fashion-mnist"
+CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose long flags may be spelled with _ or -, and whose errors are one line."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
+        )
+        self.add_argument(
+            "--debug", action="store_true", default=False, help="show the traceback of an error"
+        )
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse as argparse does, after turning _ into - in the names of long flags."""
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_dashed(arg) for arg in args], namespace)
+
+    def error(self, message: str):
+        """Print one line and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
+
+
+def _dashed(argument: str) -> str:
+    if not re.match(r"--[a-zA-Z]", argument):
+        return argument
+    flag, equals, value = argument.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
+def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None) -> int:
+    """Parse, run the command, and return the exit status: 0, 1 (it failed) or 2 (bad input)."""
+    args = parser.parse_args(argv)
+    try:
+        command(args)
+    except (InputError, RunError) as error:
+        if args.debug:
+            traceback.print_exc()
+        line = " ".join(str(error).split("\n"))
+        print(f"{parser.prog}: error: {line}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def add_data_flags(parser: Parser, default: str) -> argparse._ArgumentGroup:
+    """Add the flags that say which images; `default` tells of the dataset that is taken."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})"
+    )
+    group.add_argument(
+        "--data", "--data-root", metavar="DIR", help="folder of the dataset's files"
+    )
+    group.add_argument(
+        "--image-size", type=int, metavar="PX", help="side of the images (default: the dataset's)"
+    )
+    group.add_argument(
+        "--download", action="store_true", help="fetch missing files, where that is possible"
+    )
+    return group
+
+
+def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
+    """Add the flags that say where the work runs, and in what precision by default."""
+    group = parser.add_argument_group("device")
+    group.add_argument(
+        "--device", metavar="NAME", help="auto, cuda, mps or cpu (default: auto, the best there is)"
+    )
+    group.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="fp32, bf16, fp16 or auto: bf16 where it is native (default: "
+        f"{precision})",
+    )
+    group.add_argument("--gpu", type=int, metavar="N", help="number of the CUDA device")
+    return group
+
+
+def add_evaluation_flags(parser: Parser) -> None:
+    """Add the flags of everything that evaluates a trained encoder."""
+    group = add_data_flags(parser, default="the one trained on")
+    group.add_argument(
+        "--partition", default="validation", help="train, validation or test (default: validation)"
+    )
+    group.add_argument(
+        "--mode", default="fine", help="fine or coarse: the episodes' classes (default: fine)"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model-path", required=True, metavar="FILE", help="a checkpoint that train.py wrote"
+    )
+    model.add_argument(
+        "--model", "--arch", "-a", metavar="NAME", help="backbone (default: from the file)"
+    )
+    model.add_argument("--head", metavar="NAME", help="head (default: from the file)")
+    model.add_argument("--cst-dim", "--dim", type=int, metavar="D", help="embedding size (same)")
+    group = parser.add_argument_group("episodes")
+    group.add_argument("--n-shots", type=int, default=1, help="support images a class (default: 1)")
+    group.add_argument(
+        "--n-queries", type=int, default=15, help="query images a class (default: 15)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="0: the paper's episodes (default: 0)")
+    group = add_device_flags(parser, precision="fp32")
+    group.add_argument(
+        "--num-workers", "--workers", "-j", type=int, default=0,
+        help="processes that decode images (default: 0)",
+    )
+    group.add_argument(
+        "--test-batch-size", type=int, default=256, help="images a forward pass (default: 256)"
+    )

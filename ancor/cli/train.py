@@ -1,0 +1,321 @@
+"""Train an encoder on coarse labels (or fine ones, for comparison)."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ancor.cli.arguments import (
+    BACKBONE_HELP,
+    Parser,
+    add_data_flags,
+    add_device_flags,
+    run,
+)
+from ancor.errors import InputError
+
+# The paper's settings. A dataset's own defaults (`ancor.data.catalog`) go before them, a file's
+# (--resume, --config) before those, and flags that were given before all.
+DEFAULTS: dict[str, Any] = {
+    "arch": "resnet50",
+    "head": "seq",
+    "mlp": False,
+    "cst_dim": 128,
+    "queue": "multi",
+    "queue_k": 65536,
+    "metric": "angular",
+    "calc_types": ("cls", "cst_by_class"),
+    "loss_types": ("ce", "ce"),
+    "cst_t": 0.2,
+    "encoder_m": 0.999,
+    "drop_unfilled": False,
+    "dataset": "living17",
+    "data": None,
+    "image_size": None,
+    "download": False,
+    "mode": None,
+    "epochs": 200,
+    "batch_size": 256,
+    "lr": 0.03,
+    "momentum": 0.9,
+    "wd": 1e-4,
+    "schedule": (120, 160),
+    "gamma": 0.1,
+    "cos": False,
+    "num_cycles": 10,
+    "seed": 0,
+    "select": "validation",
+    "val_episodes": 200,
+    "print_freq": 10,
+    "save_freq": 1,
+    "keep_epochs": (59, 99, 159, 199),
+    "max_steps": None,
+    "workers": None,
+}
+# Which flag sets which attribute of the configuration, section by section.
+FLAGS: dict[str, dict[str, str]] = {
+    "encoder": {"arch": "arch", "head": "head", "mlp": "mlp", "dim": "cst_dim"},
+    "method": {
+        "queue": "queue",
+        "queue_length": "queue_k",
+        "metric": "metric",
+        "calculators": "calc_types",
+        "losses": "loss_types",
+        "temperature": "cst_t",
+        "encoder_momentum": "encoder_m",
+        "drop_unfilled": "drop_unfilled",
+    },
+    "data": {
+        "dataset": "dataset",
+        "root": "data",
+        "image_size": "image_size",
+        "download": "download",
+    },
+    "training": {
+        name: "wd" if name == "weight_decay" else name
+        for name in (
+            "mode",
+            "epochs",
+            "batch_size",
+            "lr",
+            "momentum",
+            "weight_decay",
+            "schedule",
+            "gamma",
+            "cos",
+            "num_cycles",
+            "seed",
+            "select",
+            "val_episodes",
+            "print_freq",
+            "save_freq",
+            "keep_epochs",
+            "max_steps",
+            "workers",
+        )
+    },
+}
+EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
+  python train.py --dataset digits --mode coarse --output-dir runs/digits"""
+
+
+def build_parser() -> Parser:
+    """Build the parser; what is not given stays out of the namespace."""
+    parser = Parser(
+        prog="train.py", description=__doc__, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
+    )
+    data = add_data_flags(parser, default=DEFAULTS["dataset"])
+    data.add_argument("--mode", help="which labels to train on: coarse or fine (required)")
+    _add_model_flags(parser)
+    _add_method_flags(parser)
+    _add_schedule_flags(parser)
+    _add_run_flags(parser)
+    device = add_device_flags(parser, precision="auto")
+    device.add_argument(
+        "-j",
+        "--workers",
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="processes that load data (default: the CPUs that may be used; 0 for small images "
+        "in memory)",
+    )
+    return parser
+
+
+def _adder(group: argparse._ArgumentGroup):
+    """Return an add_argument that ends the help of a flag with its default."""
+
+    def add(*names: str, help: str, **options: Any) -> None:
+        action = group.add_argument(*names, help=help, **options)
+        default = DEFAULTS[action.dest]
+        if isinstance(default, tuple):
+            default = " ".join(map(str, default))
+        if default not in (None, False):
+            action.help = f"{help} (default: {default})"
+
+    return add
+
+
+def _add_model_flags(parser: Parser) -> None:
+    add = _adder(parser.add_argument_group("model"))
+    add("-a", "--arch", "--model", metavar="NAME", help=f"backbone: {BACKBONE_HELP}")
+    add("--head", metavar="NAME", help="seq, fork, cls or none")
+    add("--mlp", action="store_true", help="a hidden layer before the head")
+    add("--cst-dim", "--dim", type=int, metavar="D", help="size of the embedding")
+
+
+def _add_method_flags(parser: Parser) -> None:
+    add = _adder(parser.add_argument_group("method"))
+    add("--queue", metavar="KIND", help="multi (one for each class), single or none")
+    add("--queue-k", type=int, metavar="K", help="keys that a queue holds")
+    add("--metric", metavar="NAME", help="angular or norm")
+    add(
+        "--calc-types",
+        nargs="+",
+        metavar="NAME",
+        help="loss calculators: cls, cst_by_class, cst_all_by_class, cst_all",
+    )
+    add("--loss-types", nargs="+", metavar="NAME", help="a loss for each calculator, in order: ce")
+    add("--cst-t", type=float, metavar="T", help="temperature of the contrastive logits")
+    add("--encoder-m", type=float, metavar="M", help="momentum of the key encoder")
+    add(
+        "--drop-unfilled",
+        action="store_true",
+        help="leave queue slots that hold no key yet out of the negatives",
+    )
+
+
+def _add_schedule_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("schedule")
+    add = _adder(group)
+    add("--epochs", type=int, metavar="N", help="passes over the training set")
+    group.add_argument("--start-epoch", type=int, metavar="N", help="count epochs from this one")
+    add("-b", "--batch-size", type=int, metavar="N", help="images a step")
+    add("--lr", type=float, metavar="RATE", help="learning rate")
+    add("--schedule", type=int, nargs="*", metavar="EPOCH", help="epochs at which the rate falls")
+    add("--gamma", type=float, metavar="FACTOR", help="factor of each fall")
+    add("--cos", action="store_true", help="cosine schedule with restarts instead")
+    add("--num-cycles", type=int, metavar="N", help="its cycles")
+    add("--momentum", type=float, metavar="M", help="momentum of SGD")
+    add("--wd", "--weight-decay", type=float, metavar="W", help="weight decay")
+    add("--max-steps", type=int, metavar="N", help="stop after this many steps")
+
+
+def _add_run_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("run")
+    add = _adder(group)
+    group.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="where all files go (default: runs/<dataset>-<head>-<metric>, numbered when taken)",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace the run in --output-dir")
+    group.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="go on from this last.pth.tar; auto: from --output-dir's, or start afresh",
+    )
+    group.add_argument("--config", metavar="FILE", help="repeat the run of this config.json")
+    add("--seed", type=int, metavar="N", help="seed of everything random")
+    add("-s", "--save-freq", type=int, metavar="N", help="epochs between validations and saves")
+    add(
+        "--keep-epochs",
+        type=int,
+        nargs="*",
+        metavar="EPOCH",
+        help="epochs, from 0, whose encoder is kept in a file of its own",
+    )
+    add("--select", metavar="HOW", help="model_best is chosen by validation, or is the last")
+    add("--val-episodes", type=int, metavar="N", help="episodes of a validation; 0: none")
+    add("-p", "--print-freq", type=int, metavar="N", help="steps between prints")
+    group.add_argument("--quiet", action="store_true", help="say nothing but warnings")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run train.py and return its exit status."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Train as the arguments say."""
+    from ancor import checkpoint
+    from ancor.devices import pick_device
+    from ancor.logs import configure_console
+    from ancor.training.run import Launch, train
+    from ancor.training.run_files import output_directory
+
+    given = vars(args)
+    configure_console(given.get("quiet", False))
+    device = pick_device(given.get("device", "auto"), given.get("gpu"))
+    resume_from = _resume_path(given)
+    content = checkpoint.read(resume_from) if resume_from else None
+    settings, notes = _settings(given, content)
+    default_folder = "runs/{dataset}-{head}-{metric}".format(**settings)
+    named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
+    overwrite, resume = given.get("overwrite", False), "resume" in given
+    folder = output_directory(named, default_folder, overwrite, resume)
+    launch = Launch(
+        folder,
+        device,
+        given.get("precision", "auto"),
+        content,
+        resume_from,
+        given.get("start_epoch"),
+        overwrite,
+        given.get("quiet", False),
+    )
+    train(_configuration(settings), launch, notes)
+
+
+def _resume_path(given: dict[str, Any]) -> Path | None:
+    """Return the file to resume from; None: a fresh start."""
+    from ancor.checkpoint import LAST
+
+    resume = given.get("resume")
+    if resume != "auto":
+        return Path(resume) if resume else None
+    if "output_dir" not in given:
+        raise InputError("--resume auto looks into --output-dir, which was not given; name it")
+    path = Path(given["output_dir"]) / LAST
+    return path if path.exists() else None
+
+
+def _settings(given: dict[str, Any], content: dict[str, Any] | None):
+    """Resolve every setting; return them, and lines about where the unusual ones come from."""
+    from ancor.data.catalog import DataConfig
+
+    from_file: dict[str, Any] = {}
+    if content is not None:
+        from_file = _flags_of(content["config"])
+    elif "config" in given:
+        from_file = _read_config(Path(given["config"]))
+    dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))
+    own = {} if from_file else dict(DataConfig(dataset).spec.training_defaults)
+    settings = {**DEFAULTS, **own, **from_file, **given}
+    if settings["mode"] is None:
+        raise InputError("--mode is needed: coarse (the method) or fine (an upper bound)")
+    used = {flag: value for flag, value in own.items() if flag not in given}
+    notes = [" ".join(f"--{flag.replace('_', '-')} {value}" for flag, value in used.items())]
+    return settings, [f"{dataset}'s own defaults: {line}" for line in notes if line]
+
+
+def _flags_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Turn a configuration's plain sections back into flags."""
+    return {
+        flag: config[section][name]
+        for section, names in FLAGS.items()
+        for name, flag in names.items()
+        if name in config[section]
+    }
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        return _flags_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--config {str(path)!r} cannot be read as a run's config.json ({error})"
+        ) from error
+
+
+def _configuration(settings: dict[str, Any]):
+    """Build the configuration of a run from its settings."""
+    from ancor.data.catalog import DataConfig
+    from ancor.methods.ancor import AncorConfig
+    from ancor.models.encoder import EncoderConfig
+    from ancor.training.config import TrainConfig
+    from ancor.training.run_files import RunConfig
+
+    def section(kind: type, name: str):
+        values = {field: settings[flag] for field, flag in FLAGS[name].items()}
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    return RunConfig(
+        section(EncoderConfig, "encoder"),
+        section(AncorConfig, "method"),
+        section(DataConfig, "data"),
+        section(TrainConfig, "training"),
+        selected_on="validation",
+    )

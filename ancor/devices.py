@@ -1,0 +1,93 @@
+"""Which device a run uses, and what there is to use."""
+
+import os
+
+import psutil
+import torch
+
+from ancor.errors import InputError, choose
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def pick_device(name: str = "auto", gpu: int | None = None) -> torch.device:
+    """Return the device to use.
+
+    Args:
+        name: `auto` takes CUDA, then Apple's MPS, then the CPU.
+        gpu: number of a CUDA device; wins over `name`.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    choose("--device", name, DEVICES)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpu is not None:
+        if not 0 <= gpu < count:
+            have = f"0 to {count - 1}" if count else "none, there is no CUDA device"
+            raise InputError(f"--gpu {gpu}: accepted: {have}; leave --gpu out to use what is there")
+        return torch.device("cuda", gpu)
+    mps = torch.backends.mps.is_available()
+    if (name == "cuda" and not count) or (name == "mps" and not mps):
+        raise InputError(f"--device {name}: there is none here; use --device auto or cpu")
+    if name == "auto":
+        name = "cuda" if count else "mps" if mps else "cpu"
+    return torch.device(name)
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return the type that network passes are cast to; None: fp32.
+
+    Args:
+        precision: `auto` takes bf16 where the device computes it natively.
+        device: where the passes run.
+
+    Raises:
+        InputError: the precision is unknown, or is fp16 without CUDA, where its gradients
+            could not be scaled.
+    """
+    choose("--precision", precision, PRECISIONS)
+    if precision == "auto":
+        return torch.bfloat16 if _native_bf16(device) else None
+    if precision == "fp16" and device.type != "cuda":
+        raise InputError(f"--precision fp16 needs a CUDA device, not {device}; use bf16 or fp32")
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    # torch has no public name for these questions before 2.11 or so.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on the device (for MPS: of the machine's memory)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes held now: peak of the allocator on CUDA, resident set of this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
+def describe(device: torch.device) -> str:
+    """Name the device for people."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type

@@ -1,0 +1,77 @@
+"""What a run says: console, log.txt, metrics.jsonl and TensorBoard."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("ancor")
+
+
+def configure_console(quiet: bool = False) -> None:
+    """Send the package's messages to stdout; only warnings if quiet."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
+    """Wrap in a tqdm bar on stderr where that is a terminal; elsewhere, and if quiet, stay silent."""
+    from tqdm import tqdm
+
+    return tqdm(items, disable=quiet or not sys.stderr.isatty(), leave=False, **bar)
+
+
+class RunLog:
+    """Writes a run's records into its folder, appending to what an earlier part left there.
+
+    Args:
+        folder: the run's output directory.
+        first_step: steps done before; TensorBoard drops what a cut-off part wrote after them.
+    """
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        self._stack = ExitStack()
+        handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        log.addHandler(handler)
+        self._stack.callback(handler.close)
+        self._stack.callback(log.removeHandler, handler)
+        self._metrics = self._stack.enter_context(
+            open(folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
+        )
+        self.board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+        self._stack.callback(self.board.close)
+        self._stack.enter_context(logging_redirect_tqdm([log]))
+
+    def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl and its numbers to TensorBoard.
+
+        Args:
+            kind: `step`, `epoch` or `validation`; groups the curves.
+            step: optimiser steps done.
+            values: figures by name; names with a slash make groups of their own.
+        """
+        self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self.board.add_scalar(name if "/" in name else f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self._stack.close()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

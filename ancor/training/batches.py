@@ -1,0 +1,86 @@
+"""Which images stand in which batch, and the loader that brings them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from ancor.data.partition import Partition, TrainingViews
+from ancor.data.transforms import TransformSpec, normalise, training_transform
+from ancor.methods.base import Batch
+from ancor.seeding import generator
+
+
+class EpochBatches(Sampler):
+    """Batches of requests (epoch, index); an epoch's order is a function of (seed, epoch).
+
+    The last incomplete batch is dropped.
+
+    Attributes:
+        epoch: the epoch that the next iteration goes through.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.size // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = torch.randperm(self.size, generator=generator(self.seed, "shuffle", self.epoch))
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield [(self.epoch, index) for index in order[start : start + self.batch_size].tolist()]
+
+
+class TrainingBatches:
+    """The training set as batches on a device, epoch by epoch.
+
+    Args:
+        partition: the training images.
+        labels: which labels to give out, (N,).
+        transforms: how the network sees the images.
+        views: views of each image.
+        batch_size: images a batch; a smaller training set is one batch.
+        seed: the run's seed.
+        workers: processes that load.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        labels: np.ndarray,
+        transforms: TransformSpec,
+        views: int,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        device: torch.device,
+    ) -> None:
+        self.batch_size = min(batch_size, len(partition))
+        self.device, self.transforms = device, transforms
+        self.sampler = EpochBatches(len(partition), self.batch_size, seed)
+        self.loader = DataLoader(
+            TrainingViews(partition.images, labels, training_transform(transforms), views, seed),
+            batch_sampler=self.sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # else the loader draws from the global one
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        self.sampler.epoch = epoch
+        for views, labels, indices in self.loader:
+            yield Batch(tuple(self._moved(view) for view in views), labels, indices)
+
+    def _moved(self, view: Tensor) -> Tensor:
+        view = view.to(self.device, non_blocking=True)
+        return normalise(view, self.transforms).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,158 @@
+"""The files of a run: where they go, what is saved, what a resume reads."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ancor import checkpoint
+from ancor.data.catalog import DataConfig
+from ancor.errors import InputError
+from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.models.encoder import EncoderConfig
+from ancor.training.config import TrainConfig
+from ancor.training.loop import Progress, Trainer
+
+# What a resumed run must share with its file: it defines the model, the queue or the data.
+FIXED = {
+    "encoder": None,
+    "method": None,
+    "data": ("dataset", "image_size"),
+    "training": ("mode", "batch_size", "seed"),
+}
+RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, "metrics.jsonl")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that defines a run; checkpoints carry it as `config`."""
+
+    encoder: EncoderConfig
+    method: AncorConfig
+    data: DataConfig
+    training: TrainConfig
+    selected_on: str
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain containers, as JSON would give them back."""
+        return {"format": checkpoint.FORMAT, **json.loads(json.dumps(asdict(self)))}
+
+
+def output_directory(named: str | None, default: str, overwrite: bool, resume: bool) -> Path:
+    """Return the folder of a run, creating nothing.
+
+    Args:
+        named: what the user named; None: `default`, or with -2, -3, ... where that is taken.
+        default: see `named`.
+        overwrite: a named folder may hold a run, which is lost.
+        resume: the folder may hold a run, which goes on.
+
+    Raises:
+        InputError: a named folder holds a run, or cannot be written to.
+    """
+    if named is None and not resume:
+        folder, number = Path(default), 1
+        while _holds_run(folder):
+            number += 1
+            folder = Path(f"{default}-{number}")
+    else:
+        folder = Path(named or default)
+        if _holds_run(folder) and not (overwrite or resume):
+            raise InputError(
+                f"--output-dir {str(folder)!r} already holds a run; go on with it by --resume auto, "
+                "replace it by --overwrite, or name another folder"
+            )
+    return folder
+
+
+def _holds_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in RUN_MARKS)
+
+
+def open_directory(folder: Path, overwrite: bool) -> None:
+    """Create the folder, or empty it of an earlier run's own files; InputError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for pattern in ("*.pth.tar", "metrics.jsonl", "log.txt", "events.out.tfevents.*"):
+                for path in folder.glob(pattern):
+                    path.unlink()
+        probe = folder / ".write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to --output-dir {str(folder)!r} ({error.strerror}); name another folder"
+        ) from error
+
+
+class RunSaver:
+    """Saves a trainer's state into its folder; given to `Trainer` as `save`.
+
+    Args:
+        folder: the run's output directory.
+        config: goes into every file.
+    """
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.folder, self.config = folder, config.plain()
+
+    def __call__(self, trainer: Trainer, best: bool, keep: bool) -> None:
+        """Write `last`, and the encoder alone as `model_best` or under the epoch's number."""
+        progress, method = trainer.progress, trainer.method
+        common = {
+            "epoch": progress.epoch,
+            "arch": self.config["encoder"]["arch"],
+            "best_accs": list(progress.best_accs),
+            "config": self.config,
+        }
+        encoder = checkpoint.encoder_state(method.encoder, checkpoint.PREFIX + "encoder_q.")
+        if best:
+            checkpoint.save({**common, "state_dict": encoder}, self.folder / checkpoint.BEST)
+        if keep:
+            name = f"checkpoint_{progress.epoch - 1:04d}.pth.tar"
+            checkpoint.save({**common, "state_dict": encoder}, self.folder / name)
+        whole = {
+            **common,
+            "state_dict": checkpoint.method_state(method),
+            "optimizer": trainer.optimizer.state_dict(),
+            "progress": {
+                "step": progress.step,
+                "clocks": checkpoint.clocks(method),
+                "enqueued": method.queue.enqueued.tolist() if method.queue is not None else None,
+            },
+        }
+        checkpoint.save(whole, self.folder / checkpoint.LAST)
+
+
+def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -> None:
+    """Raise an InputError where a file cannot go on under this configuration."""
+    if "optimizer" not in content or "progress" not in content:
+        raise InputError(
+            f"{str(path)!r} holds an encoder only; --resume needs a {checkpoint.LAST}"
+        )
+    theirs, ours = content["config"], config.plain()
+    for section, names in FIXED.items():
+        for name in names or ours[section]:
+            before, now = theirs[section].get(name), ours[section][name]
+            if before != now:
+                raise InputError(
+                    f"{section} setting {name!r} is {before!r} in {str(path)!r} and {now!r} now; "
+                    "a resumed run cannot change it: leave the flag out, or start a new run"
+                )
+
+
+def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
+    """Put a trainer into the state that `RunSaver` wrote."""
+    method: Ancor = trainer.method
+    checkpoint.load_method_state(method, content["state_dict"])
+    hyper = [{k: group[k] for k in ("momentum", "weight_decay")} for group in trainer.optimizer.param_groups]
+    trainer.optimizer.load_state_dict(content["optimizer"])
+    for group, ours in zip(trainer.optimizer.param_groups, hyper, strict=True):
+        group.update(ours)
+    progress = content["progress"]
+    checkpoint.set_clocks(method, progress["clocks"])
+    if method.queue is not None:
+        method.queue.enqueued.copy_(method.queue.enqueued.new_tensor(progress["enqueued"]))
+    trainer.progress = Progress(content["epoch"], progress["step"], list(content["best_accs"]))

@@ -1,0 +1,57 @@
+"""Few-shot validation while training: the paper's protocol, on seeded episodes."""
+
+import torch
+
+from ancor.data.catalog import DataConfig
+from ancor.data.episodes import Protocol
+from ancor.data.partition import Partition
+from ancor.evaluation.classifiers import build_predictor
+from ancor.evaluation.episodic import accuracies, mean_and_interval, plan_evaluations
+from ancor.evaluation.features import FeatureBank
+from ancor.models.encoder import Encoder
+
+PROTOCOLS = {
+    "5-way": Protocol(n_ways=5),
+    "intra-class": Protocol(n_ways=5, intra_class=True),
+}
+VIEWS = 5  # of each image: as many as an episode uses, so that a validation is quick
+
+
+class Validator:
+    """Scores an encoder by 1-shot episodes with the nearest cosine, on backbone features.
+
+    Args:
+        partition: images with fine labels.
+        data: their dataset.
+        encoder: what is scored.
+        device: where passes run.
+        episodes: of each of the two kinds; the same ones at every call.
+        workers: processes that decode.
+
+    Raises:
+        InputError: the partition has no fine labels, or a class has too few images.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        data: DataConfig,
+        encoder: Encoder,
+        device: torch.device,
+        episodes: int = 200,
+        workers: int = 0,
+    ) -> None:
+        sampler = data.sampler(partition, "fine")
+        self.plan = plan_evaluations(sampler, list(PROTOCOLS.values()), episodes, VIEWS)
+        self.bank = FeatureBank(
+            encoder, partition.images, data.transforms, device, workers=workers
+        )
+        self.predict = build_predictor("Cosine")
+
+    def __call__(self) -> dict[str, tuple[float, float]]:
+        """Return mean accuracy and interval (0-1) by kind of episode."""
+        features = self.bank.features(self.plan.pairs)
+        return {
+            name: mean_and_interval(accuracies(self.plan, which, features, self.predict))
+            for which, name in enumerate(PROTOCOLS)
+        }
