@@ -81,7 +81,9 @@ def load_method_state(method: Ancor, state: Mapping[str, Tensor]) -> None:
         for name, tensor in method.queue.state_dict().items():
             found = state.get(PREFIX + name)
             if found is None or found.shape != tensor.shape:
-                raise InputError(f"the file's {name} does not fit the model's {tuple(tensor.shape)}")
+                raise InputError(
+                    f"the file's {name} does not fit the model's {tuple(tensor.shape)}"
+                )
             tensor.copy_(found)
 
 

@@ -21,11 +21,16 @@ def configure_console(quiet: bool = False) -> None:
     log.propagate = False
 
 
+def shows_bars(quiet: bool) -> bool:
+    """Whether there is a terminal to draw bars on."""
+    return not quiet and sys.stderr.isatty()
+
+
 def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
-    """Wrap in a tqdm bar on stderr where that is a terminal; elsewhere, and if quiet, stay silent."""
+    """Wrap in a tqdm bar on stderr where that is a terminal; elsewhere, or if quiet, in none."""
     from tqdm import tqdm
 
-    return tqdm(items, disable=quiet or not sys.stderr.isatty(), leave=False, **bar)
+    return tqdm(items, disable=not shows_bars(quiet), leave=False, **bar)
 
 
 class RunLog:
@@ -34,9 +39,10 @@ class RunLog:
     Args:
         folder: the run's output directory.
         first_step: steps done before; TensorBoard drops what a cut-off part wrote after them.
+        bars: whether progress bars run beside, around which messages have to be led.
     """
 
-    def __init__(self, folder: Path, first_step: int = 0) -> None:
+    def __init__(self, folder: Path, first_step: int = 0, bars: bool = False) -> None:
         from torch.utils.tensorboard import SummaryWriter
         from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -46,12 +52,12 @@ class RunLog:
         log.addHandler(handler)
         self._stack.callback(handler.close)
         self._stack.callback(log.removeHandler, handler)
-        self._metrics = self._stack.enter_context(
-            open(folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
-        )
+        metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._metrics = self._stack.enter_context(metrics)
         self.board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
         self._stack.callback(self.board.close)
-        self._stack.enter_context(logging_redirect_tqdm([log]))
+        if bars:
+            self._stack.enter_context(logging_redirect_tqdm([log]))
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl and its numbers to TensorBoard.

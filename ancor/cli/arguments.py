@@ -67,9 +67,7 @@ def add_data_flags(parser: Parser, default: str) -> argparse._ArgumentGroup:
     group.add_argument(
         "--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})"
     )
-    group.add_argument(
-        "--data", "--data-root", metavar="DIR", help="folder of the dataset's files"
-    )
+    group.add_argument("--data", "--data-root", metavar="DIR", help="folder of the dataset's files")
     group.add_argument(
         "--image-size", type=int, metavar="PX", help="side of the images (default: the dataset's)"
     )
@@ -88,21 +86,26 @@ def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
     group.add_argument(
         "--precision",
         metavar="NAME",
-        help="fp32, bf16, fp16 or auto: bf16 where it is native (default: "
-        f"{precision})",
+        help=f"fp32, bf16, fp16 or auto: bf16 where it is native (default: {precision})",
     )
     group.add_argument("--gpu", type=int, metavar="N", help="number of the CUDA device")
     return group
 
 
-def add_evaluation_flags(parser: Parser) -> None:
-    """Add the flags of everything that evaluates a trained encoder."""
-    group = add_data_flags(parser, default="the one trained on")
-    group.add_argument(
-        "--partition", default="validation", help="train, validation or test (default: validation)"
+def add_evaluation_flags(parser: Parser) -> argparse._ArgumentGroup:
+    """Add the flags of everything that evaluates a trained encoder; return the episodes' group."""
+    data = add_data_flags(parser, default="the one trained on")
+    data.add_argument(
+        "--partition",
+        default="validation",
+        metavar="NAME",
+        help="train, validation or test (default: validation)",
     )
-    group.add_argument(
-        "--mode", default="fine", help="fine or coarse: the episodes' classes (default: fine)"
+    data.add_argument(
+        "--mode",
+        default="fine",
+        metavar="LEVEL",
+        help="fine or coarse: the episodes' classes (default: fine)",
     )
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -112,18 +115,34 @@ def add_evaluation_flags(parser: Parser) -> None:
         "--model", "--arch", "-a", metavar="NAME", help="backbone (default: from the file)"
     )
     model.add_argument("--head", metavar="NAME", help="head (default: from the file)")
-    model.add_argument("--cst-dim", "--dim", type=int, metavar="D", help="embedding size (same)")
-    group = parser.add_argument_group("episodes")
-    group.add_argument("--n-shots", type=int, default=1, help="support images a class (default: 1)")
-    group.add_argument(
-        "--n-queries", type=int, default=15, help="query images a class (default: 15)"
+    model.add_argument(
+        "--cst-dim", "--dim", type=int, metavar="D", help="embedding size (default: from the file)"
     )
-    group.add_argument("--seed", type=int, default=0, help="0: the paper's episodes (default: 0)")
-    group = add_device_flags(parser, precision="fp32")
-    group.add_argument(
-        "--num-workers", "--workers", "-j", type=int, default=0,
+    episodes = parser.add_argument_group("episodes")
+    episodes.add_argument(
+        "--n-shots", type=int, default=1, metavar="N", help="support images a class (default: 1)"
+    )
+    episodes.add_argument(
+        "--n-queries", type=int, default=15, metavar="N", help="query images a class (default: 15)"
+    )
+    episodes.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="0 draws the paper's episodes (default: 0)"
+    )
+    device = add_device_flags(parser, precision="fp32")
+    device.add_argument(
+        "--num-workers",
+        "--workers",
+        "-j",
+        type=int,
+        default=0,
+        metavar="N",
         help="processes that decode images (default: 0)",
     )
-    group.add_argument(
-        "--test-batch-size", type=int, default=256, help="images a forward pass (default: 256)"
+    device.add_argument(
+        "--test-batch-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="images a forward pass (default: 256)",
     )
+    return episodes

@@ -64,7 +64,7 @@ class DatasetSpec:
         load: reads a partition.
         transforms: what the network sees.
         rules: which of the paper's three ways of drawing episodes (`ancor.data.episodes`).
-        training_defaults: settings of train.py that suit the dataset's size better than the paper's.
+        training_defaults: settings of train.py that suit the dataset better than the paper's.
     """
 
     load: Callable[[DataConfig, str], Partition]

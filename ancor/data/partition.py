@@ -94,7 +94,9 @@ class TrainingViews(Dataset):
         seed: the run's seed.
     """
 
-    def __init__(self, images: Images, labels: np.ndarray, transform, views: int, seed: int) -> None:
+    def __init__(
+        self, images: Images, labels: np.ndarray, transform, views: int, seed: int
+    ) -> None:
         self.images, self.labels, self.transform = images, labels, transform
         self.views, self.seed = views, seed
 

@@ -46,7 +46,9 @@ def normalise(images: Tensor, spec: TransformSpec) -> Tensor:
 
     Batches are bytes until they lie on the device: they travel in a quarter of the room.
     """
-    mean, std = (images.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (spec.mean, spec.std))
+    mean, std = (
+        images.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (spec.mean, spec.std)
+    )
     return (images.float() - 255 * mean) / (255 * std)
 
 
@@ -56,7 +58,10 @@ def training_transform(spec: TransformSpec):
 
     steps = [v2.RandomResizedCrop(spec.size, scale=spec.crop_scale)]
     if spec.colour:
-        steps += [v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8), v2.RandomGrayscale(0.2)]
+        steps += [
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            v2.RandomGrayscale(0.2),
+        ]
     if spec.blur:
         kernel = 2 * (spec.size // 20) + 1
         steps += [v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=0.5)]

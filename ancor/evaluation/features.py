@@ -1,4 +1,4 @@
-"""The feature bank: every (image, view) pair that an evaluation needs, passed through once (ours)."""
+"""The feature bank: each (image, view) pair that an evaluation needs, passed once (ours)."""
 
 from collections.abc import Iterator
 
@@ -25,6 +25,7 @@ class FeatureBank:
         batch_size: images a forward pass.
         workers: processes that decode and augment; 0: none beside this one.
         embedding: whether features are the head's embedding, not the backbone's pooled features.
+        dtype: what passes are cast to by autocast; None: fp32.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class FeatureBank:
         batch_size: int = 256,
         workers: int = 0,
         embedding: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.encoder, self.images, self.device = encoder, images, device
         self.transforms = transforms
         self.query_transform = query_transform(transforms)
         self.support_transform = support_transform(transforms)
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
-        self.embedding = embedding
+        self.embedding, self.dtype = embedding, dtype
 
     def outputs(self, pairs: np.ndarray) -> Iterator[EncoderOutput]:
         """Yield the encoder's outputs for pairs (P, 2) of image and view, a batch at a time."""
@@ -60,7 +62,10 @@ class FeatureBank:
         was_training = self.encoder.training
         self.encoder.eval()
         try:
-            with torch.inference_mode():
+            cast = torch.autocast(
+                self.device.type, dtype=self.dtype, enabled=self.dtype is not None
+            )
+            with torch.inference_mode(), cast:
                 for images in loader:
                     images = normalise(images.to(self.device, non_blocking=True), self.transforms)
                     yield self.encoder(images.contiguous(memory_format=torch.channels_last))

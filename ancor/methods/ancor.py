@@ -149,7 +149,10 @@ class Ancor(nn.Module):
         output = self.encoder(batch.views[0])
         key = self._encode_keys(batch) if self.config.contrastive else None
         with torch.autocast(batch.views[0].device.type, enabled=False):
-            return {name: self._loss(name, output, key, batch.labels) for name in self.config.calculators}
+            return {
+                name: self._loss(name, output, key, batch.labels)
+                for name in self.config.calculators
+            }
 
     def after_step(self) -> None:
         """Put the step's keys into the queue."""

@@ -1,7 +1,7 @@
 """Contrastive and classification losses, as pure functions on tensors.
 
-The paper: Bukchin et al., "Fine-grained Angular Contrastive Learning with Coarse Labels", CVPR 2021,
-arXiv 2012.03515. Shapes: N samples, D embedding size, C classes, K columns of a queue.
+The paper: Bukchin et al., "Fine-grained Angular Contrastive Learning with Coarse Labels", CVPR
+2021, arXiv 2012.03515. Shapes: N samples, D embedding size, C classes, K columns of a queue.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -107,9 +107,7 @@ class Contrast(NamedTuple):
             return self._replace(query=normalise(query), key=normalise(key))
         weights = normalise(wide(self.class_weight.detach()))
         own = weights[self.labels.to(weights.device, non_blocking=True)]
-        return self._replace(
-            query=angular(query, own), key=angular(key, own), class_weight=weights
-        )
+        return self._replace(query=angular(query, own), key=angular(key, own), class_weight=weights)
 
     def similarities(self, query: Tensor, ring: int) -> Tensor:
         """Similarities (n, K) of q' (n, D) with one ring's keys under the metric."""
@@ -160,7 +158,7 @@ def all_by_class(contrast: Contrast) -> Blocks:
 
 
 def all_samples(contrast: Contrast) -> Blocks:
-    """`cst_all`: MoCo's logits, (n, 1 + K). Of several rings it reads the last, as the paper's code."""
+    """`cst_all`: MoCo's logits, (n, 1 + K). Of several rings it reads the last (the paper's code)."""
     rings, _, length = contrast.columns.shape
     batch = torch.arange(len(contrast.labels), device=contrast.query.device)
     for rows in batch.split(_rows_per_block(length)):
@@ -193,7 +191,7 @@ def classification_loss(logits: Tensor, labels: Tensor) -> LossTerm:
 
 
 def contrastive_logits(calculator: str, contrast: Contrast) -> Tensor:
-    """Whole logits (N, 1 + negatives) of a calculator, for looking at: training never forms them."""
+    """All logits (N, 1 + negatives) of a calculator, for looking at; training never forms them."""
     blocks = list(CONTRASTIVE[calculator](_prepared(calculator, contrast)))
     order = torch.cat([rows for rows, _ in blocks]).argsort()
     return torch.cat([logits for _, logits in blocks])[order]

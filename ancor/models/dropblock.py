@@ -1,4 +1,4 @@
-"""DropBlock (Ghiasi et al., NeurIPS 2018, arXiv 1810.12890) with a keep rate that falls with use."""
+"""DropBlock (Ghiasi et al., NeurIPS 2018, arXiv 1810.12890), its keep rate falling with use."""
 
 import logging
 
@@ -48,9 +48,9 @@ class DropBlock(nn.Module):
             )
         drop = (self.drop_rate * self.clock / self.ramp_steps).clamp(max=self.drop_rate)
         gamma = drop / block**2 * height**2 / (height - block + 1) ** 2
-        corners = features.shape[:2] + (height - block + 1, width - block + 1)
+        corners = (*features.shape[:2], height - block + 1, width - block + 1)
         starts = (torch.rand(corners, device=features.device) < gamma).to(features.dtype)
-        # A block covers `block` pixels from its start: pad by block - 1, then a max-pool spreads it.
+        # A block covers `block` pixels from its start: a max-pool over the padded map spreads it.
         dropped = F.max_pool2d(F.pad(starts, (block - 1,) * 4), block, stride=1)
         kept = 1 - dropped
         scale = kept.numel() / kept.sum(dtype=torch.float32).clamp(min=1)

@@ -81,7 +81,7 @@ class Encoder(nn.Module):
 
     @property
     def key_config(self) -> EncoderConfig:
-        """The form of the key encoder: embeddings only (logits with head `cls`, as in the files)."""
+        """The key encoder's form: embeddings only (logits with head `cls`, as in the files)."""
         return replace(self.config, head="cls" if self.config.head == "cls" else "none")
 
     def key_encoder(self) -> "Encoder":

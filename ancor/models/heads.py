@@ -10,7 +10,7 @@ from ancor.errors import choose
 
 
 class SeqHead(nn.Module):
-    """The paper's head: the classifier sits on the embedding, so class weights live in its space."""
+    """The paper's head: the classifier sits on the embedding, whose space its weights share."""
 
     def __init__(self, in_features: int, dim: int, num_classes: int) -> None:
         super().__init__()

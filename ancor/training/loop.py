@@ -61,9 +61,7 @@ class Meter:
     def add(self, losses: dict[str, LossTerm], images: int) -> None:
         """Add a step."""
         self._names = [
-            name
-            for loss in losses
-            for name in (f"loss/{loss}", f"top1/{loss}", f"top5/{loss}")
+            name for loss in losses for name in (f"loss/{loss}", f"top1/{loss}", f"top5/{loss}")
         ]
         self._steps.append(torch.stack([f.detach() for term in losses.values() for f in term]))
         self.images += images
@@ -139,7 +137,9 @@ class Trainer:
         scores = self.validate() if self.validate else {}
         if scores:
             shown = ", ".join(f"{k} {100 * m:.2f} ± {100 * h:.2f}" for k, (m, h) in scores.items())
-            log.info("Epoch %d/%d  validation: %s", *(self.progress.epoch, self.config.epochs, shown))
+            log.info(
+                "Epoch %d/%d  validation: %s", *(self.progress.epoch, self.config.epochs, shown)
+            )
         return scores
 
     def _is_best(self, scores: dict[str, tuple[float, float]], last: bool) -> bool:

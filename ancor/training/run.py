@@ -18,10 +18,9 @@ import ancor
 from ancor import devices
 from ancor.data.partition import GreyImages, Partition
 from ancor.errors import InputError
-from ancor.logs import RunLog
+from ancor.logs import RunLog, shows_bars
 from ancor.methods.ancor import Ancor
 from ancor.methods.queues import queue_bytes
-from ancor.models.encoder import EncoderConfig
 from ancor.seeding import seeded
 from ancor.training.batches import TrainingBatches
 from ancor.training.loop import Trainer
@@ -86,9 +85,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     method = build_method(config).to(launch.device, memory_format=torch.channels_last)
     workers = _workers(config, partition)
     validate, reason = _validator(config, method, launch.device, workers)
-    if validate is None:
-        config = replace(config, selected_on="last")
-    elif config.training.select == "last":
+    if validate is None or config.training.select == "last":
         config = replace(config, selected_on="last")
     batches = TrainingBatches(
         partition,
@@ -102,7 +99,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     )
     open_directory(launch.folder, launch.overwrite)
     first_step = launch.content["progress"]["step"] if launch.content else 0
-    with RunLog(launch.folder, first_step) as run_log:
+    with RunLog(launch.folder, first_step, shows_bars(launch.quiet)) as run_log:
         _write_configuration(config, launch)
         for line in _summary(config, launch, partition, method, batches, workers, dtype):
             log.info(line)

@@ -60,7 +60,7 @@ def output_directory(named: str | None, default: str, overwrite: bool, resume: b
         folder = Path(named or default)
         if _holds_run(folder) and not (overwrite or resume):
             raise InputError(
-                f"--output-dir {str(folder)!r} already holds a run; go on with it by --resume auto, "
+                f"--output-dir {str(folder)!r} already holds a run; go on by --resume auto, "
                 "replace it by --overwrite, or name another folder"
             )
     return folder
@@ -129,9 +129,7 @@ class RunSaver:
 def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -> None:
     """Raise an InputError where a file cannot go on under this configuration."""
     if "optimizer" not in content or "progress" not in content:
-        raise InputError(
-            f"{str(path)!r} holds an encoder only; --resume needs a {checkpoint.LAST}"
-        )
+        raise InputError(f"{str(path)!r} holds an encoder only; --resume needs a {checkpoint.LAST}")
     theirs, ours = content["config"], config.plain()
     for section, names in FIXED.items():
         for name in names or ours[section]:
@@ -147,7 +145,10 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     """Put a trainer into the state that `RunSaver` wrote."""
     method: Ancor = trainer.method
     checkpoint.load_method_state(method, content["state_dict"])
-    hyper = [{k: group[k] for k in ("momentum", "weight_decay")} for group in trainer.optimizer.param_groups]
+    hyper = [
+        {k: group[k] for k in ("momentum", "weight_decay")}
+        for group in trainer.optimizer.param_groups
+    ]
     trainer.optimizer.load_state_dict(content["optimizer"])
     for group, ours in zip(trainer.optimizer.param_groups, hyper, strict=True):
         group.update(ours)

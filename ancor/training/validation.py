@@ -43,9 +43,7 @@ class Validator:
     ) -> None:
         sampler = data.sampler(partition, "fine")
         self.plan = plan_evaluations(sampler, list(PROTOCOLS.values()), episodes, VIEWS)
-        self.bank = FeatureBank(
-            encoder, partition.images, data.transforms, device, workers=workers
-        )
+        self.bank = FeatureBank(encoder, partition.images, data.transforms, device, workers=workers)
         self.predict = build_predictor("Cosine")
 
     def __call__(self) -> dict[str, tuple[float, float]]:

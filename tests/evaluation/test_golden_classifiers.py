@@ -12,7 +12,9 @@ EPISODES = range(4)
 
 def episode_of(number: int, model: str) -> EpisodeFeatures:
     """Read an episode's features of model 1 or 2, or both side by side."""
-    given = {k.split("/", 1)[1]: v for k, v in arrays("classifiers").items() if k[:2] == f"{number}/"}
+    given = {
+        k.split("/", 1)[1]: v for k, v in arrays("classifiers").items() if k[:2] == f"{number}/"
+    }
 
     def features(role: str) -> np.ndarray:
         both = [given[f"{role}{which}"] for which in model]
