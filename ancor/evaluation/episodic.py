@@ -87,7 +87,7 @@ def plan_evaluations(
         if 0 < views < protocol.n_copies:
             raise InputError(
                 f"--support-views {views} is less than the {protocol.n_copies} copies of each "
-                "support image (--n-aug-support-samples); give as many or more, or 0 for fresh views"
+                "support image (--n-aug-support-samples); give more, or 0 for fresh views"
             )
     episodes = [[sampler.draw(p, number, seed) for number in range(count)] for p in protocols]
     uses = []  # (image, view) of every position of every support and query list

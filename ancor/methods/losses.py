@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Below this squared distance between a key and its class weight (a distance of 1e-2), the algebra
-# of `_angular_similarities` cancels in fp32; such entries are computed from the difference itself.
-CLOSE = 1e-4
+# Below this squared distance d^2 between a key and its class weight, entries are computed from the
+# difference itself: the algebra of `_angular_similarities` cancels, and its error in fp32 is about
+# 1e-7 / d^2, here 1e-5.
+CLOSE = 1e-2
 # On an accelerator the number of close entries cannot be asked for without stopping the device,
 # so the closest ones are recomputed, up to this many a class.
 MAX_CLOSE = 1024
@@ -54,7 +55,9 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -(normalise(prediction) * normalise(target.detach())).sum(1).mean()
 
 
-def _angular_similarities(query: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
+def _angular_similarities(
+    query: Tensor, columns: Tensor, weight: Tensor, count_close: bool | None = None
+) -> Tensor:
     """Return q' . n(k - w), (N, K), without forming k - w for the whole queue (ours).
 
     For unit k and w, |k - w|^2 = 2 - 2 k.w, so q' . n(k - w) = (q'.k - q'.w) / sqrt(2 - 2 k.w):
@@ -64,11 +67,15 @@ def _angular_similarities(query: Tensor, columns: Tensor, weight: Tensor) -> Ten
         query: q', (N, D), normalised in whatever way.
         columns: unit keys k, (D, K).
         weight: unit class weight w, (D,), without gradient.
+        count_close: recompute exactly the close entries, or the `MAX_CLOSE` closest without
+            looking; default: the first on the CPU, where looking costs nothing.
     """
     products = torch.cat([query, weight[None]]) @ columns
     squared = (2 - 2 * products[-1]).detach()
     similarities = (products[:-1] - query @ weight[:, None]) * squared.clamp(min=CLOSE).rsqrt()
-    if columns.device.type == "cpu":
+    if count_close is None:
+        count_close = columns.device.type == "cpu"
+    if count_close:
         close = (squared < CLOSE).nonzero().squeeze(1)
         if len(close) == 0:
             return similarities
@@ -158,7 +165,7 @@ def all_by_class(contrast: Contrast) -> Blocks:
 
 
 def all_samples(contrast: Contrast) -> Blocks:
-    """`cst_all`: MoCo's logits, (n, 1 + K). Of several rings it reads the last (the paper's code)."""
+    """`cst_all`: MoCo's logits, (n, 1 + K); of several rings, the last's (as the paper's code)."""
     rings, _, length = contrast.columns.shape
     batch = torch.arange(len(contrast.labels), device=contrast.query.device)
     for rows in batch.split(_rows_per_block(length)):

@@ -1,0 +1,37 @@
+# make demo: train, evaluate and look at the result. make test: run the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= runs/demo
+
+.PHONY: setup demo test test-slow lint clean
+
+setup: $(VENV)/ready
+
+# requirements.txt names robustness too, which only recomputes shipped tables: setup leaves it out.
+$(VENV)/ready: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	grep -v '^robustness' requirements.txt | $(BIN)/pip install -q -r /dev/stdin pytest ruff
+	touch $@
+
+demo: setup
+	$(BIN)/python train.py --dataset digits --mode coarse --output-dir $(DEMO) --overwrite
+	$(BIN)/python eval.py --model_path $(DEMO)/model_best.pth.tar --partition test --untrained \
+		--json $(DEMO)/test.json
+	$(BIN)/python tsne.py --model_path $(DEMO)/model_best.pth.tar --partition test
+	@echo "The trained model, its scores (test.json), both t-SNE pictures and the logs are in $(DEMO):"
+	@ls $(DEMO)
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

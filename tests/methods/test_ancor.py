@@ -1,0 +1,148 @@
+"""The method's parts, and which combinations of them have a meaning."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ancor.errors import InputError
+from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.base import Batch
+from ancor.methods.queues import ClassQueues, SingleQueue
+from ancor.models.encoder import EncoderConfig
+
+ENCODER = EncoderConfig("conv4", "seq", mlp=True, dim=6, num_classes=3)
+CONFIG = AncorConfig(queue_length=10, encoder_momentum=0.5)
+
+
+def make_batch(size: int = 5, views: int = 2) -> Batch:
+    torch.manual_seed(0)
+    images = tuple(torch.randn(size, 3, 16, 16) for _ in range(views))
+    return Batch(images, torch.arange(size) % 3, torch.arange(size))
+
+
+MEANINGLESS = {
+    "by_class + angular + fork": ("fork", CONFIG, ["cst_by_class", "angular", "fork", "--metric"]),
+    "all_by_class + angular + none": (
+        "none",
+        replace(CONFIG, calculators=("cst_all_by_class",), losses=("ce",)),
+        ["cst_all_by_class", "--head none", "--metric norm"],
+    ),
+    "contrast + head cls": (
+        "cls",
+        replace(CONFIG, calculators=("cst_all",), losses=("ce",)),
+        ["cst_all", "--head cls"],
+    ),
+    "cls + head none": ("none", replace(CONFIG, metric="norm"), ["cls", "--head none"]),
+    "contrast + no queue": ("seq", replace(CONFIG, queue="none"), ["--queue none", "cst_by_class"]),
+    "by_class + single": (
+        "seq",
+        replace(CONFIG, queue="single"),
+        ["cst_by_class", "--queue multi"],
+    ),
+    "unequal numbers": ("seq", replace(CONFIG, losses=("ce",)), ["--calc-types", "--loss-types"]),
+    "cosine": ("seq", replace(CONFIG, losses=("ce", "cosine")), ["cosine", "--loss-types ce"]),
+    "twice": ("seq", replace(CONFIG, calculators=("cls", "cls")), ["twice"]),
+    "none at all": ("seq", replace(CONFIG, calculators=(), losses=()), ["--calc-types"]),
+    "unknown": ("seq", replace(CONFIG, metric="cosine"), ["'cosine'", "angular, norm"]),
+}
+
+
+@pytest.mark.parametrize("name", MEANINGLESS)
+def test_meaningless_combinations_are_refused_by_name(name):
+    head, config, words = MEANINGLESS[name]
+    with pytest.raises(InputError) as error:
+        config.check(head)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("head", ["fork", "none"])
+def test_cst_all_never_uses_the_metric_so_angular_is_no_error(head):
+    calculators = ("cst_all",) if head == "none" else ("cls", "cst_all")
+    replace(CONFIG, calculators=calculators, losses=("ce",) * len(calculators)).check(head)
+
+
+def test_without_keys_there_is_no_key_encoder_and_no_queue():
+    config = AncorConfig(calculators=("cls",), losses=("ce",))
+    method = Ancor(replace(ENCODER, head="cls"), config)
+    assert method.key_encoder is None
+    assert method.queue is None
+    assert method.views == 1
+    assert set(method.losses(make_batch(views=1))) == {"cls"}
+
+
+def test_key_encoder_moves_once_a_step_before_the_keys_by_the_weights_before_the_step():
+    method = Ancor(ENCODER, CONFIG)
+    with torch.no_grad():
+        for parameter in method.encoder.parameters():
+            parameter.add_(1.0)
+    before = [p.clone() for p in method.key_encoder.shared_parameters()]
+    query = [p.clone() for p in method.encoder.shared_parameters()]
+    method.losses(make_batch())
+    method.losses(make_batch())  # a second part of the same step
+    for old, new, target in zip(before, method.key_encoder.shared_parameters(), query, strict=True):
+        torch.testing.assert_close(new, (old + target) / 2)
+    method.after_step()
+    assert method.queue.enqueued.tolist() == [4, 4, 2]
+    method.losses(make_batch())
+    torch.testing.assert_close(
+        method.key_encoder.shared_parameters()[0], before[0] / 4 + 3 * query[0] / 4
+    )
+
+
+def test_key_encoder_runs_on_its_own_batch_statistics():
+    method = Ancor(ENCODER, CONFIG).train()
+    method.losses(make_batch())
+    ours, theirs = (
+        dict(encoder.named_buffers()) for encoder in (method.encoder, method.key_encoder)
+    )
+    name = "backbone.layer1.1.running_mean"
+    assert not torch.equal(ours[name], theirs[name])
+    assert not torch.equal(theirs[name], torch.zeros_like(theirs[name]))
+
+
+def test_keys_enter_the_queue_after_the_step_only():
+    method = Ancor(ENCODER, CONFIG)
+    before = method.queue.queue.clone()
+    method.losses(make_batch())
+    assert torch.equal(method.queue.queue, before)
+    method.after_step()
+    assert not torch.equal(method.queue.queue, before)
+
+
+def test_losses_train_the_query_encoder_only():
+    method = Ancor(ENCODER, CONFIG)
+    sum(term.value for term in method.losses(make_batch()).values()).backward()
+    assert all(p.grad is not None for p in method.encoder.parameters())
+    assert all(p.grad is None for p in method.key_encoder.parameters())
+
+
+@pytest.mark.parametrize("count", [3, 7, 23])
+def test_queues_hold_the_last_keys_even_of_one_overfull_batch(count):
+    length, dim = 7, 4
+    torch.manual_seed(count)
+    single, multi = SingleQueue(dim, length), ClassQueues(2, dim, length)
+    history: dict[int, list] = {0: [], 1: []}
+    everything = []
+    for _ in range(5):
+        keys, labels = torch.randn(count, dim), torch.randint(0, 2, (count,))
+        single.enqueue(keys, labels)
+        multi.enqueue(keys, labels)
+        for key, label in zip(F.normalize(keys, dim=1), labels.tolist(), strict=True):
+            everything.append(key)
+            history[label].append(key)
+    for ring, pointer, keys in (
+        (single.queue, single.queue_ptr[0], everything),
+        *((multi.queue[c], multi.queue_ptr[c], history[c]) for c in (0, 1)),
+    ):
+        assert pointer == len(keys) % length
+        for age in range(min(length, len(keys))):
+            column = (len(keys) - 1 - age) % length
+            torch.testing.assert_close(ring[:, column], keys[-1 - age])
+
+
+def test_queue_starts_with_unit_directions():
+    norms = ClassQueues(3, 5, 8).queue.norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(3, 8))
