@@ -3,7 +3,8 @@
 import numpy as np
 
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.partition import GreyImages, Partition
+from ancor.data.images import GreyImages
+from ancor.data.partition import Partition
 
 HIERARCHY = Hierarchy(
     coarse_names=("closed loops", "straight strokes", "open curves"),
@@ -25,4 +26,6 @@ def load(config, partition: str) -> Partition:
     small = torch.from_numpy(digits.images[kept])[:, None] * (255 / 16)
     large = F.interpolate(small, size=32, mode="bilinear", align_corners=False)[:, 0]
     pixels = large.round().to(torch.uint8).numpy()
-    return Partition.from_fine("digits", partition, GreyImages(pixels), digits.target[kept], HIERARCHY)
+    return Partition.from_fine(
+        "digits", partition, GreyImages(pixels), digits.target[kept], HIERARCHY
+    )
