@@ -9,7 +9,7 @@ import numpy as np
 from ancor.errors import InputError, RunError
 
 # Readers of Pillow that only decode: its PostScript reader, for one, runs a program.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 def read_image(path: str, upright: bool = False):
