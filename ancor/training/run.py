@@ -16,7 +16,8 @@ import torch
 
 import ancor
 from ancor import devices
-from ancor.data.partition import GreyImages, Partition
+from ancor.data.images import GreyImages
+from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.logs import RunLog
 from ancor.methods.ancor import Ancor

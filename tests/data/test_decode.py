@@ -103,6 +103,7 @@ def test_decompression_bomb(monkeypatch):
         decode(stored(made.picture(1, (64, 48)), "PNG"), "x")
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_every_cut_and_some_noise_end_in_one_line():
     rng = np.random.default_rng(0)
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
