@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly."""
+"""The ways in which a command ends badly."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,13 @@ class InputError(ValueError):
 
     The message is one line: the offending value, what is accepted, and what to do. The scripts
     print it to stderr and exit with status 2.
+    """
+
+
+class MissingPartition(InputError):
+    """A dataset that has no such partition, or none of which the labels are known.
+
+    Training takes it for an answer (it goes on without validation), evaluation for a mistake.
     """
 
 

@@ -52,13 +52,18 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None
     except (InputError, RunError) as error:
         if args.debug:
             traceback.print_exc()
-        line = " ".join(str(error).split("\n"))
-        print(f"{parser.prog}: error: {line}", file=sys.stderr)
+        print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message; of an error in a loading process, which brings its traceback, the end."""
+    last = str(error).rstrip().splitlines()[-1]
+    return re.sub(r"^ancor\.errors\.\w+: ", "", last)
 
 
 def add_data_flags(parser: Parser, default: str) -> argparse._ArgumentGroup:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.partition import GreyImages, Partition
+from ancor.data.images import GreyImages
+from ancor.data.partition import Partition
 
 HIERARCHY = Hierarchy(
     coarse_names=("closed loops", "straight strokes", "open curves"),

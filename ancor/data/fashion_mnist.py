@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ancor.data.files import download
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.partition import GreyImages, Partition
+from ancor.data.images import GreyImages
+from ancor.data.partition import Partition
 from ancor.errors import InputError
 
 HIERARCHY = Hierarchy(
@@ -56,10 +58,8 @@ def _folder(config) -> Path:
     for folder in candidates:
         if (folder / name).exists() or (folder / f"{name}.gz").exists():
             return folder
-    if config.download and config.root is not None:
-        from torchvision.datasets import FashionMNIST
-
-        FashionMNIST(config.root, download=True)
+    if config.download:
+        download(config, "FashionMNIST")
         return candidates[1]
     raise InputError(
         f"no {name} or {name}.gz in {' or '.join(repr(str(c)) for c in candidates)}; put the four "

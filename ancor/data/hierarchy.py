@@ -34,6 +34,50 @@ class Hierarchy:
                     f"accepted: 0 to {len(self.coarse_names) - 1}"
                 )
 
+    @classmethod
+    def from_labels(
+        cls,
+        fine_labels: np.ndarray,
+        coarse_labels: np.ndarray,
+        fine_names: tuple[str, ...],
+        coarse_names: tuple[str, ...],
+        source: str,
+    ) -> "Hierarchy":
+        """Make a hierarchy of two labels an image.
+
+        A fine class without an image, of which no label tells the coarse class, is put into 0.
+
+        Args:
+            fine_labels: (N,).
+            coarse_labels: (N,).
+            fine_names, coarse_names: names by label.
+            source: what errors call the data.
+
+        Raises:
+            InputError: the lengths differ, a label has no name, or a fine class lies in two
+                coarse ones.
+        """
+        fine, coarse = np.asarray(fine_labels), np.asarray(coarse_labels)
+        if len(fine) != len(coarse):
+            raise InputError(f"{source}: {len(fine)} fine labels and {len(coarse)} coarse ones")
+        for labels, names in ((fine, fine_names), (coarse, coarse_names)):
+            if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+                raise InputError(
+                    f"{source}: labels from {labels.min()} to {labels.max()}, but "
+                    f"{len(names)} class names"
+                )
+        coarse_of_fine = np.zeros(len(fine_names), dtype=np.int64)
+        coarse_of_fine[fine] = coarse
+        wrong = np.flatnonzero(coarse_of_fine[fine] != coarse)
+        if len(wrong):
+            first = wrong[0]
+            both = coarse_names[coarse[first]], coarse_names[coarse_of_fine[fine[first]]]
+            raise InputError(
+                f"{source}: fine class {fine_names[fine[first]]!r} lies in the coarse classes "
+                f"{both[0]!r} and {both[1]!r}; every fine class needs exactly one"
+            )
+        return cls(coarse_names, fine_names, tuple(coarse_of_fine.tolist()))
+
     @property
     def num_coarse(self) -> int:
         """Number C of coarse classes."""

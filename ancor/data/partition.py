@@ -1,10 +1,9 @@
 """A partition of a dataset, and the views of its images that training and evaluation ask for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,7 +15,7 @@ QUERY_VIEW = -1
 
 
 class Images(Protocol):
-    """Images by position: uint8 tensors (3, H, W) or PIL images."""
+    """Images by position: uint8 tensors (3, H, W) or PIL images (see `ancor.data.images`)."""
 
     def __len__(self) -> int:
         """Count the images."""
@@ -24,18 +23,14 @@ class Images(Protocol):
     def __getitem__(self, index: int) -> Any:
         """Read one image."""
 
+    def name(self, index: int) -> str:
+        """Name an image in messages."""
 
-class GreyImages:
-    """Grey images in memory, (N, H, W) of uint8, given out with three equal channels."""
+    def content(self, index: int) -> bytes:
+        """Return bytes that are equal only for equal images."""
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(self.pixels[index]).expand(3, -1, -1)
+    def subset(self, kept: np.ndarray) -> "Images":
+        """Return the images at the positions `kept`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,8 @@ class Partition:
         coarse_labels: (N,) of int64.
         fine_labels: (N,) of int64, or None where they are not known.
         hierarchy: names, and the map between the levels.
+        layout: where and in which form the images were found.
+        skipped: one line for each image that was left out because it cannot be read.
     """
 
     dataset: str
@@ -57,6 +54,8 @@ class Partition:
     coarse_labels: np.ndarray
     fine_labels: np.ndarray | None
     hierarchy: Hierarchy
+    layout: str = ""
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.coarse_labels)
@@ -74,11 +73,28 @@ class Partition:
 
     @classmethod
     def from_fine(
-        cls, dataset: str, name: str, images: Images, fine_labels: np.ndarray, hierarchy: Hierarchy
+        cls,
+        dataset: str,
+        name: str,
+        images: Images,
+        fine_labels: np.ndarray,
+        hierarchy: Hierarchy,
+        layout: str = "",
     ) -> "Partition":
         """Make a partition whose coarse labels follow from the fine ones."""
         fine_labels = np.asarray(fine_labels, dtype=np.int64)
-        return cls(dataset, name, images, hierarchy.coarse(fine_labels), fine_labels, hierarchy)
+        coarse_labels = hierarchy.coarse(fine_labels)
+        return cls(dataset, name, images, coarse_labels, fine_labels, hierarchy, layout)
+
+    def subset(self, kept: np.ndarray, skipped: tuple[str, ...] = ()) -> "Partition":
+        """Return the images at the positions `kept`; `skipped` says why the others are gone."""
+        return replace(
+            self,
+            images=self.images.subset(kept),
+            coarse_labels=self.coarse_labels[kept],
+            fine_labels=None if self.fine_labels is None else self.fine_labels[kept],
+            skipped=skipped,
+        )
 
 
 class TrainingViews(Dataset):

@@ -16,8 +16,9 @@ import torch
 
 import ancor
 from ancor import devices
-from ancor.data.partition import GreyImages, Partition
-from ancor.errors import InputError
+from ancor.data.images import GreyImages
+from ancor.data.partition import Partition
+from ancor.errors import InputError, MissingPartition
 from ancor.logs import RunLog, shows_bars
 from ancor.methods.ancor import Ancor
 from ancor.methods.queues import queue_bytes
@@ -148,12 +149,15 @@ def _validator(config: RunConfig, method: Ancor, device: torch.device, workers: 
         return None, "--val-episodes 0"
     try:
         partition = config.data.load("validation")
-        validator = Validator(
-            partition, config.data, method.encoder, device, config.training.val_episodes, workers
-        )
-    except InputError as error:
+    except MissingPartition as error:
         return None, str(error)
-    return validator, None
+    if partition.fine_labels is None:
+        return None, "the validation partition has no fine labels"
+    episodes = config.training.val_episodes
+    try:
+        return Validator(partition, config.data, method.encoder, device, episodes, workers), None
+    except InputError as error:  # classes too small for an episode: no reason not to train
+        return None, str(error)
 
 
 def _resume(trainer: Trainer, launch: Launch) -> None:

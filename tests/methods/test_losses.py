@@ -78,7 +78,7 @@ def test_keys_close_to_their_class_weight_keep_their_angle(distance):
     columns[:, :, :11] = near
     contrast = contrast._replace(columns=columns)
     ours = contrastive_logits("cst_by_class", contrast)
-    # The difference of the very numbers that are stored, in fp64: a naive fp32 form is no oracle.
+    # The very numbers that are stored, but in fp64: a naive form in fp32 is no oracle.
     wide = contrast._replace(
         query=contrast.query.double(),
         key=contrast.key.double(),

@@ -1,0 +1,79 @@
+"""From a file's bytes to an RGB image, whatever kind of image it is."""
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+
+from ancor.errors import InputError, RunError
+
+# Readers of Pillow that only decode: its PostScript reader, for one, runs a program.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+
+
+def read_image(path: str, upright: bool = False):
+    """Read an image file (see `decode`).
+
+    Raises:
+        InputError: it cannot be read as an image.
+        RunError: the file has vanished.
+    """
+    return decode(read_bytes(path), path, upright)
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a file of the dataset; RunError where it has vanished."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise RunError(f"{path!r} was there at the start and has vanished") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path!r} ({error.strerror}); check it") from error
+
+
+def decode(content: bytes, name: str, upright: bool = False):
+    """Decode an image into a PIL image of mode RGB.
+
+    Of an animation the first frame is taken, of 16-bit grey the upper eight bits.
+
+    Args:
+        content: the file's bytes.
+        name: what errors call it.
+        upright: whether to turn it as its EXIF orientation says.
+
+    Raises:
+        InputError: it is empty, cut off, no image, a decompression bomb, or of 32-bit pixels.
+    """
+    from PIL import Image, ImageOps
+
+    broken = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError)
+    broken += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
+    try:
+        if not content:
+            raise ValueError("the file is empty")
+        image = Image.open(BytesIO(content), formats=FORMATS)
+        image.load()
+        if upright:
+            image = ImageOps.exif_transpose(image)
+        return image if image.mode == "RGB" else _rgb(image)
+    except broken as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = f"no image of the kinds {', '.join(FORMATS)}"
+        raise InputError(
+            f"{name!r} cannot be decoded ({reason}); replace or remove it, or give "
+            "--skip-bad-images"
+        ) from error
+
+
+def _rgb(image):
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels, mode {image.mode}, have no known range")
+    # A palette's transparency goes by way of RGBA, or Pillow warns on every image.
+    return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")

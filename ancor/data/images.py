@@ -1,0 +1,131 @@
+"""Where the images of a partition lie: in memory, encoded in memory, or in files.
+
+Each class gives image i by indexing, its name in messages by `name(i)`, the bytes that tell it from
+others by `content(i)`, and some of its images by `subset(kept)`. All are compact arrays inside, so
+that handing one to worker processes costs nothing a million times over.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancor.data.decode import decode, read_bytes, read_image
+
+
+class GreyImages:
+    """Grey images in memory, (N, H, W) of uint8, given out with three equal channels."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(self.pixels[index]).expand(3, -1, -1)
+
+    def name(self, index: int) -> str:
+        """Name an image in messages."""
+        return f"image {index}"
+
+    def content(self, index: int) -> bytes:
+        """Return the pixels' bytes."""
+        return self.pixels[index].tobytes()
+
+    def subset(self, kept: np.ndarray) -> "GreyImages":
+        """Return the images at the positions `kept`."""
+        return type(self)(self.pixels[kept])
+
+
+class ColourImages(GreyImages):
+    """Colour images in memory, (N, 3, H, W) of uint8."""
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(self.pixels[index])
+
+
+class _Strings:
+    """Many byte strings in one buffer: no object for each, so that processes can share it."""
+
+    def __init__(self, strings: Iterable[bytes], lengths: Sequence[int]) -> None:
+        self.ends = np.cumsum(np.asarray(lengths, dtype=np.int64))
+        self.buffer = np.empty(self.ends[-1] if len(self.ends) else 0, dtype=np.uint8)
+        for end, length, string in zip(self.ends.tolist(), lengths, strings, strict=True):
+            self.buffer[end - length : end] = np.frombuffer(string, dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> bytes:
+        start = self.ends[index - 1] if index else 0
+        return self.buffer[start : self.ends[index]].tobytes()
+
+
+class EncodedImages:
+    """Encoded images (PNG, JPEG, ...) in memory, decoded when asked for.
+
+    Args:
+        encoded: the images' bytes.
+        source: the file that they come from, for messages.
+    """
+
+    def __init__(self, encoded: Iterable[bytes], lengths: Sequence[int], source: str) -> None:
+        self.encoded, self.source = _Strings(encoded, lengths), source
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, index: int):
+        return decode(self.content(index), self.name(index))
+
+    def name(self, index: int) -> str:
+        """Name an image in messages."""
+        return f"image {index} of {self.source}"
+
+    def content(self, index: int) -> bytes:
+        """Return the encoded bytes."""
+        return self.encoded[index]
+
+    def subset(self, kept: np.ndarray) -> "EncodedImages":
+        """Return the images at the positions `kept`."""
+        chosen = [self.encoded[index] for index in kept.tolist()]
+        return EncodedImages(chosen, [len(c) for c in chosen], self.source)
+
+
+class ImageFiles:
+    """Image files, decoded when asked for.
+
+    Args:
+        listed: for each folder, the names of its images.
+        upright: whether to turn images as their EXIF orientation says.
+    """
+
+    def __init__(self, listed: Sequence[tuple[str, Sequence[str]]], upright: bool = False) -> None:
+        self.folders = [folder for folder, _ in listed]
+        counts = [len(names) for _, names in listed]
+        self.folder_of = np.repeat(np.arange(len(listed), dtype=np.int32), counts)
+        names = [os.fsencode(name) for _, inside in listed for name in inside]
+        self.names = _Strings(names, [len(name) for name in names])
+        self.upright = upright
+
+    def __len__(self) -> int:
+        return len(self.folder_of)
+
+    def __getitem__(self, index: int):
+        return read_image(self.name(index), self.upright)
+
+    def name(self, index: int) -> str:
+        """Return the file's path."""
+        return os.path.join(self.folders[self.folder_of[index]], os.fsdecode(self.names[index]))
+
+    def content(self, index: int) -> bytes:
+        """Return the file's bytes."""
+        return read_bytes(self.name(index))
+
+    def subset(self, kept: np.ndarray) -> "ImageFiles":
+        """Return the images at the positions `kept`."""
+        listed = [os.path.split(self.name(index)) for index in kept.tolist()]
+        return ImageFiles([(folder, [name]) for folder, name in listed], self.upright)

@@ -1,0 +1,70 @@
+"""Looking at every image of a partition once: readable or not, size, content."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from ancor.data.partition import Images, Partition
+from ancor.errors import InputError, RunError
+
+CHUNK = 256
+
+
+class Finding(NamedTuple):
+    """What an image is.
+
+    Attributes:
+        size: width and height in pixels; None where it cannot be read.
+        digest: equal only for equal images; None likewise.
+        problem: why it cannot be read, in one line; None where it can.
+    """
+
+    size: tuple[int, int] | None
+    digest: bytes | None
+    problem: str | None
+
+
+def inspect(images: Images, index: int) -> Finding:
+    """Read an image whole."""
+    try:
+        image = images[index]
+        content = images.content(index)
+    except (InputError, RunError) as error:
+        return Finding(None, None, str(error))
+    size = image.size if hasattr(image, "getbands") else tuple(image.shape[:0:-1])
+    return Finding(size, hashlib.blake2b(content, digest_size=16).digest(), None)
+
+
+def findings(images: Images, threads: int | None = None) -> Iterator[Finding]:
+    """Read all images, in order, by several threads: decoding leaves Python's lock."""
+
+    def look(start: int) -> list[Finding]:
+        stop = min(start + CHUNK, len(images))
+        return [inspect(images, index) for index in range(start, stop)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for chunk in pool.map(look, range(0, len(images), CHUNK)):
+            yield from chunk
+
+
+def without_unreadable(partition: Partition) -> Partition:
+    """Return the partition without the images that cannot be read; it lists them as `skipped`.
+
+    They go before any episode or batch is drawn, so a result does not depend on who met them.
+
+    Raises:
+        InputError: no image of the partition can be read.
+    """
+    problems = [finding.problem for finding in findings(partition.images)]
+    kept = np.array([problem is None for problem in problems])
+    if kept.all():
+        return partition
+    if not kept.any():
+        raise InputError(
+            f"no image of partition {partition.name!r} can be read; the first: {problems[0]}"
+        )
+    skipped = tuple(problem for problem in problems if problem is not None)
+    return partition.subset(np.flatnonzero(kept), skipped)

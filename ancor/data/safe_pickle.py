@@ -1,0 +1,203 @@
+"""Reading pickles from the internet without running what they ask for (ours).
+
+A pickle is a program that may call any function by name. Here it finds a dozen names, each bound to
+a stand-in that makes plain data and nothing else; every other name is refused.
+"""
+
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ancor.errors import InputError
+
+DTYPE_CODES = re.compile(r"b1|[iu][1248]|f[248]|f16|c8|c16|c32|O[48]?|[SU]\d{1,9}")
+BROKEN = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
+
+
+class _Callable:
+    """A function that a pickle may call, and that its BUILD instruction cannot change."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("a function is given a state")
+
+
+class _Dtype:
+    """Stands for `numpy.dtype` while reading: a plain type of numbers, strings or objects."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: str | bytes, align: bool = False, copy: bool = False) -> None:
+        if not DTYPE_CODES.fullmatch(text(code)):
+            raise pickle.UnpicklingError(f"NumPy type {code!r} is not plain")
+        self.dtype = np.dtype(text(code))
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, order, *structure = state[:5]
+        if any(part is not None for part in structure):
+            raise pickle.UnpicklingError("a structured NumPy type is not plain")
+        self.dtype = self.dtype.newbyteorder({"<": "<", ">": ">"}.get(text(order), "="))
+
+
+class _Array(np.ndarray):
+    """An array that accepts its state only where shape, type and content fit together."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, shape, dtype, fortran, content = state
+        size = prod(shape) if min(shape, default=0) >= 0 else -1
+        if dtype.dtype.hasobject:
+            fits = isinstance(content, list) and len(content) == size
+        else:
+            fits = isinstance(content, bytes) and len(content) == size * dtype.dtype.itemsize
+        if not fits:
+            raise pickle.UnpicklingError(f"an array's content does not fit its shape {shape}")
+        super().__setstate__((1, tuple(shape), dtype.dtype, bool(fortran), content))
+
+
+_NDARRAY = object()
+
+
+def _reconstruct(kind: object, shape: tuple, code: bytes) -> _Array:
+    if kind is not _NDARRAY:
+        raise pickle.UnpicklingError("an array of another class than numpy.ndarray")
+    return np.ndarray.__new__(_Array, (0,), "b")
+
+
+def _from_buffer(content: bytes, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
+    return np.frombuffer(content, dtype=dtype.dtype).reshape(shape, order=order)
+
+
+def _scalar(dtype: _Dtype, content: bytes) -> np.generic:
+    (value,) = np.frombuffer(content, dtype=dtype.dtype)
+    return value
+
+
+def _encode(content: str, encoding: str) -> bytes:
+    """Stands for `_codecs.encode`, by which old protocols spell bytes."""
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
+    return content.encode("latin1")
+
+
+def _empty_bytes() -> bytes:
+    return b""
+
+
+def _bytearray(content: bytes | str = b"", encoding: str = "latin1") -> bytearray:
+    return bytearray(
+        _encode(content, encoding) if isinstance(content, str) else memoryview(content)
+    )
+
+
+_BUILTINS = {
+    "set": _Callable(set),
+    "frozenset": _Callable(frozenset),
+    "complex": _Callable(complex),
+    "bytes": _Callable(_empty_bytes),
+    "bytearray": _Callable(_bytearray),
+}
+_ADMITTED = {
+    ("collections", "OrderedDict"): _Callable(OrderedDict),
+    ("_codecs", "encode"): _Callable(_encode),
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Callable(_Dtype),
+    **{
+        (module, name): f for module in ("builtins", "__builtin__") for name, f in _BUILTINS.items()
+    },
+}
+for _core in ("numpy.core", "numpy._core"):
+    _ADMITTED[_core + ".multiarray", "_reconstruct"] = _Callable(_reconstruct)
+    _ADMITTED[_core + ".multiarray", "scalar"] = _Callable(_scalar)
+    _ADMITTED[_core + ".numeric", "_frombuffer"] = _Callable(_from_buffer)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        # Strings of Python 2 come as bytes: some of them are pixels.
+        super().__init__(file, encoding="bytes")
+        self.source = source
+
+    def find_class(self, module: str, name: str) -> Any:
+        admitted = _ADMITTED.get((module, name))
+        if admitted is None:
+            raise InputError(
+                f"{self.source!r} asks for {f'{module}.{name}'!r}; a data file may hold only plain "
+                "containers, strings, bytes, numbers and NumPy arrays, so nothing of it was run: "
+                "fetch the file again from its own source"
+            )
+        return admitted
+
+    def persistent_load(self, pid: object) -> Any:
+        raise pickle.UnpicklingError("it refers to objects outside the file")
+
+
+def text(value: str | bytes) -> str:
+    """Return a string of Python 2 or 3 as str."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def load(path: Path | str) -> Any:
+    """Read a pickle that holds only plain containers, strings, bytes, numbers and NumPy arrays.
+
+    Strings written by Python 2 come as bytes (see `text`).
+
+    Raises:
+        InputError: it cannot be read, is cut off, or asks for any other name.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _load(file, str(path))
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r} ({error.strerror}); check --data") from error
+
+
+def loads(content: bytes, source: str) -> Any:
+    """Read a pickle from memory as `load` does; `source` names it in errors."""
+    return _load(BytesIO(content), source)
+
+
+def _load(file: BinaryIO, source: str) -> Any:
+    try:
+        return _Unpickler(file, source).load()
+    except InputError:
+        raise
+    except BROKEN as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"{source!r} is no whole pickle of plain data ({reason.splitlines()[0]}); "
+            "fetch the file again"
+        ) from error
+
+
+def text_keys(value: object, source: str) -> dict[str, Any]:
+    """Return a dict with its keys as str; InputError where `value` is no dict."""
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{source!r} holds a {type(value).__name__} where a dict is expected; "
+            "fetch the file again"
+        )
+    return {text(key): item for key, item in value.items() if isinstance(key, str | bytes)}
