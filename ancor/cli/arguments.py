@@ -12,7 +12,10 @@ from collections.abc import Callable
 from ancor.errors import InputError, RunError
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
-DATASET_HELP = "digits, fashion-mnist"
+DATASET_HELP = (
+    "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
+    "fashion-mnist, digits, glyphs"
+)
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
 
 

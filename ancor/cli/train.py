@@ -267,6 +267,7 @@ def _settings(given: dict[str, Any], content: dict[str, Any] | None):
     from_file: dict[str, Any] = {}
     if content is not None:
         from_file = _flags_of(content["config"])
+        del from_file["max_steps"]  # where to stop is asked of each start anew
     elif "config" in given:
         from_file = _read_config(Path(given["config"]))
     dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))

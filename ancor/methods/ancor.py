@@ -5,6 +5,7 @@ of flags is in the README.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,12 @@ class AncorConfig:
             choose("calculator", name, CALCULATORS)
         for name in self.losses:
             choose("loss", name, LOSSES)
+        if self.queue_length < 1:
+            raise InputError(f"--queue-k {self.queue_length}: at least 1 is needed")
+        if not 0 < self.temperature < inf:
+            raise InputError(f"--cst-t {self.temperature}: a finite number above 0 is needed")
+        if not 0 <= self.encoder_momentum <= 1:
+            raise InputError(f"--encoder-m {self.encoder_momentum}: accepted: 0 to 1")
         for complaint in self._complaints(head):
             raise InputError(complaint)
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ancor.models.backbones import build_backbone
-from ancor.models.heads import build_head
+from ancor.errors import InputError, choose
+from ancor.models.backbones import BACKBONES, build_backbone
+from ancor.models.heads import HEADS, build_head
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class EncoderConfig:
     mlp: bool = False
     dim: int = 128
     num_classes: int = 1
+
+    def __post_init__(self) -> None:
+        choose("backbone", self.arch, BACKBONES)
+        choose("head", self.head, HEADS)
+        if self.dim < 1:
+            raise InputError(f"--cst-dim {self.dim}: at least 1 is needed")
 
 
 class EncoderOutput(NamedTuple):

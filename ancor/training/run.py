@@ -76,6 +76,8 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     """
     config.method.check(config.encoder.head)
     dtype = devices.autocast_dtype(launch.precision, launch.device)
+    if launch.start_epoch is not None and launch.start_epoch < 0:
+        raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
     partition = config.data.load("train")
     labels = partition.labels(config.training.mode)
     names = partition.hierarchy.names(config.training.mode)
@@ -85,7 +87,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     _check_queue_fits(config, launch.device)
     method = build_method(config).to(launch.device, memory_format=torch.channels_last)
     workers = _workers(config, partition)
-    validate, reason = _validator(config, method, launch.device, workers)
+    validate, reason = _validator(config, method, launch.device, workers, dtype)
     if validate is None or config.training.select == "last":
         config = replace(config, selected_on="last")
     batches = TrainingBatches(
@@ -143,9 +145,16 @@ def _workers(config: RunConfig, partition: Partition) -> int:
     return 0 if isinstance(partition.images, GreyImages) else devices.usable_cpus()
 
 
-def _validator(config: RunConfig, method: Ancor, device: torch.device, workers: int):
+def _validator(
+    config: RunConfig,
+    method: Ancor,
+    device: torch.device,
+    workers: int,
+    dtype: torch.dtype | None,
+) -> tuple[Validator | None, str | None]:
     """Return the validation and no reason, or None and why there is none."""
-    if config.training.val_episodes == 0:
+    episodes = config.training.val_episodes
+    if episodes == 0:
         return None, "--val-episodes 0"
     try:
         partition = config.data.load("validation")
@@ -153,11 +162,13 @@ def _validator(config: RunConfig, method: Ancor, device: torch.device, workers: 
         return None, str(error)
     if partition.fine_labels is None:
         return None, "the validation partition has no fine labels"
-    episodes = config.training.val_episodes
     try:
-        return Validator(partition, config.data, method.encoder, device, episodes, workers), None
+        validator = Validator(
+            partition, config.data, method.encoder, device, episodes, workers, dtype
+        )
     except InputError as error:  # classes too small for an episode: no reason not to train
         return None, str(error)
+    return validator, None
 
 
 def _resume(trainer: Trainer, launch: Launch) -> None:

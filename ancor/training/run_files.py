@@ -16,9 +16,9 @@ from ancor.training.loop import Progress, Trainer
 
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {
+    "data": ("dataset", "image_size"),
     "encoder": None,
     "method": None,
-    "data": ("dataset", "image_size"),
     "training": ("mode", "batch_size", "seed"),
 }
 RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, "metrics.jsonl")

@@ -27,6 +27,7 @@ class Validator:
         device: where passes run.
         episodes: of each of the two kinds; the same ones at every call.
         workers: processes that decode.
+        dtype: what passes are cast to by autocast; None: fp32.
 
     Raises:
         InputError: the partition has no fine labels, or a class has too few images.
@@ -40,10 +41,13 @@ class Validator:
         device: torch.device,
         episodes: int = 200,
         workers: int = 0,
+        dtype: torch.dtype | None = None,
     ) -> None:
         sampler = data.sampler(partition, "fine")
         self.plan = plan_evaluations(sampler, list(PROTOCOLS.values()), episodes, VIEWS)
-        self.bank = FeatureBank(encoder, partition.images, data.transforms, device, workers=workers)
+        self.bank = FeatureBank(
+            encoder, partition.images, data.transforms, device, workers=workers, dtype=dtype
+        )
         self.predict = build_predictor("Cosine")
 
     def __call__(self) -> dict[str, tuple[float, float]]:

@@ -86,7 +86,7 @@ def test_keys_close_to_their_class_weight_keep_their_angle(distance):
         class_weight=weight.double(),
     )
     expected = naive_logits("cst_by_class", wide)
-    # The weight is put on the sphere in fp32, to 1e-7: seen from this near, that much over distance.
+    # The weight is put on the sphere in fp32, to 1e-7: from this near, that much over distance.
     assert (ours - expected).abs().max() * contrast.temperature < 3e-5 + 3e-7 / distance
 
 

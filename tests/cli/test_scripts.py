@@ -1,0 +1,261 @@
+"""The scripts as a user meets them: their words, their exit status, their bad moods."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ancor.cli import arguments, eval, train, tsne
+from ancor.data.catalog import DATASETS
+from ancor.evaluation.classifiers import CLASSIFIERS
+from ancor.models.backbones import BACKBONES
+
+ROOT = Path(__file__).parents[2]
+MAINS = {"train.py": train.main, "eval.py": eval.main, "tsne.py": tsne.main}
+TRAIN = ["--dataset", "digits", "--mode", "coarse", "--output-dir"]
+EVAL = ["--n_test_runs", "4", "--partition", "test", "--model_path"]
+
+
+def one_line(capsys) -> str:
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1, message
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize("script", MAINS)
+def test_help_is_quick_grouped_and_ends_with_a_command(script):
+    started = time.perf_counter()
+    shown = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    seconds = time.perf_counter() - started
+    assert "torch" not in sys.modules or seconds < 30  # speed is measured by the benchmarks
+    assert shown.rstrip().splitlines()[-1].strip().startswith(f"python {script}")
+    assert "data:" in shown
+    assert "(default:" in shown
+
+
+@pytest.mark.parametrize("statement", ["import ancor", "import ancor.cli.train"])
+def test_imports_that_have_to_be_quick_leave_torch_alone(statement):
+    code = f"import sys; {statement}; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert shown.stdout.split() == ["False", "False"], shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (arguments.BACKBONE_HELP, BACKBONES),
+        (arguments.DATASET_HELP, DATASETS),
+        (arguments.CLASSIFIER_HELP, CLASSIFIERS),
+    ],
+)
+def test_help_lists_what_the_tables_hold(text, names):
+    assert sorted(text.split(", ")) == sorted(names)
+
+
+BAD_TRAINING = {
+    "unknown dataset": (["--dataset", "mnist"], ["'mnist'", "digits"]),
+    "missing files": (["--dataset", "fashion-mnist", "--data", "/nowhere"], ["/nowhere"]),
+    "unknown mode": (["--mode", "medium"], ["'medium'", "coarse, fine"]),
+    "unknown backbone": (["--arch", "vgg"], ["'vgg'", "conv4"]),
+    "unknown head": (["--head", "two"], ["'two'", "seq"]),
+    "no GPU of that number": (["--gpu", "97"], ["--gpu 97"]),
+    "no such device": (["--device", "tpu"], ["'tpu'", "cuda"]),
+    "fp16 without CUDA": (["--device", "cpu", "--precision", "fp16"], ["fp16", "bf16"]),
+    "batch of 0": (["--batch-size", "0"], ["--batch-size 0", "at least 1"]),
+    "rate nan": (["--lr", "nan"], ["--lr nan"]),
+    "rate 0": (["--lr", "0"], ["--lr 0"]),
+    "rate of no number": (["--lr", "fast"], ["--lr", "'fast'"]),
+    "queue beyond memory": (["--queue-k", "9000000000"], ["--queue-k 9000000000", "MB", "fit"]),
+    "queue of nothing": (["--queue-k", "0"], ["--queue-k 0"]),
+    "temperature 0": (["--cst-t", "0"], ["--cst-t 0"]),
+    "momentum of 2": (["--encoder-m", "2"], ["--encoder-m 2"]),
+    "embedding of 0": (["--cst-dim", "0"], ["--cst-dim 0"]),
+    "meaningless": (["--head", "fork"], ["cst_by_class", "--metric norm"]),
+    "missing checkpoint": (["--resume", "/nowhere/last.pth.tar"], ["/nowhere/last.pth.tar"]),
+    "missing config": (["--config", "/nowhere/config.json"], ["/nowhere/config.json"]),
+    "unknown flag": (["--speed", "9"], ["--speed"]),
+    "one validation episode": (["--val-episodes", "1"], ["--val-episodes 1"]),
+    "negative start": (["--start-epoch", "-1"], ["--start-epoch -1"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TRAINING)
+def test_bad_input_to_training_is_one_line_and_writes_nothing(name, tmp_path, capsys):
+    flags, words = BAD_TRAINING[name]
+    folder = tmp_path / "run"
+    try:
+        status = train.main([*TRAIN, str(folder), *flags])
+    except SystemExit as ended:  # argparse's own way
+        status = ended.code
+    assert status == 2
+    message = one_line(capsys)
+    for word in words:
+        assert word in message
+    assert not folder.exists()
+
+
+def test_training_needs_a_mode(tmp_path, capsys):
+    assert train.main(["--dataset", "digits", "--output-dir", str(tmp_path / "r")]) == 2
+    assert "--mode" in one_line(capsys)
+
+
+def test_unwritable_output_directory_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert train.main([*TRAIN, str(tmp_path / "file" / "run")]) == 2
+    assert "file/run" in one_line(capsys)
+
+
+def test_a_taken_output_directory_is_refused_and_kept(quick_run, capsys):
+    before = (quick_run / "last.pth.tar").read_bytes()
+    assert train.main([*TRAIN, str(quick_run)]) == 2
+    message = one_line(capsys)
+    assert "--resume auto" in message
+    assert "--overwrite" in message
+    assert (quick_run / "last.pth.tar").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", "foreign"])
+@pytest.mark.parametrize("script", ["train.py", "eval.py"])
+def test_foreign_files_are_refused_by_name(script, content, tmp_path, capsys):
+    path = tmp_path / "x\ny.pth.tar"  # repr keeps the line one line
+    if content == "foreign":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        path.write_bytes(content)
+    flags = [*TRAIN, str(tmp_path / "r"), "--resume"] if script == "train.py" else EVAL
+    assert MAINS[script]([*flags, str(path)]) == 2
+    assert r"x\ny.pth.tar" in one_line(capsys)
+
+
+def test_an_encoder_alone_is_nothing_to_resume(quick_run, capsys):
+    assert train.main(["--resume", str(quick_run / "model_best.pth.tar"), "--quiet"]) == 2
+    assert "last.pth.tar" in one_line(capsys)
+
+
+BAD_EVALUATION = {
+    "unknown classifier": (["--cls", "SVM"], ["'SVM'", "LR"]),
+    "unknown partition": (["--partition", "dev"], ["'dev'", "test"]),
+    "too many shots": (["--n_shots", "20"], ["'1' has 28", "'2' has 26", "35 images"]),
+    "no ways": (["--n_ways", "0"], ["--n-ways 0"]),
+    "one episode": (["--n_test_runs", "1"], ["1 episodes"]),
+    "too few views": (["--support-views", "3"], ["--support-views 3", "5"]),
+    "another backbone": (["--model", "resnet50"], ["resnet50", "conv4"]),
+    "another head": (["--head", "cls", "--no-only-base"], ["cls", "seq"]),
+    "unwritable report": (["--json", "/proc/none/r.json"], ["/proc/none/r.json"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_EVALUATION)
+def test_bad_input_to_evaluation_is_one_line(name, quick_run, capsys):
+    flags, words = BAD_EVALUATION[name]
+    assert eval.main([*EVAL, str(quick_run / "last.pth.tar"), *flags]) == 2
+    message = one_line(capsys)
+    for word in words:
+        assert word in message
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert eval.main(["--debug", "--model_path", "/nowhere"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_evaluation_prints_the_papers_lines_and_writes_what_it_printed(quick_run, tmp_path, capsys):
+    report, table = tmp_path / "out" / "r.json", tmp_path / "r.csv"
+    command = [*EVAL, str(quick_run / "model_best.pth.tar"), "--untrained"]
+    assert eval.main([*command, "--json", str(report), "--csv", str(table)]) == 0
+    out = capsys.readouterr().out
+    content = json.loads(report.read_text())
+    printed = re.findall(
+        r"Mode: (.+)\nPartition: test Accuracy: ([\d.]+) ± ([\d.]+), Time: [\d.]+\n", out
+    )
+    assert [line[0] for line in printed] == ["N-Way", "All-Way"]
+    for line, result in zip(printed, content["results"], strict=True):
+        assert line[1:] == (f"{result['accuracy']:.2f}", f"{result['ci95']:.2f}")
+        assert (result["episodes"], result["n_shots"], result["n_queries"]) == (4, 1, 15)
+        assert "gain" in result["untrained"]
+    assert [r["n_ways"] for r in content["results"]] == [5, 10]
+    assert len(content["checkpoint"]["sha256"]) == len(content["episodes_sha256"]) == 64
+    assert content["checkpoint"]["selected_on"] == "validation"
+    assert len(table.read_text().splitlines()) == 1 + 8
+
+
+def test_the_same_evaluation_gives_the_same_digits(quick_run, tmp_path):
+    contents = []
+    for name, flags in (("a", []), ("b", ["--num_workers", "1", "--test_batch_size", "100"])):
+        path = tmp_path / name
+        command = [*EVAL, str(quick_run / "last.pth.tar"), "--json", str(path), "--fg", *flags]
+        assert eval.main(command) == 0
+        results = json.loads(path.read_text())["results"]
+        contents.append([{k: v for k, v in r.items() if k != "seconds"} for r in results])
+    assert contents[0] == contents[1]
+
+
+def test_choosing_and_evaluating_on_one_partition_is_said(quick_run, capsys):
+    model = str(quick_run / "model_best.pth.tar")
+    eval.main(["--model_path", model, "--n_test_runs", "2", "--partition", "validation"])
+    assert "flatters" in capsys.readouterr().out
+    eval.main(["--model_path", model, "--n_test_runs", "2", "--partition", "test"])
+    assert "flatters" not in capsys.readouterr().out
+
+
+def test_the_papers_evaluation_flags_run(quick_run, capsys):
+    """The paper's command line, with other names: a head that differs matters not to backbones."""
+    command = (
+        f"--model conv4 --num_workers 0 --model_path {quick_run / 'last.pth.tar'} --dataset digits "
+        "--mode fine --head cls --partition validation --only-base --n_test_runs 2"
+    )
+    assert eval.main(command.split()) == 0
+    assert "backbone features use neither" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["--mode", "coarse", "--n_ways", "3"], ["--no-only-base"]])
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_every_classifier_beats_chance(classifier, flags, quick_run, tmp_path):
+    path = tmp_path / "r.json"
+    command = [*EVAL, str(quick_run / "last.pth.tar"), "--cls", classifier, "--json", str(path)]
+    assert eval.main([*command, *flags]) == 0
+    for result in json.loads(path.read_text())["results"]:
+        assert result["accuracy"] > 1.5 * 100 / result["n_ways"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--only-base"], ["--coarse-class", "open curves"]])
+def test_tsne_draws_both_pictures(flags, quick_run, tmp_path, capsys):
+    command = ["--model_path", str(quick_run / "model_best.pth.tar"), "--partition", "test"]
+    assert tsne.main([*command, "--output-dir", str(tmp_path), *flags]) == 0
+    for name in ("coarse", "fine"):
+        picture = (tmp_path / f"digits_digits_{name}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) > 20_000
+    out = capsys.readouterr().out
+    assert "Coarse accuracy of the model's own classifier" in out
+    assert ("no stars" in out) == ("--only-base" in flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--format", "bmp"], "'bmp'"),
+        (["--coarse-class", "squares"], "'squares'"),
+        (["--perplexity", "0"], "--perplexity 0"),
+    ],
+)
+def test_bad_input_to_tsne_is_one_line(flags, word, quick_run, tmp_path, capsys):
+    command = ["--model_path", str(quick_run / "model_best.pth.tar"), "--output-dir", str(tmp_path)]
+    assert tsne.main([*command, "--partition", "test", *flags]) == 2
+    assert word in one_line(capsys)
+
+
+def test_scripts_pass_on_the_exit_status(tmp_path):
+    command = [sys.executable, ROOT / "train.py", "--mode", "coarse", "--dataset", "mnist"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,243 @@
+"""Runs: their files, their numbers, and going on where one stopped."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ancor import checkpoint
+from ancor.cli.train import main
+from ancor.data.catalog import DATASETS, DataConfig
+from ancor.training.batches import EpochBatches
+from ancor.training.config import TrainConfig
+from ancor.training.loop import Progress
+from ancor.training.run_files import output_directory
+from tests.conftest import QUICK
+
+
+def lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def tensors(path, section: str = "state_dict") -> dict:
+    return checkpoint.read(path)[section]
+
+
+def assert_same_weights(left, right) -> None:
+    ours, theirs = tensors(left), tensors(right)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_a_run_leaves_its_files_and_no_others(quick_run):
+    names = {path.name for path in quick_run.iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents.")}
+    assert len(events) == 1
+    assert names - events == {
+        *("config.json", "command.txt", "log.txt", "metrics.jsonl"),
+        *("last.pth.tar", "model_best.pth.tar", "checkpoint_0001.pth.tar"),
+    }
+
+
+def test_metrics_hold_a_line_a_print_and_one_an_epoch(quick_run):
+    records = lines(quick_run)
+    steps = [r for r in records if r["kind"] == "step"]
+    epochs = [r for r in records if r["kind"] == "epoch"]
+    per_epoch = 1077 // 64
+    assert [r["step"] for r in steps] == [5, 10, 15, 16, 21, 26, 31, 32]
+    assert [r["step"] for r in epochs] == [per_epoch, 2 * per_epoch]
+    for record in steps:
+        for name in ("loss/cls", "top1/cls", "top5/cst_by_class", "images_per_s", "data_wait"):
+            assert math.isfinite(record[name])
+        assert 0 <= record["data_wait"] <= 1
+    for record in epochs:
+        assert 0 < record["validation/5-way"] <= 100
+        assert 0 < record["validation/intra-class"] <= 100
+
+
+def test_losses_fall(quick_run):
+    steps = [r for r in lines(quick_run) if r["kind"] == "step"]
+    assert steps[-1]["loss/cls"] < 0.7 * steps[0]["loss/cls"]
+
+
+def test_files_say_what_they_are_and_plain_torch_reads_them(quick_run):
+    last = torch.load(quick_run / "last.pth.tar", weights_only=True)
+    best = torch.load(quick_run / "model_best.pth.tar", weights_only=True)
+    assert last["epoch"] == 2
+    assert last["arch"] == best["arch"] == "conv4"
+    assert last["config"]["selected_on"] == "validation"
+    assert last["config"]["encoder"]["num_classes"] == 3
+    assert last["best_accs"] == sorted(last["best_accs"])
+    assert last["best_accs"][0] == 0
+    assert {name.split(".")[1] for name in last["state_dict"]} == {
+        *("encoder_q", "encoder_k", "queue", "queue_ptr"),
+    }
+    assert {name.split(".")[1] for name in best["state_dict"]} == {"encoder_q"}
+    assert {"optimizer", "progress"} <= last.keys()
+    assert not {"optimizer", "progress"} & best.keys()
+
+
+def test_queue_holds_what_was_enqueued(quick_run):
+    progress = tensors(quick_run / "last.pth.tar", "progress")
+    assert sum(progress["enqueued"]) == 32 * 64
+    state = tensors(quick_run / "last.pth.tar")
+    assert state["module.queue_ptr"].tolist() == [n % 32 for n in progress["enqueued"]]
+
+
+def test_the_same_command_gives_the_same_weights_whatever_the_workers(quick_run, tmp_path):
+    command = [*QUICK, "--epochs", "2", "-j", "1", "--output-dir", str(tmp_path / "again")]
+    assert main(command) == 0
+    assert_same_weights(quick_run / "last.pth.tar", tmp_path / "again" / "last.pth.tar")
+
+
+@pytest.mark.parametrize("arch", ["conv4", "resnet12forcifar"])
+def test_a_resumed_run_ends_in_the_same_weights(arch, tmp_path, monkeypatch):
+    digits = DATASETS["digits"]
+    few = replace(digits, load=lambda *asked: digits.load(*asked).subset(np.arange(50)))
+    monkeypatch.setitem(DATASETS, "digits", few)
+    common = [*QUICK, "--arch", arch, "-b", "20", "--val-episodes", "0"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main([*common, "--epochs", "3", "--output-dir", str(whole)]) == 0
+    assert main([*common, "--epochs", "2", "--output-dir", str(parts)]) == 0
+    # Everything else is known to the file.
+    command = ["--resume", str(parts / "last.pth.tar"), "--epochs", "3", "--quiet"]
+    assert main([*command, "--precision", "fp32"]) == 0
+    assert_same_weights(whole / "last.pth.tar", parts / "last.pth.tar")
+    ours, theirs = (tensors(f / "last.pth.tar", "progress") for f in (whole, parts))
+    assert ours == theirs
+    if arch == "resnet12forcifar":
+        assert set(ours["clocks"].values()) == {6}  # three epochs of two steps, in both encoders
+        assert len(ours["clocks"]) == 4
+
+
+def test_config_repeats_a_run(quick_run, tmp_path):
+    command = ["--config", str(quick_run / "config.json"), "--quiet", "--precision", "fp32"]
+    assert main([*command, "--output-dir", str(tmp_path / "again")]) == 0
+    assert_same_weights(quick_run / "last.pth.tar", tmp_path / "again" / "last.pth.tar")
+
+
+def test_resume_auto_starts_afresh_and_then_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    command = [*QUICK, "--epochs", "2", "--output-dir", str(folder), "--resume", "auto"]
+    command += ["--val-episodes", "0"]
+    assert main([*command, "--max-steps", "16"]) == 0
+    assert checkpoint.read(folder / "last.pth.tar")["epoch"] == 1
+    assert main(command) == 0
+    assert checkpoint.read(folder / "last.pth.tar")["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--queue-k", "64"], ["queue_length", "32", "64"]),
+        (["--head", "fork", "--metric", "norm"], ["'head'", "'seq'", "'fork'"]),
+        (["--dataset", "glyphs"], ["'dataset'", "'digits'", "'glyphs'"]),
+        (["--seed", "3"], ["'seed'", "0", "3"]),
+    ],
+)
+def test_a_resumed_run_cannot_change_what_defines_it(quick_run, capsys, flags, words):
+    before = (quick_run / "last.pth.tar").read_bytes()
+    assert main(["--resume", str(quick_run / "last.pth.tar"), "--quiet", *flags]) == 2
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+    assert (quick_run / "last.pth.tar").read_bytes() == before
+
+
+def test_coarse_only_files_hold_key_names_at_no_cost(tmp_path):
+    folder = tmp_path / "coarse"
+    flags = ["--head", "cls", "--queue", "none", "--calc-types", "cls", "--loss-types", "ce"]
+    command = [*QUICK, *flags, "--max-steps", "1", "--output-dir", str(folder)]
+    assert main(command) == 0
+    state = tensors(folder / "last.pth.tar")
+    assert "module.encoder_k.fc.weight" in state
+    assert "module.queue" not in state
+    best = (folder / "model_best.pth.tar").stat().st_size
+    # The optimiser's momentum is the only other thing of the encoder's size.
+    assert (folder / "last.pth.tar").stat().st_size < 2.2 * best
+
+
+def test_without_validation_the_last_epoch_is_the_best(tmp_path):
+    folder = tmp_path / "run"
+    command = [*QUICK, "--epochs", "2", "--val-episodes", "0", "--output-dir", str(folder)]
+    assert main(command) == 0
+    best = checkpoint.read(folder / "model_best.pth.tar")
+    assert (best["epoch"], best["config"]["selected_on"]) == (2, "last")
+    assert "No validation" in (folder / "log.txt").read_text()
+
+
+def test_kept_epochs_and_a_batch_larger_than_the_set(tmp_path):
+    folder = tmp_path / "run"
+    command = [*QUICK[:-4], "-b", "5000", "--queue-k", "8", "--epochs", "3", "--keep-epochs", "0"]
+    command += ["--val-episodes", "0", "-s", "10", "--output-dir", str(folder)]
+    assert main(command) == 0
+    kept = {path.name for path in folder.glob("checkpoint_*")}
+    assert kept == {"checkpoint_0000.pth.tar", "checkpoint_0002.pth.tar"}
+    assert "smaller than a batch" in (folder / "log.txt").read_text()
+    assert [r["step"] for r in lines(folder) if r["kind"] == "epoch"] == [1, 2, 3]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, capsys):
+    command = [*QUICK, "--lr", "1e30", "-p", "1", "--output-dir", str(tmp_path / "run")]
+    assert main(command) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "the loss cls became nan by step" in message
+
+
+def test_untouched_flags_take_the_datasets_defaults_and_say_so(tmp_path, capsys):
+    command = ["--dataset", "digits", "--mode", "coarse", "--max-steps", "1"]
+    command += ["--val-episodes", "0", "--batch-size", "32", "--output-dir", str(tmp_path / "r")]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    notice = next(line for line in out.splitlines() if "own defaults" in line)
+    defaults = DataConfig("digits").spec.training_defaults
+    for flag, value in defaults.items():
+        shown = f"--{flag.replace('_', '-')} {value}"
+        assert (shown in notice) == (flag != "batch_size")
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert config["training"]["batch_size"] == 32
+    assert config["method"]["queue_length"] == defaults["queue_k"]
+
+
+def test_batches_hold_every_image_once_in_an_order_of_their_epoch():
+    batches = EpochBatches(23, 4, seed=1)
+    orders = {}
+    for epoch in (0, 1):
+        batches.epoch = epoch
+        requests = [request for batch in batches for request in batch]
+        assert {e for e, _ in requests} == {epoch}
+        orders[epoch] = [index for _, index in requests]
+        assert len(set(orders[epoch])) == 20  # the incomplete batch is dropped
+    assert orders[0] != orders[1]
+    batches.epoch = 0
+    assert [i for batch in batches for _, i in batch] == orders[0]
+    assert len(batches) == 5
+
+
+def test_best_is_strictly_better():
+    progress = Progress()
+    assert [progress.improves(a) for a in (10.0, 10.0, 9.0, 12.5)] == [True, False, False, True]
+    assert progress.best_accs == [0.0, 10.0, 12.5]
+
+
+def test_more_cycles_than_epochs_keep_the_rate():
+    config = TrainConfig(epochs=3, cos=True, num_cycles=10, lr=0.2)
+    assert [config.rate(epoch) for epoch in range(3)] == [0.2, 0.2, 0.2]
+    assert np.allclose(TrainConfig(schedule=(1,), gamma=0.5, lr=1.0).rate(1), 0.5)
+
+
+def test_output_directories_are_numbered_or_refused(tmp_path):
+    default = str(tmp_path / "digits-seq-angular")
+    assert str(output_directory(None, default, False, False)) == default
+    for number in ("", "-2"):
+        (tmp_path / f"digits-seq-angular{number}").mkdir()
+        (tmp_path / f"digits-seq-angular{number}" / "metrics.jsonl").touch()
+    assert str(output_directory(None, default, False, False)) == default + "-3"
+    with pytest.raises(ValueError, match=r"--resume auto.*--overwrite"):
+        output_directory(default, "x", False, False)
+    assert str(output_directory(default, "x", True, False)) == default
