@@ -8,14 +8,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ancor.distributed import is_first
+
 log = logging.getLogger("ancor")
 
 
 def configure_console(quiet: bool = False) -> None:
-    """Send the package's messages to stdout; only warnings if quiet."""
+    """Send the package's messages to stdout; only warnings if quiet, only the first process's."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler.addFilter(lambda record: is_first())
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -23,7 +26,7 @@ def configure_console(quiet: bool = False) -> None:
 
 def shows_bars(quiet: bool) -> bool:
     """Whether there is a terminal to draw bars on."""
-    return not quiet and sys.stderr.isatty()
+    return not quiet and is_first() and sys.stderr.isatty()
 
 
 def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
@@ -72,6 +75,10 @@ class RunLog:
             if isinstance(value, int | float):
                 self.board.add_scalar(name if "/" in name else f"{kind}/{name}", value, step)
 
+    def picture(self, name: str, image: Any) -> None:
+        """Show an image, (3, H, W), in TensorBoard."""
+        self.board.add_image(name, image, 0)
+
     def close(self) -> None:
         """Flush and close everything."""
         self._stack.close()
@@ -81,3 +88,16 @@ class RunLog:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class NoLog(RunLog):
+    """What processes other than the first are given: it writes nothing."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def picture(self, name: str, image: Any) -> None:
+        """Show nothing."""

@@ -4,6 +4,7 @@ Nothing here imports torch: `--help` has to be quick.
 """
 
 import argparse
+import os
 import re
 import sys
 import traceback
@@ -55,7 +56,9 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None
     except (InputError, RunError) as error:
         if args.debug:
             traceback.print_exc()
-        print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
+        process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
+        whose = f" of process {process}" if process else ""
+        print(f"{parser.prog}: error{whose}: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "cst_t": 0.2,
     "encoder_m": 0.999,
     "drop_unfilled": False,
+    "queue_dtype": "fp32",
     "dataset": "living17",
     "data": None,
     "image_size": None,
@@ -50,6 +51,9 @@ DEFAULTS: dict[str, Any] = {
     "keep_epochs": (59, 99, 159, 199),
     "max_steps": None,
     "workers": None,
+    "accumulate": 1,
+    "sync_bn": False,
+    "compile": False,
 }
 # Which flag sets which attribute of the configuration, section by section.
 FLAGS: dict[str, dict[str, str]] = {
@@ -63,6 +67,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "temperature": "cst_t",
         "encoder_momentum": "encoder_m",
         "drop_unfilled": "drop_unfilled",
+        "queue_dtype": "queue_dtype",
     },
     "data": {
         "dataset": "dataset",
@@ -91,6 +96,9 @@ FLAGS: dict[str, dict[str, str]] = {
             "keep_epochs",
             "max_steps",
             "workers",
+            "accumulate",
+            "sync_bn",
+            "compile",
         )
     },
 }
@@ -119,7 +127,14 @@ def build_parser() -> Parser:
         help="processes that load data (default: the CPUs that may be used; 0 for small images "
         "in memory)",
     )
+    add = _adder(device)
+    add("--compile", action="store_true", help="compile the encoders' passes")
+    _add_process_flags(parser)
     return parser
+
+
+def _queue_length(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _adder(group: argparse._ArgumentGroup):
@@ -147,7 +162,13 @@ def _add_model_flags(parser: Parser) -> None:
 def _add_method_flags(parser: Parser) -> None:
     add = _adder(parser.add_argument_group("method"))
     add("--queue", metavar="KIND", help="multi (one for each class), single or none")
-    add("--queue-k", type=int, metavar="K", help="keys that a queue holds")
+    add(
+        "--queue-k",
+        type=_queue_length,
+        metavar="K",
+        help="keys that a queue holds; auto: as many as the largest class has images",
+    )
+    add("--queue-dtype", metavar="NAME", help="what keys are stored in: fp32 or bf16")
     add("--metric", metavar="NAME", help="angular or norm")
     add(
         "--calc-types",
@@ -179,6 +200,12 @@ def _add_schedule_flags(parser: Parser) -> None:
     add("--momentum", type=float, metavar="M", help="momentum of SGD")
     add("--wd", "--weight-decay", type=float, metavar="W", help="weight decay")
     add("--max-steps", type=int, metavar="N", help="stop after this many steps")
+    add(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="pass a batch in so many parts, to save memory",
+    )
 
 
 def _add_run_flags(parser: Parser) -> None:
@@ -211,28 +238,90 @@ def _add_run_flags(parser: Parser) -> None:
     group.add_argument("--quiet", action="store_true", help="say nothing but warnings")
 
 
+def _add_process_flags(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "processes", "one needs no flag; under torchrun none is needed either"
+    )
+    group.add_argument(
+        "--multiprocessing-distributed",
+        action="store_true",
+        help="start a process for each GPU of this node, or --nproc of them",
+    )
+    group.add_argument("--nproc", type=int, metavar="N", help="processes of this node")
+    group.add_argument("--world-size", type=int, metavar="N", help="nodes (default: 1)")
+    group.add_argument("--rank", type=int, metavar="N", help="number of this node (default: 0)")
+    group.add_argument(
+        "--dist-url",
+        metavar="URL",
+        help="where the first process listens (default: tcp://localhost:2375)",
+    )
+    group.add_argument(
+        "--dist-backend", metavar="NAME", help="nccl or gloo (default: nccl with GPUs)"
+    )
+    _adder(group)("--sync-bn", action="store_true", help="batch-norm statistics over all processes")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run train.py and return its exit status."""
     return run(build_parser(), command, argv)
 
 
 def command(args: argparse.Namespace) -> None:
-    """Train as the arguments say."""
-    from ancor import checkpoint
+    """Train as the arguments say, in this process or in others."""
+    from ancor import distributed
+
+    given = vars(args)
+    if distributed.in_torchrun():
+        distributed.join(given.get("dist_backend"))
+        try:
+            _train(given)
+        finally:
+            distributed.leave()
+    elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
+        distributed.launch(_train, _group(given), given)
+    else:
+        _train(given)
+
+
+def _group(given: dict[str, Any]):
+    """Return the process group that the flags ask for."""
+    import torch
+
+    from ancor.distributed import Group
+
+    gpus = torch.cuda.device_count() if given.get("device", "auto") in ("auto", "cuda") else 0
+    processes = given.get("nproc")
+    if processes is None:
+        processes = max(1, gpus) if given.get("multiprocessing_distributed") else 1
+    if gpus and processes > gpus:
+        raise InputError(f"--nproc {processes}: accepted: 1 to {gpus}, one for each GPU")
+    named = {"url": "dist_url", "backend": "dist_backend"}
+    named = {name: given[flag] for name, flag in named.items() if flag in given}
+    # The paper's -1 stands for a single node.
+    nodes, node = max(1, given.get("world_size", 1)), max(0, given.get("rank", 0))
+    return Group(processes, nodes, node, **named)
+
+
+def _train(given: dict[str, Any]) -> None:
+    """Train in this process, one of a group if there is one."""
+    from ancor import checkpoint, distributed
     from ancor.devices import pick_device
     from ancor.logs import configure_console
     from ancor.training.run import Launch, train
     from ancor.training.run_files import output_directory
 
-    given = vars(args)
     configure_console(given.get("quiet", False))
     device = pick_device(given.get("device", "auto"), given.get("gpu"))
+    if device.type == "cuda" and "gpu" not in given and distributed.world_size() > 1:
+        device = pick_device(gpu=distributed.local_rank())
     resume_from = _resume_path(given)
     content = checkpoint.read(resume_from) if resume_from else None
     settings, notes = _settings(given, content)
     default_folder = "runs/{dataset}-{head}-{metric}".format(**settings)
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
-    overwrite, resume = given.get("overwrite", False), "resume" in given
+    overwrite = given.get("overwrite", False)
+    # Only the first process writes there, and so only it can find the folder taken.
+    resume = "resume" in given or not distributed.is_first()
     folder = output_directory(named, default_folder, overwrite, resume)
     launch = Launch(
         folder,

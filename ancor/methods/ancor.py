@@ -4,15 +4,18 @@ MoCo-v2 and training on coarse labels alone are the same method with other parts
 of flags is in the README.
 """
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from math import inf
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ancor import distributed
 from ancor.errors import InputError, choose
 from ancor.methods.base import Batch
+from ancor.methods.health import effective_rank, mean_cosine
 from ancor.methods.losses import (
     CALCULATORS,
     CONTRASTIVE,
@@ -22,7 +25,7 @@ from ancor.methods.losses import (
     classification_loss,
     contrastive_loss,
 )
-from ancor.methods.queues import QUEUES, KeyQueue, build_queue
+from ancor.methods.queues import DTYPES, QUEUES, KeyQueue, build_queue
 from ancor.models.encoder import Encoder, EncoderConfig
 
 METRICS = ("angular", "norm")
@@ -34,39 +37,53 @@ class AncorConfig:
 
     Attributes:
         queue: `multi` (one a class), `single` or `none`.
-        queue_length: keys K that a queue holds.
+        queue_length: keys K that a queue holds; `auto`: as many as there are images for it
+            (`resolved` says how many).
         metric: `angular` or `norm`.
         calculators: which logits are made, in the order of the losses.
         losses: what each calculator's pair is given to.
         temperature: T of the contrastive logits.
         encoder_momentum: m of the key encoder's moving average.
         drop_unfilled: leave queue slots that hold no key yet out of the negatives.
+        queue_dtype: what keys are stored in, `fp32` or `bf16`.
     """
 
     queue: str = "multi"
-    queue_length: int = 65536
+    queue_length: int | str = 65536
     metric: str = "angular"
     calculators: tuple[str, ...] = ("cls", "cst_by_class")
     losses: tuple[str, ...] = ("ce", "ce")
     temperature: float = 0.2
     encoder_momentum: float = 0.999
     drop_unfilled: bool = False
+    queue_dtype: str = "fp32"
 
     @property
     def contrastive(self) -> tuple[str, ...]:
         """The calculators that need keys."""
         return tuple(name for name in self.calculators if name in CONTRASTIVE)
 
+    def resolved(self, images_of_class: list[int]) -> "AncorConfig":
+        """Return this with a queue length for a training set of so many images a class.
+
+        `auto` is the largest class for a queue a class, all images for a single one.
+        """
+        if self.queue_length != "auto":
+            return self
+        many = max(images_of_class) if self.queue == "multi" else sum(images_of_class)
+        return replace(self, queue_length=many)
+
     def check(self, head: str) -> None:
         """Raise an InputError for a combination with this head that has no meaning."""
         choose("queue", self.queue, QUEUES)
         choose("metric", self.metric, METRICS)
+        choose("--queue-dtype", self.queue_dtype, DTYPES)
         for name in self.calculators:
             choose("calculator", name, CALCULATORS)
         for name in self.losses:
             choose("loss", name, LOSSES)
-        if self.queue_length < 1:
-            raise InputError(f"--queue-k {self.queue_length}: at least 1 is needed")
+        if self.queue_length != "auto" and self.queue_length < 1:
+            raise InputError(f"--queue-k {self.queue_length}: at least 1 is needed, or auto")
         if not 0 < self.temperature < inf:
             raise InputError(f"--cst-t {self.temperature}: a finite number above 0 is needed")
         if not 0 <= self.encoder_momentum <= 1:
@@ -132,20 +149,36 @@ class Ancor(nn.Module):
         config.check(encoder_config.head)
         self.config = config
         self.encoder = Encoder(encoder_config)
+        self._freeze_unused()
         self.key_encoder: Encoder | None = None
         self.queue: KeyQueue | None = None
         if config.contrastive:
             self.key_encoder = self.encoder.key_encoder()
             self.queue = build_queue(
-                config.queue, encoder_config.num_classes, encoder_config.dim, config.queue_length
+                config.queue,
+                encoder_config.num_classes,
+                encoder_config.dim,
+                config.queue_length,
+                config.queue_dtype,
             )
         self._average = get_ema_multi_avg_fn(config.encoder_momentum)
         self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._embedding: Tensor | None = None
+        # In a dict, so that wrappers do not enter this module's own names.
+        self._run: dict[str, nn.Module | None] = {"query": self.encoder, "key": self.key_encoder}
 
     @property
     def views(self) -> int:
         """Views of each image: query and key, or the query alone."""
         return 2 if self.config.contrastive else 1
+
+    def prepare(self, device: torch.device, compiled: bool = False) -> None:
+        """Have the passes run over all processes of a group, and compiled if asked."""
+        self._run["query"] = distributed.data_parallel(self.encoder, device)
+        if compiled:
+            self._run = {
+                name: module and torch.compile(module) for name, module in self._run.items()
+            }
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         """Compute each calculator's loss, by the calculator's name.
@@ -153,7 +186,8 @@ class Ancor(nn.Module):
         The first call after a step moves the key encoder: once a step, by the query weights as they
         are before it.
         """
-        output = self.encoder(batch.views[0])
+        output = self._run["query"](batch.views[0])
+        self._embedding = output.features if output.embedding is None else output.embedding
         key = self._encode_keys(batch) if self.config.contrastive else None
         with torch.autocast(batch.views[0].device.type, enabled=False):
             return {
@@ -162,19 +196,61 @@ class Ancor(nn.Module):
             }
 
     def after_step(self) -> None:
-        """Put the step's keys into the queue."""
-        for keys, labels in self._waiting:
-            self.queue.enqueue(keys, labels)
+        """Put the step's keys, of all processes, into the queue in the order of the batch."""
+        if self.queue is None:
+            return
+        by_process = [
+            (keys[own], labels[own])
+            for process in range(distributed.world_size())
+            for keys, labels in self._waiting
+            for own in [distributed.share(len(keys), of=process)]
+        ]
+        keys, labels = (torch.cat(part) for part in zip(*by_process, strict=True))
+        self.queue.enqueue(keys, labels)
         self._waiting.clear()
+
+    def without_averaging(self) -> AbstractContextManager:
+        """Return a context in which gradients are not yet averaged over the processes."""
+        query = self._run["query"]
+        return query.no_sync() if hasattr(query, "no_sync") else nullcontext()
+
+    @torch.no_grad()
+    def figures(self) -> dict[str, Tensor]:
+        """Return the queue's fill, and signs of collapse in the last batch's embeddings."""
+        figures = {
+            "mean_cosine": mean_cosine(self._embedding),
+            "effective_rank": effective_rank(self._embedding),
+        }
+        if self.queue is not None:
+            figures["queue_fill"] = self.queue.filled().float().mean() / self.queue.length
+        return figures
+
+    def _freeze_unused(self) -> None:
+        """Take the layers that no loss reaches out of training: no gradient would come."""
+        if self.encoder.config.head in ("seq", "fork"):
+            if "cls" not in self.config.calculators:
+                self.encoder.classifier.requires_grad_(False)
+            if self.encoder.config.head == "fork" and not self.config.contrastive:
+                self.encoder.embedder.requires_grad_(False)
 
     @torch.no_grad()
     def _encode_keys(self, batch: Batch) -> Tensor:
+        """Encode the key views; with several processes, shuffled over them (MoCo's batch norm)."""
         if not self._waiting:
             shared, ours = self.key_encoder.shared_parameters(), self.encoder.shared_parameters()
             self._average(shared, ours, None)
-        key = self.key_encoder(batch.views[1]).embedding
-        self._waiting.append((key, batch.labels.to(key.device, non_blocking=True)))
-        return key
+        views, labels = batch.views[1], batch.labels.to(batch.views[1].device, non_blocking=True)
+        if batch.shuffle is None:
+            keys = own = self._run["key"](views).embedding
+        else:
+            count, mine = len(batch.shuffle), distributed.share(len(batch.shuffle))
+            shuffle = batch.shuffle.to(views.device, non_blocking=True)
+            shuffled = distributed.gather(views, count)[shuffle[mine]]
+            keys = distributed.gather(self._run["key"](shuffled).embedding, count)
+            keys = keys[shuffle.argsort()]
+            own, labels = keys[mine], distributed.gather(labels, count)
+        self._waiting.append((keys, labels))
+        return own
 
     def _loss(self, name: str, output, key: Tensor | None, labels: Tensor) -> LossTerm:
         if name == "cls":

@@ -1,5 +1,6 @@
 """What training asks of a method."""
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -14,11 +15,14 @@ class Batch(NamedTuple):
         views: augmented views, each (N, 3, H, W), on the device; as many as the method asks for.
         labels: classes (N,), on the host.
         indices: positions of the images in the training set, (N,), on the host.
+        shuffle: with several processes, a permutation of the images that all of them hold together,
+            the same on all; None with one.
     """
 
     views: tuple[Tensor, ...]
     labels: Tensor
     indices: Tensor
+    shuffle: Tensor | None = None
 
 
 class Method(Protocol):
@@ -37,3 +41,9 @@ class Method(Protocol):
 
     def after_step(self) -> None:
         """Do what follows the optimiser's step."""
+
+    def figures(self) -> dict[str, Tensor]:
+        """Return figures of the last batch that tell whether training is healthy."""
+
+    def without_averaging(self) -> AbstractContextManager:
+        """Return a context in which gradients are not yet averaged over the processes."""

@@ -118,10 +118,13 @@ class Contrast(NamedTuple):
 
     def similarities(self, query: Tensor, ring: int) -> Tensor:
         """Similarities (n, K) of q' (n, D) with one ring's keys under the metric."""
+        columns = self.columns[ring]
+        if columns.dtype != query.dtype:  # of one ring at a time; rounding took the unit length
+            columns = F.normalize(columns.to(query.dtype), dim=0)
         if self.class_weight is None:
-            result = query @ self.columns[ring]
+            result = query @ columns
         else:
-            result = _angular_similarities(query, self.columns[ring], self.class_weight[ring])
+            result = _angular_similarities(query, columns, self.class_weight[ring])
         if self.filled is None:
             return result
         beyond = torch.arange(result.shape[1], device=result.device) >= self.filled[ring]

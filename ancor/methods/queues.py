@@ -26,9 +26,9 @@ class KeyQueue(nn.Module):
     queue_ptr: Tensor
     enqueued: Tensor
 
-    def __init__(self, shape: tuple[int, ...], rings: int) -> None:
+    def __init__(self, shape: tuple[int, ...], rings: int, dtype: torch.dtype) -> None:
         super().__init__()
-        start = F.normalize(torch.randn(shape), dim=-2)
+        start = F.normalize(torch.randn(shape), dim=-2).to(dtype)
         self.register_buffer("queue", start)
         self.register_buffer("queue_ptr", torch.zeros(rings, dtype=torch.int64))
         self.register_buffer("enqueued", torch.zeros(rings, dtype=torch.int64), persistent=False)
@@ -54,8 +54,8 @@ class KeyQueue(nn.Module):
 class SingleQueue(KeyQueue):
     """One ring (D, K) for all keys; the last K win when one batch holds more."""
 
-    def __init__(self, dim: int, length: int) -> None:
-        super().__init__((dim, length), rings=1)
+    def __init__(self, dim: int, length: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__((dim, length), 1, dtype)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, labels: Tensor) -> None:
@@ -70,13 +70,16 @@ class SingleQueue(KeyQueue):
 class ClassQueues(KeyQueue):
     """One ring (D, K) for each of C classes; in each, the last K win when a batch holds more."""
 
-    def __init__(self, num_classes: int, dim: int, length: int) -> None:
-        super().__init__((num_classes, dim, length), rings=num_classes)
+    def __init__(
+        self, num_classes: int, dim: int, length: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__((num_classes, dim, length), num_classes, dtype)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, labels: Tensor) -> None:
         """Store each of the keys (N, D) in the ring of its label (N,), in batch order."""
-        counts = torch.bincount(labels, minlength=len(self.queue_ptr))
+        # Not bincount, which asks the device for the largest label and waits for the answer.
+        counts = torch.zeros_like(self.queue_ptr).index_add_(0, labels, torch.ones_like(labels))
         order = torch.argsort(labels, stable=True)
         sorted_labels = labels[order]
         starts = counts.cumsum(0) - counts
@@ -89,13 +92,18 @@ class ClassQueues(KeyQueue):
         self._advance(counts)
 
 
-def build_queue(kind: str, num_classes: int, dim: int, length: int) -> KeyQueue:
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def build_queue(
+    kind: str, num_classes: int, dim: int, length: int, dtype: str = "fp32"
+) -> KeyQueue:
     """Build a `multi` or `single` queue, filled with random directions."""
     if kind == "multi":
-        return ClassQueues(num_classes, dim, length)
-    return SingleQueue(dim, length)
+        return ClassQueues(num_classes, dim, length, DTYPES[dtype])
+    return SingleQueue(dim, length, DTYPES[dtype])
 
 
-def queue_bytes(kind: str, num_classes: int, dim: int, length: int) -> int:
+def queue_bytes(kind: str, num_classes: int, dim: int, length: int, dtype: str = "fp32") -> int:
     """Size in bytes of the columns that `build_queue` would allocate."""
-    return 4 * dim * length * (num_classes if kind == "multi" else 1)
+    return DTYPES[dtype].itemsize * dim * length * (num_classes if kind == "multi" else 1)

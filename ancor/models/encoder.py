@@ -63,9 +63,17 @@ class Encoder(nn.Module):
     @property
     def class_weight(self) -> Tensor | None:
         """Weight of the layer that makes the logits: (C, D) for `seq`, (C, F) for `fork`, `cls`."""
-        if self.config.head in ("seq", "fork"):
-            return self._final.fc2.weight
-        return self._final.weight if self.config.head == "cls" else None
+        return None if self.config.head == "none" else self.classifier.weight
+
+    @property
+    def embedder(self) -> nn.Module:
+        """The layer that makes the embedding (heads `seq`, `fork`, `none`)."""
+        return self._final.fc1 if self.config.head in ("seq", "fork") else self._final
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The layer that makes the logits (heads `seq`, `fork`, `cls`)."""
+        return self._final.fc2 if self.config.head in ("seq", "fork") else self._final
 
     @property
     def _final(self) -> nn.Module:
@@ -76,7 +84,7 @@ class Encoder(nn.Module):
         yield self.backbone
         if self.config.mlp:
             yield self.head[0]
-        yield self._final.fc1 if self.config.head in ("seq", "fork") else self._final
+        yield self._final if self.config.head == "cls" else self.embedder
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """List the parameters of which a key encoder keeps the moving average."""

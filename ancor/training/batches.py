@@ -9,14 +9,17 @@ from torch.utils.data import DataLoader, Sampler
 
 from ancor.data.partition import Partition, TrainingViews
 from ancor.data.transforms import TransformSpec, normalise, training_transform
+from ancor.distributed import share
 from ancor.methods.base import Batch
 from ancor.seeding import generator
 
 
 class EpochBatches(Sampler):
-    """Batches of requests (epoch, index); an epoch's order is a function of (seed, epoch).
+    """This process's parts of the batches, as requests (epoch, index).
 
-    The last incomplete batch is dropped.
+    An epoch's order is a function of (seed, epoch), the same for all processes; each takes its
+    share of every batch, so that together they see what one process would see. The last incomplete
+    batch is dropped.
 
     Attributes:
         epoch: the epoch that the next iteration goes through.
@@ -32,7 +35,8 @@ class EpochBatches(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = torch.randperm(self.size, generator=generator(self.seed, "shuffle", self.epoch))
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield [(self.epoch, index) for index in order[start : start + self.batch_size].tolist()]
+            batch = order[start : start + self.batch_size][share(self.batch_size)]
+            yield [(self.epoch, index) for index in batch.tolist()]
 
 
 class TrainingBatches:
@@ -43,7 +47,7 @@ class TrainingBatches:
         labels: which labels to give out, (N,).
         transforms: how the network sees the images.
         views: views of each image.
-        batch_size: images a batch; a smaller training set is one batch.
+        batch_size: images of a batch over all processes; a smaller training set is one batch.
         seed: the run's seed.
         workers: processes that load.
         device: where batches go.
@@ -76,7 +80,7 @@ class TrainingBatches:
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch."""
+        """Yield this process's parts of the batches of an epoch."""
         self.sampler.epoch = epoch
         for views, labels, indices in self.loader:
             yield Batch(tuple(self._moved(view) for view in views), labels, indices)

@@ -28,7 +28,10 @@ class TrainConfig:
         save_freq: epochs between two saves, each after a validation.
         keep_epochs: epochs (from 0) after which the encoder is kept in a file of its own.
         max_steps: stop after this many steps; None: do all epochs.
-        workers: processes that load data; None: as suits the images.
+        workers: processes that load data, for each training process; None: as suits the images.
+        accumulate: parts that a process's batch is passed in, one after the other, to save memory.
+        sync_bn: batch-norm statistics over all processes.
+        compile: compile the encoders' passes.
     """
 
     mode: str = "coarse"
@@ -49,11 +52,22 @@ class TrainConfig:
     keep_epochs: tuple[int, ...] = (59, 99, 159, 199)
     max_steps: int | None = None
     workers: int | None = None
+    accumulate: int = 1
+    sync_bn: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         choose("--mode", self.mode, MODES)
         choose("--select", self.select, SELECTIONS)
-        for name in ("epochs", "batch_size", "num_cycles", "print_freq", "save_freq", "max_steps"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "num_cycles",
+            "print_freq",
+            "save_freq",
+            "max_steps",
+            "accumulate",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")

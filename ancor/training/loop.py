@@ -4,20 +4,23 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from ancor.devices import used_memory
-from ancor.distributed import rank
+from ancor.distributed import rank, share, world_size
 from ancor.errors import RunError
 from ancor.logs import RunLog, progress
 from ancor.methods.base import Batch, Method
 from ancor.methods.losses import LossTerm
-from ancor.seeding import address_seed
+from ancor.seeding import address_seed, generator
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
+from ancor.training.meter import Meter
 
 log = logging.getLogger(__name__)
 
@@ -42,39 +45,6 @@ class Progress:
             return False
         self.best_accs.append(accuracy)
         return True
-
-
-class Meter:
-    """Figures of the steps since the last print; they stay on the device until asked for."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._steps: list[Tensor] = []
-        self._started = time.perf_counter()
-        self._waited = 0.0
-        self.images = 0
-
-    def waited(self, seconds: float) -> None:
-        """Add time that the loop waited for data."""
-        self._waited += seconds
-
-    def add(self, losses: dict[str, LossTerm], images: int) -> None:
-        """Add a step."""
-        self._names = [
-            name for loss in losses for name in (f"loss/{loss}", f"top1/{loss}", f"top5/{loss}")
-        ]
-        self._steps.append(torch.stack([f.detach() for term in losses.values() for f in term]))
-        self.images += images
-
-    def read(self) -> dict[str, float]:
-        """Return means over the steps added, images/s and the data-wait share; start afresh."""
-        means = torch.stack(self._steps).mean(0).tolist()
-        seconds = time.perf_counter() - self._started
-        figures = dict(zip(self._names, means, strict=True))
-        figures = {k: 100 * v if k.startswith("top") else v for k, v in figures.items()}
-        figures |= {"images_per_s": self.images / seconds, "data_wait": self._waited / seconds}
-        self.__init__()
-        return figures
 
 
 class Trainer:
@@ -113,6 +83,7 @@ class Trainer:
             lr=config.lr,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            fused=batches.device.type in ("cpu", "cuda"),
         )
 
     def fit(self) -> None:
@@ -155,10 +126,11 @@ class Trainer:
         meter, asked = Meter(), time.perf_counter()
         for number, batch in enumerate(self._bar(epoch), start=1):
             meter.waited(time.perf_counter() - asked)
-            meter.add(self._step(batch), len(batch.labels))
+            self._step(batch, meter)
             last = number == len(self.batches) or self._at_max_steps()
             if last or number % self.config.print_freq == 0:
-                self._print(epoch, number, rate, meter.read())
+                self._print(epoch, number, rate, meter.read() | self._health())
+                meter = Meter()
             if last:
                 break
             asked = time.perf_counter()
@@ -172,18 +144,60 @@ class Trainer:
             unit="batch",
         )
 
-    def _step(self, batch: Batch) -> dict[str, LossTerm]:
+    def _step(self, batch: Batch, meter: Meter) -> None:
+        """Pass a batch, in parts if asked, and take one step of the optimiser."""
         torch.manual_seed(address_seed(self.config.seed, "step", self.progress.step, rank()))
-        device = self.batches.device.type
-        with torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None):
-            losses = self.method.losses(batch)
+        parts = self._parts(batch)
+        weights = [len(part.labels) / len(batch.labels) for part in parts]
+        # Gradients are averaged over processes; with unequal parts each has to count by its images.
+        scale = len(batch.labels) * world_size() / self.batches.batch_size
+        losses = []
         self.optimizer.zero_grad()
-        self.scaler.scale(sum(term.value for term in losses.values())).backward()
+        for part, weight in zip(parts, weights, strict=True):
+            last = len(losses) == len(parts) - 1
+            with nullcontext() if last else self.method.without_averaging():
+                losses.append(self._losses(part))
+                total = sum(term.value for term in losses[-1].values())
+                self.scaler.scale(total * (weight * scale)).backward()
+        self.scaler.unscale_(self.optimizer)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.method.after_step()
         self.progress.step += 1
-        return losses
+        meter.add(losses, weights, len(batch.labels))
+
+    def _losses(self, batch: Batch) -> dict[str, LossTerm]:
+        device = self.batches.device.type
+        with torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None):
+            return self.method.losses(batch)
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """Divide a batch for `accumulate`; give the parts their shuffles over the processes."""
+        smallest = self.batches.batch_size // world_size()  # all processes make as many parts
+        count = min(self.config.accumulate, smallest)
+        views = zip(*(view.tensor_split(count) for view in batch.views), strict=True)
+        labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
+        return [
+            Batch(*fields, shuffle=self._shuffle(number, count))
+            for number, fields in enumerate(zip(views, labels, indices, strict=True))
+        ]
+
+    def _shuffle(self, part: int, parts: int) -> Tensor | None:
+        """Return a permutation of the images that all processes hold in one part of the batch."""
+        if world_size() == 1:
+            return None
+        shares = (share(self.batches.batch_size, of) for of in range(world_size()))
+        sizes = (divmod(own.stop - own.start, parts) for own in shares)
+        images = sum(size + (part < more) for size, more in sizes)
+        address = (self.config.seed, "batch-norm shuffle", self.progress.step, part)
+        return torch.randperm(images, generator=generator(*address))
+
+    def _health(self) -> dict[str, float]:
+        """Figures of the last batch: gradient norm, queue fill, signs of collapse."""
+        gradients = [p.grad for p in self.method.encoder.parameters() if p.grad is not None]
+        figures = {"gradient_norm": get_total_norm(gradients), **self.method.figures()}
+        values = torch.stack([value.float() for value in figures.values()]).tolist()
+        return {f"health/{name}": value for name, value in zip(figures, values, strict=True)}
 
     def _print(self, epoch: int, number: int, rate: float, figures: dict[str, float]) -> None:
         for name, value in figures.items():

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 import ancor
-from ancor import devices
+from ancor import devices, distributed
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
-from ancor.logs import RunLog, shows_bars
+from ancor.logs import NoLog, RunLog, shows_bars
 from ancor.methods.ancor import Ancor
 from ancor.methods.queues import queue_bytes
 from ancor.seeding import seeded
@@ -79,9 +79,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     if launch.start_epoch is not None and launch.start_epoch < 0:
         raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
     partition = config.data.load("train")
-    labels = partition.labels(config.training.mode)
-    names = partition.hierarchy.names(config.training.mode)
-    config = replace(config, encoder=replace(config.encoder, num_classes=len(names)))
+    config = _completed(config, partition)
     if launch.content is not None:
         check_resumable(launch.content, config, launch.resumed_from)
     _check_queue_fits(config, launch.device)
@@ -90,32 +88,73 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     validate, reason = _validator(config, method, launch.device, workers, dtype)
     if validate is None or config.training.select == "last":
         config = replace(config, selected_on="last")
-    batches = TrainingBatches(
-        partition,
-        labels,
-        config.data.transforms,
-        method.views,
-        config.training.batch_size,
-        config.training.seed,
-        workers,
-        launch.device,
-    )
-    open_directory(launch.folder, launch.overwrite)
+    batches = _batches(config, partition, method, workers, launch.device)
+    first = distributed.is_first()
+    if first:
+        open_directory(launch.folder, launch.overwrite)
     first_step = launch.content["progress"]["step"] if launch.content else 0
-    with RunLog(launch.folder, first_step, shows_bars(launch.quiet)) as run_log:
-        _write_configuration(config, launch)
+    with (
+        RunLog(launch.folder, first_step, shows_bars(launch.quiet)) if first else NoLog()
+    ) as run_log:
+        if first:
+            _write_configuration(config, launch)
         for line in _summary(config, launch, partition, method, batches, workers, dtype):
             log.info(line)
-        for line in [*notes, *_notices(config, method, batches, reason)]:
+        for line in [*notes, *_notices(config, partition, method, batches, reason)]:
             log.info("%s", line)
         saver = RunSaver(launch.folder, config)
         trainer = Trainer(
             method, batches, config.training, run_log, validate, saver, dtype, launch.quiet
         )
         _resume(trainer, launch)
-        _show_batch(run_log, batches, config)
+        _spread(method, config, launch.device)
+        _show_batch(run_log, batches)
         trainer.fit()
         log.info("Done: %d steps; files in %s", trainer.progress.step, launch.folder)
+
+
+def _completed(config: RunConfig, partition: Partition) -> RunConfig:
+    """Fill in what only the training set tells: the number of classes, an `auto` queue length."""
+    mode = config.training.mode
+    names = partition.hierarchy.names(mode)
+    counts = list(Counter(partition.labels(mode).tolist()).values())
+    return replace(
+        config,
+        encoder=replace(config.encoder, num_classes=len(names)),
+        method=config.method.resolved(counts),
+    )
+
+
+def _batches(
+    config: RunConfig, partition: Partition, method: Ancor, workers: int, device: torch.device
+) -> TrainingBatches:
+    """Return the batches; --batch-size is a node's."""
+    training = config.training
+    batch_size = training.batch_size * distributed.nodes()
+    if min(batch_size, len(partition)) < distributed.world_size():
+        raise InputError(
+            f"--batch-size {training.batch_size}: fewer images than the "
+            f"{distributed.world_size()} processes; each needs one"
+        )
+    return TrainingBatches(
+        partition,
+        partition.labels(training.mode),
+        config.data.transforms,
+        method.views,
+        batch_size,
+        training.seed,
+        workers,
+        device,
+    )
+
+
+def _spread(method: Ancor, config: RunConfig, device: torch.device) -> None:
+    """Prepare the method's passes for several processes, and compile them, as asked."""
+    if config.training.sync_bn and distributed.world_size() > 1:
+        if device.type != "cuda":
+            raise InputError(f"--sync-bn works on CUDA devices only, not on {device.type}")
+        method.encoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method.encoder)
+    method.prepare(device, config.training.compile)
 
 
 def build_method(config: RunConfig) -> Ancor:
@@ -128,7 +167,9 @@ def _check_queue_fits(config: RunConfig, device: torch.device) -> None:
     method, encoder = config.method, config.encoder
     if not method.contrastive:
         return
-    size = queue_bytes(method.queue, encoder.num_classes, encoder.dim, method.queue_length)
+    size = queue_bytes(
+        method.queue, encoder.num_classes, encoder.dim, method.queue_length, method.queue_dtype
+    )
     free = devices.available_memory(device)
     if size > free:
         fits = method.queue_length * free // size
@@ -142,7 +183,9 @@ def _workers(config: RunConfig, partition: Partition) -> int:
     """Loading processes: as asked; else none for small images in memory, and the CPUs otherwise."""
     if config.training.workers is not None:
         return config.training.workers
-    return 0 if isinstance(partition.images, GreyImages) else devices.usable_cpus()
+    if isinstance(partition.images, GreyImages):
+        return 0
+    return max(1, devices.usable_cpus() // distributed.local_world_size())
 
 
 def _validator(
@@ -215,17 +258,28 @@ def _summary(
         shape = tuple(method.queue.queue.shape)
         yield (
             f"Queue     {config.method.queue}, {' x '.join(map(str, shape))}, "
-            f"{_megabytes(method.queue.queue.nbytes)}"
+            f"{_megabytes(method.queue.queue.nbytes)} of {config.method.queue_dtype}"
         )
     yield (
         f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
-        f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}; "
-        f"{workers} loading processes, {precision}"
+        f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}; {precision}"
+    )
+    share = distributed.share(batches.batch_size)
+    yield (
+        f"Processes {distributed.world_size()} on {distributed.nodes()} nodes, "
+        f"{share.stop - share.start} images of a batch in {training.accumulate} passes and "
+        f"{workers} loading processes each"
     )
     yield f"Output    {launch.folder}"
 
 
-def _notices(config: RunConfig, method: Ancor, batches: TrainingBatches, reason: str | None):
+def _notices(
+    config: RunConfig,
+    partition: Partition,
+    method: Ancor,
+    batches: TrainingBatches,
+    reason: str | None,
+):
     """Yield what a user might trip over."""
     training = config.training
     if batches.batch_size < training.batch_size:
@@ -240,6 +294,14 @@ def _notices(config: RunConfig, method: Ancor, batches: TrainingBatches, reason:
         )
     if reason is not None:
         yield f"No validation ({reason}); model_best will be the last epoch"
+    counts = Counter(partition.labels(training.mode).tolist()).values()
+    images = min(counts) if config.method.queue == "multi" else len(partition)
+    if method.queue is not None and method.queue.length > images:
+        yield (
+            f"A queue of {method.queue.length} keys is longer than the {images} images that "
+            "feed the shortest: it holds several keys of an image, which then count as negatives "
+            "of its other views (--queue-k auto fits the largest class)"
+        )
     if method.queue is not None and not config.method.drop_unfilled:
         yield (
             "While the queue still holds random start values, the contrastive loss is expected "
@@ -247,15 +309,14 @@ def _notices(config: RunConfig, method: Ancor, batches: TrainingBatches, reason:
         )
 
 
-def _show_batch(run_log: RunLog, batches: TrainingBatches, config: RunConfig) -> None:
+def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
     """Put a picture of the first training images into TensorBoard, one row a view."""
     from torchvision.utils import make_grid
 
     count = min(16, batches.batch_size)
     items = [batches.loader.dataset[(0, index)][0] for index in range(count)]
     views = torch.stack([view for row in zip(*items, strict=True) for view in row])
-    grid = make_grid(views, nrow=count)
-    run_log.board.add_image("augmented batch", grid, 0)
+    run_log.picture("augmented batch", make_grid(views, nrow=count))
 
 
 def _write_configuration(config: RunConfig, launch: Launch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ancor import checkpoint
 from ancor.data.catalog import DataConfig
+from ancor.distributed import is_first
 from ancor.errors import InputError
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.models.encoder import EncoderConfig
@@ -99,7 +100,12 @@ class RunSaver:
         self.folder, self.config = folder, config.plain()
 
     def __call__(self, trainer: Trainer, best: bool, keep: bool) -> None:
-        """Write `last`, and the encoder alone as `model_best` or under the epoch's number."""
+        """Write `last`, and the encoder alone as `model_best` or under the epoch's number.
+
+        Only the first process writes.
+        """
+        if not is_first():
+            return
         progress, method = trainer.progress, trainer.method
         common = {
             "epoch": progress.epoch,

@@ -2,6 +2,7 @@
 
 import torch
 
+from ancor import distributed
 from ancor.data.catalog import DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.partition import Partition
@@ -19,6 +20,8 @@ VIEWS = 5  # of each image: as many as an episode uses, so that a validation is 
 
 class Validator:
     """Scores an encoder by 1-shot episodes with the nearest cosine, on backbone features.
+
+    Several processes share the passes; batch-norm statistics are the first one's.
 
     Args:
         partition: images with fine labels.
@@ -52,7 +55,11 @@ class Validator:
 
     def __call__(self) -> dict[str, tuple[float, float]]:
         """Return mean accuracy and interval (0-1) by kind of episode."""
-        features = self.bank.features(self.plan.pairs)
+        encoder, count = self.bank.encoder, len(self.plan.pairs)
+        distributed.take_from_first(list(encoder.buffers()))
+        part = self.bank.features(self.plan.pairs[distributed.share(count)])
+        part = torch.from_numpy(part).to(self.bank.device)
+        features = distributed.gather(part, count).cpu().numpy()
         return {
             name: mean_and_interval(accuracies(self.plan, which, features, self.predict))
             for which, name in enumerate(PROTOCOLS)

@@ -1,0 +1,233 @@
+"""Two gloo processes against one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ancor import distributed
+from ancor.cli.train import main
+from ancor.distributed import Group, launch
+from ancor.errors import InputError, RunError
+from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.base import Batch
+from ancor.models.backbones import BACKBONES
+from ancor.models.encoder import EncoderConfig
+from ancor.seeding import generator
+from ancor.training.batches import EpochBatches
+from ancor.training.config import TrainConfig
+from ancor.training.loop import Trainer
+from ancor.training.meter import Meter
+from tests.conftest import QUICK
+
+ROOT = Path(__file__).parents[2]
+STEPS, BATCH, IMAGES = 5, 10, 50
+HEADS = {"ancor": ("seq", ("cls", "cst_by_class")), "moco-like": ("none", ("cst_all",))}
+
+
+def free_group(processes: int = 2) -> Group:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    return Group(processes, url=f"tcp://localhost:{port}", backend="gloo")
+
+
+class Linear(nn.Module):
+    """A backbone whose samples do not touch each other: no batch norm, no dropout."""
+
+    out_features = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 4 * 4, self.out_features)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.layer(images.flatten(1)))
+
+
+class FakeBatches:
+    """What a trainer needs of its batches."""
+
+    def __init__(self) -> None:
+        self.batch_size, self.device = BATCH, torch.device("cpu")
+
+
+def train_steps(folder: str, name: str, accumulate: int, odd: bool) -> None:
+    """Take some steps on this process's shares and leave what came out in a file."""
+    BACKBONES["linear"] = Linear
+    head, calculators = HEADS[name]
+    torch.manual_seed(0)
+    config = AncorConfig(
+        queue="multi" if head == "seq" else "single",
+        queue_length=16,
+        calculators=calculators,
+        losses=("ce",) * len(calculators),
+        encoder_momentum=0.5,
+    )
+    method = Ancor(EncoderConfig("linear", head, True, 6, 3), config).double()
+    method.prepare(torch.device("cpu"))
+    batches = FakeBatches()
+    batches.batch_size = BATCH - 1 if odd else BATCH
+    settings = TrainConfig(accumulate=accumulate, lr=0.1)
+    trainer = Trainer(method, batches, settings, None, None, None)
+    data = torch.randn(2, IMAGES, 3, 4, 4, generator=generator(0, "data"), dtype=torch.float64)
+    labels = torch.arange(IMAGES) % 3
+    losses = []
+    for request in list(EpochBatches(IMAGES, batches.batch_size, seed=3))[:STEPS]:
+        indices = torch.tensor([index for _, index in request])
+        meter = Meter()
+        trainer._step(Batch((data[0, indices], data[1, indices]), labels[indices], indices), meter)
+        figures = meter.read()
+        losses.append([figures[f"loss/{calculator}"] for calculator in calculators])
+    state = {"losses": torch.tensor(losses), "queue": method.queue.queue}
+    state |= {f"pointer{i}": p for i, p in enumerate(method.queue.queue_ptr)}
+    state |= {f"weight {n}": p.detach() for n, p in method.named_parameters()}
+    torch.save(state, Path(folder) / f"{distributed.world_size()}-{distributed.rank()}.pt")
+
+
+CASES = [(name, accumulate, odd) for name in HEADS for accumulate in (1, 2) for odd in (0, 1)]
+
+
+def train_all_cases(folder: str) -> None:
+    for number, case in enumerate(CASES):
+        (Path(folder) / str(number)).mkdir(exist_ok=True)
+        train_steps(str(Path(folder) / str(number)), *case)
+    check_gather()
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Each case's state after some steps: of one process, and of both of two."""
+    folder = tmp_path_factory.mktemp("steps")
+    train_all_cases(str(folder))
+    launch(train_all_cases, free_group(), str(folder))
+    return {
+        case: [
+            torch.load(folder / str(number) / f"{which}.pt", weights_only=True)
+            for which in ("1-0", "2-0", "2-1")
+        ]
+        for number, case in enumerate(CASES)
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_two_processes_do_what_one_does(case, outcomes):
+    one, first, second = outcomes[case]
+    assert one.keys() == first.keys()
+    for key, expected in outcomes[(case[0], 1, case[2])][0].items():
+        assert torch.equal(first[key], second[key]), key  # on both processes to the bit
+        # A meter's mean over processes of unequal parts is no mean over images: it is for looking.
+        if not (case[2] and key == "losses"):
+            torch.testing.assert_close(first[key], expected, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(one[key], expected, rtol=1e-9, atol=1e-9)
+    assert not torch.equal(one["losses"][0], one["losses"][-1])
+
+
+def check_gather() -> None:
+    """Divide and gather every count: run by both processes of the fixture above."""
+    for count in (1, 2, 3, 7, 9):
+        whole = torch.arange(2 * count).view(count, 2)
+        part = whole[distributed.share(count)]
+        assert torch.equal(distributed.gather(part, count), whole)
+
+
+def bytes_of_a_step(length: int) -> int:
+    """Count what collectives are given in one step."""
+    sent = []
+
+    class Collectives(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.namespace == "c10d":
+                tensors = torch.utils._pytree.tree_leaves(args)
+                sent.extend(t.nbytes for t in tensors if isinstance(t, torch.Tensor))
+            return function(*args, **(kwargs or {}))
+
+    BACKBONES["linear"] = Linear
+    method = Ancor(EncoderConfig("linear", "seq", True, 6, 3), AncorConfig(queue_length=length))
+    method.prepare(torch.device("cpu"))
+    trainer = Trainer(method, FakeBatches(), TrainConfig(), None, None, None)
+    images = torch.randn(2, BATCH // 2, 3, 4, 4)
+    labels = torch.arange(BATCH // 2) % 3
+    with Collectives():
+        trainer._step(Batch(tuple(images), labels, labels), Meter())
+    return sum(sent)
+
+
+def count_bytes(folder: str) -> None:
+    counts = [bytes_of_a_step(length) for length in (16, 4096)]
+    (Path(folder) / str(distributed.rank())).write_text(json.dumps(counts))
+
+
+def test_bytes_sent_in_a_step_do_not_depend_on_the_queue(tmp_path):
+    launch(count_bytes, free_group(), str(tmp_path))
+    for path in tmp_path.iterdir():
+        short, long = json.loads(path.read_text())
+        assert short == long > 0
+
+
+def fail(how: str) -> None:
+    if distributed.rank() == 1:
+        if how == "killed":
+            os.kill(os.getpid(), 9)
+        raise {"input": InputError("--lr 9: too much"), "other": KeyError("lost")}[how]
+    distributed.barrier()
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "words"),
+    [
+        ("input", InputError, "--lr 9: too much"),
+        ("other", RunError, "process 1 failed: KeyError: 'lost'"),
+        ("killed", RunError, "process 1 ended by signal SIGKILL"),
+    ],
+)
+def test_a_process_that_dies_ends_all_with_its_own_error(how, kind, words):
+    with pytest.raises(kind, match=words):
+        launch(fail, free_group(), how)
+
+
+def test_a_taken_port_is_one_line():
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        url = f"tcp://localhost:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match="name another port"):
+            launch(check_gather, Group(2, url=url))
+
+
+@pytest.mark.parametrize(
+    "flags", [{"url": "localhost"}, {"node": 2, "nodes": 2}, {"backend": "smoke"}, {"processes": 0}]
+)
+def test_groups_that_cannot_be_are_refused(flags):
+    with pytest.raises(InputError):
+        Group(**{"processes": 2, **flags})
+
+
+def test_scripts_train_in_two_processes_of_their_own_and_of_torchruns(tmp_path):
+    flags = [*QUICK, "--max-steps", "2"]
+    port = free_group().url
+    own = tmp_path / "own"
+    command = [*flags, "--multiprocessing-distributed", "--nproc", "2", "--dist-url", port]
+    assert main([*command, "--output-dir", str(own)]) == 0
+    theirs = tmp_path / "torchrun"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    ended = subprocess.run(
+        [*launcher, str(ROOT / "train.py"), *flags, "--output-dir", str(theirs)],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    ours, others = (
+        torch.load(folder / "last.pth.tar", weights_only=True)["state_dict"]
+        for folder in (own, theirs)
+    )
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, others[name], msg=name)
