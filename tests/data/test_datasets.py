@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from ancor.data.catalog import DATASETS, PARTITIONS, DataConfig
 from ancor.data.fashion_mnist import DEBIAN
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.partition import QUERY_VIEW, EvaluationViews, GreyImages, TrainingViews
+from ancor.data.images import GreyImages
+from ancor.data.partition import QUERY_VIEW, EvaluationViews, TrainingViews
 from ancor.data.transforms import (
     TransformSpec,
     normalise,
