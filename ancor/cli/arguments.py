@@ -9,13 +9,10 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from ancor.cli.data_flags import add_data_flags
 from ancor.errors import InputError, RunError
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
-DATASET_HELP = (
-    "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
-    "fashion-mnist, digits, glyphs"
-)
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
 
 
@@ -67,22 +64,6 @@ def _one_line(error: Exception) -> str:
     """Return the message; of an error in a loading process, which brings its traceback, the end."""
     last = str(error).rstrip().splitlines()[-1]
     return re.sub(r"^ancor\.errors\.\w+: ", "", last)
-
-
-def add_data_flags(parser: Parser, default: str) -> argparse._ArgumentGroup:
-    """Add the flags that say which images; `default` tells of the dataset that is taken."""
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})"
-    )
-    group.add_argument("--data", "--data-root", metavar="DIR", help="folder of the dataset's files")
-    group.add_argument(
-        "--image-size", type=int, metavar="PX", help="side of the images (default: the dataset's)"
-    )
-    group.add_argument(
-        "--download", action="store_true", help="fetch missing files, where that is possible"
-    )
-    return group
 
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:

@@ -3,13 +3,14 @@
 import argparse
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ancor import checkpoint
+from ancor.cli.data_flags import data_config
 from ancor.data.catalog import DataConfig
 from ancor.data.partition import Partition
 from ancor.devices import autocast_dtype, pick_device
@@ -46,7 +47,7 @@ def read_subject(args: argparse.Namespace, only_base: bool) -> Subject:
     encoder, content = checkpoint.load_encoder(args.model_path)
     _check_agreement(args, encoder, only_base)
     encoder = encoder.to(device, memory_format=torch.channels_last)
-    data = _data(args, content["config"]["data"])
+    data = data_config(args, content["config"]["data"])
     partition = data.load(args.partition)
     if content["config"]["selected_on"] == args.partition:
         log.info(
@@ -92,17 +93,6 @@ def _check_agreement(args: argparse.Namespace, encoder: Encoder, only_base: bool
             f"--{'model' if name == 'arch' else name} {value} was given and "
             f"{args.model_path!r} holds {found}; leave the flag out"
         )
-
-
-def _data(args: argparse.Namespace, trained_on: dict[str, Any]) -> DataConfig:
-    """Take the file's data configuration, changed by what was given."""
-    known = {field.name for field in fields(DataConfig)}
-    config = DataConfig(**{k: v for k, v in trained_on.items() if k in known})
-    if args.dataset is not None and args.dataset != config.dataset:
-        config = DataConfig(args.dataset)
-    given = {"root": args.data, "image_size": args.image_size}
-    given = {name: value for name, value in given.items() if value is not None}
-    return replace(config, **given, download=args.download)
 
 
 def output_path(name: str | None) -> Path | None:

@@ -17,6 +17,7 @@ import torch
 import ancor
 from ancor import devices
 from ancor.data.images import GreyImages
+from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
 from ancor.logs import RunLog, shows_bars
@@ -115,6 +116,8 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         _resume(trainer, launch)
         _show_batch(run_log, batches, config)
         trainer.fit()
+        for read in [partition] if validate is None else [partition, validate.partition]:
+            report_skipped(read)
         log.info("Done: %d steps; files in %s", trainer.progress.step, launch.folder)
 
 
