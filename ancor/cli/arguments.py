@@ -4,10 +4,12 @@ Nothing here imports torch: `--help` has to be quick.
 """
 
 import argparse
+import json
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from ancor.cli.data_flags import add_data_flags
 from ancor.errors import InputError, RunError
@@ -135,3 +137,35 @@ def add_evaluation_flags(parser: Parser) -> argparse._ArgumentGroup:
         help="images a forward pass (default: 256)",
     )
     return episodes
+
+
+def add_json_flag(parser: Parser) -> None:
+    """Add --json: a report as JSON, on stdout or in a file."""
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the report as JSON, into FILE or instead of the text",
+    )
+
+
+def print_report(report: dict, lines: Iterable[str], json_target: str | None) -> None:
+    """Print a report's lines, or its JSON as `add_json_flag` tells.
+
+    Raises:
+        InputError: the JSON file cannot be written.
+    """
+    text = json.dumps(report, indent=2)
+    if json_target == "-":
+        print(text)
+        return
+    for line in lines:
+        print(line)
+    if json_target is not None:
+        try:
+            Path(json_target).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"cannot write --json {json_target!r} ({error.strerror}); name another file"
+            ) from error

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from ancor.errors import InputError
+
 DATASET_HELP = (
     "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
     "fashion-mnist, digits, glyphs"
@@ -90,10 +92,15 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
             it whole. None: the flags stand alone.
 
     Raises:
-        InputError: a value is not accepted.
+        InputError: nothing names a dataset, or a value is not accepted.
     """
-    from ancor.data.catalog import DataConfig
+    from ancor.data.catalog import DATASETS, DataConfig
 
+    if trained_on is None and args.dataset is None:
+        raise InputError(
+            "--dataset is needed, as the file does not tell which images it was made from; "
+            f"accepted: {', '.join(DATASETS)}"
+        )
     given = {field: getattr(args, flag) for field, flag in DATA_FLAGS.items()}
     given = {field: value for field, value in given.items() if value not in (None, False)}
     base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in DATA_FLAGS}

@@ -16,6 +16,7 @@ from ancor.data.partition import Partition
 from ancor.devices import autocast_dtype, pick_device
 from ancor.errors import InputError
 from ancor.evaluation.features import FeatureBank
+from ancor.models.backbones import same_weights
 from ancor.models.encoder import Encoder
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def read_subject(args: argparse.Namespace, only_base: bool) -> Subject:
     """Read the model and the data that the arguments name; InputError where they do not fit."""
     device = pick_device(args.device or "auto", args.gpu)
     dtype = autocast_dtype(args.precision or "fp32", device)
-    encoder, content = checkpoint.load_encoder(args.model_path)
+    encoder, content = checkpoint.load_encoder(args.model_path, args.head)
     _check_agreement(args, encoder, only_base)
     encoder = encoder.to(device, memory_format=torch.channels_last)
     data = data_config(args, content["config"]["data"])
@@ -75,11 +76,9 @@ def read_subject(args: argparse.Namespace, only_base: bool) -> Subject:
 def _check_agreement(args: argparse.Namespace, encoder: Encoder, only_base: bool) -> None:
     """Raise an InputError where flags contradict the file; what backbones lack is not compared."""
     given = {"arch": args.model, "head": args.head, "dim": args.cst_dim}
-    # DropBlock's size, all that sets these two apart, plays no part in evaluation.
-    same = {"resnet12forcifar": "resnet12"}
     for name, value in given.items():
         found = getattr(encoder.config, name)
-        if value is None or same.get(value, value) == same.get(found, found):
+        if value is None or same_weights(value, found):
             continue
         if only_base and name != "arch":
             log.info(

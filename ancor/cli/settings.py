@@ -53,6 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "keep_epochs": (59, 99, 159, 199),
     "max_steps": None,
     "workers": None,
+    "init_from": None,
 }
 # Which flag sets which attribute of the configuration, section by section.
 FLAGS: dict[str, dict[str, str]] = {
@@ -89,6 +90,7 @@ FLAGS: dict[str, dict[str, str]] = {
             "keep_epochs",
             "max_steps",
             "workers",
+            "init_from",
         )
     },
 }

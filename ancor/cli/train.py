@@ -111,6 +111,11 @@ def _add_run_flags(parser: Parser) -> None:
         help="go on from this last.pth.tar; auto: from --output-dir's, or start afresh",
     )
     group.add_argument("--config", metavar="FILE", help="repeat the run of this config.json")
+    add(
+        "--init-from",
+        metavar="FILE",
+        help="start from the backbone of this file: ours or the paper's, MoCo, SwAV, torchvision",
+    )
     add("--seed", type=int, metavar="N", help="seed of everything random")
     add("-s", "--save-freq", type=int, metavar="N", help="epochs between validations and saves")
     add(

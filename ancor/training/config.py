@@ -29,6 +29,7 @@ class TrainConfig:
         keep_epochs: epochs (from 0) after which the encoder is kept in a file of its own.
         max_steps: stop after this many steps; None: do all epochs.
         workers: processes that load data; None: as suits the images.
+        init_from: file that the backbone's start weights come from; None: drawn by the seed.
     """
 
     mode: str = "coarse"
@@ -49,6 +50,7 @@ class TrainConfig:
     keep_epochs: tuple[int, ...] = (59, 99, 159, 199)
     max_steps: int | None = None
     workers: int | None = None
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         choose("--mode", self.mode, MODES)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import ancor
-from ancor import devices
+from ancor import checkpoint, devices
 from ancor.data.images import GreyImages
 from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
@@ -86,7 +86,10 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     if launch.content is not None:
         check_resumable(launch.content, config, launch.resumed_from)
     _check_queue_fits(config, launch.device)
-    method = build_method(config).to(launch.device, memory_format=torch.channels_last)
+    method = build_method(config)
+    if config.training.init_from is not None and launch.content is None:
+        checkpoint.start_from(method, config.training.init_from)
+    method.to(launch.device, memory_format=torch.channels_last)
     workers = _workers(config, partition)
     validate, reason = _validator(config, method, launch.device, workers, dtype)
     if validate is None or config.training.select == "last":
