@@ -20,12 +20,13 @@ from ancor.published import encoder_state, recognise
 from tests.data.test_safe_pickle import FORMS, payloads
 from tests.golden_files import FOLDER
 
+VALUE = 0.01  # small enough for no layer of a deep network to overflow
 KEYS = json.loads((FOLDER / "state_dict_keys.json").read_text(encoding="utf-8"))
 
 
 def tensor(shape) -> torch.Tensor:
     """A tensor of one stored number, so that files of large models are small."""
-    return torch.full((), 0.5).expand(shape)
+    return torch.full((), VALUE).expand(shape)
 
 
 def paper_names(form: str, prefix: str = "module.") -> OrderedDict:
@@ -90,7 +91,7 @@ def test_paper_file_is_read(tmp_path, new_zip, core):
     respell(path, core)
     encoder, content = checkpoint.load_encoder(path)
     assert encoder.config == EncoderConfig("resnet12", "seq", True, 128, 17)
-    assert all((p == 0.5).all() for p in encoder.parameters())
+    assert all((p == VALUE).all() for p in encoder.parameters())
     assert (content["epoch"], content["config"]["data"]) == (200, None)
     assert weight_files.load(path)["best_accs"] == [41.5, 42.5]
     with pytest.raises(InputError, match="no config in it"):
@@ -164,7 +165,7 @@ def test_foreign_file_is_read(tmp_path, kind):
     torch.save(content, path)
     encoder, read = checkpoint.load_encoder(path)
     assert encoder.config == config
-    assert (encoder.backbone.conv1.weight == 0.5).all()
+    assert (encoder.backbone.conv1.weight == VALUE).all()
     assert read["config"]["selected_on"] is None
 
 
@@ -172,7 +173,7 @@ def test_counters_that_old_files_lack_are_not_missed(tmp_path):
     state = {n: t for n, t in torchvision_state("resnet18").items() if "tracked" not in n}
     torch.save(state, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
     encoder, _ = checkpoint.load_encoder(tmp_path / "x.pth")
-    assert (encoder.backbone.bn1.running_var == 0.5).all()
+    assert (encoder.backbone.bn1.running_var == VALUE).all()
 
 
 def safetensors(state: dict[str, torch.Tensor]) -> bytes:
