@@ -34,6 +34,12 @@ def build_parser() -> Parser:
         help="processes that load data (default: the CPUs that may be used; 0 for small images "
         "in memory)",
     )
+    device.add_argument(
+        "--augment-on",
+        metavar="WHERE",
+        help="who changes colours and blurs: workers, device or auto, the device if it is a GPU "
+        "(default: auto)",
+    )
     return parser
 
 
@@ -163,6 +169,7 @@ def command(args: argparse.Namespace) -> None:
         given.get("start_epoch"),
         overwrite,
         given.get("quiet", False),
+        given.get("augment_on", "auto"),
     )
     train(run_config(settings), launch, notes)
 

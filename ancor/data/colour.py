@@ -79,8 +79,10 @@ def _luma(images: Tensor) -> Tensor:
 
 def _blended(images: Tensor, other: Tensor, factors: np.ndarray) -> Tensor:
     """Weigh images by a factor, and another picture of them by what is left."""
-    return (images * _column(factors, images)).add_(other * _column(1 - factors, images)).clamp_(
-        0, 255
+    return (
+        (images * _column(factors, images))
+        .add_(other * _column(1 - factors, images))
+        .clamp_(0, 255)
     )
 
 

@@ -19,7 +19,7 @@ from ancor import checkpoint, devices
 from ancor.data.images import GreyImages
 from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import InputError, MissingPartition, choose
 from ancor.logs import RunLog, shows_bars
 from ancor.methods.ancor import Ancor
 from ancor.methods.queues import queue_bytes
@@ -51,6 +51,8 @@ class Launch:
         start_epoch: number to count epochs from, instead of the checkpoint's or 0.
         overwrite: replace an earlier run in the folder.
         quiet: no progress bars.
+        augment_on: who changes colours and blurs: `workers`, `device`, or `auto` (the device where
+            it is a GPU); they agree to the rounding of a pixel.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Launch:
     start_epoch: int | None = None
     overwrite: bool = False
     quiet: bool = False
+    augment_on: str = "auto"
 
 
 def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
@@ -103,6 +106,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         config.training.seed,
         workers,
         launch.device,
+        augments_on_device(launch.augment_on, launch.device),
     )
     open_directory(launch.folder, launch.overwrite)
     first_step = launch.content["progress"]["step"] if launch.content else 0
@@ -149,6 +153,12 @@ def _workers(config: RunConfig, partition: Partition) -> int:
     if config.training.workers is not None:
         return config.training.workers
     return 0 if isinstance(partition.images, GreyImages) else devices.usable_cpus()
+
+
+def augments_on_device(name: str, device: torch.device) -> bool:
+    """Tell whether the device changes colours and blurs; InputError for an unknown name."""
+    choose("--augment-on", name, ("workers", "device", "auto"))
+    return name == "device" or (name == "auto" and device.type == "cuda")
 
 
 def _validator(
@@ -258,9 +268,7 @@ def _show_batch(run_log: RunLog, batches: TrainingBatches, config: RunConfig) ->
     from torchvision.utils import make_grid
 
     count = min(16, batches.batch_size)
-    items = [batches.loader.dataset[(0, index)][0] for index in range(count)]
-    views = torch.stack([view for row in zip(*items, strict=True) for view in row])
-    grid = make_grid(views, nrow=count)
+    grid = make_grid(batches.preview(count), nrow=count)
     run_log.board.add_image("augmented batch", grid, 0)
 
 

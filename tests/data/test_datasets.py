@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from ancor.data.transforms import (
     normalise,
     query_transform,
     support_transform,
-    training_transform,
+    training_view,
 )
 from ancor.errors import InputError
 
@@ -162,10 +163,10 @@ def test_training_views_change_with_epoch_view_and_seed_and_nothing_else():
     partition = config.load("train")
 
     def item(request, seed=0):
-        transform = training_transform(config.transforms)
-        return TrainingViews(partition.images, partition.coarse_labels, transform, 2, seed)[request]
+        labels, spec = partition.coarse_labels, config.transforms
+        return TrainingViews(partition.images, labels, spec, 2, seed)[request]
 
-    (query, key), label, index = item((3, 17))
+    (query, key), _, label, index = item((3, 17))
     assert (label, index) == (partition.coarse_labels[17], 17)
     assert torch.equal(query, item((3, 17))[0][0])
     for other in (key, item((4, 17))[0][0], item((3, 17), seed=1)[0][0]):
@@ -177,7 +178,11 @@ def test_photographs_are_resized_and_cropped_grey_ones_left_alone():
     spec = TransformSpec(
         size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=40, colour=True, blur=True
     )
-    for transform in (query_transform(spec), support_transform(spec), training_transform(spec)):
+
+    def training_transform(image):
+        return training_view(image, spec, Random(0))[0]
+
+    for transform in (query_transform(spec), support_transform(spec), training_transform):
         out = transform(photo)
         assert out.shape == (3, 32, 32)
         assert out.dtype == torch.uint8
