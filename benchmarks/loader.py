@@ -12,6 +12,7 @@ does falls on all of them.
 import argparse
 import json
 import random
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -21,9 +22,12 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms as v1
 
-from ancor.data.catalog import PHOTOGRAPHS
-from ancor.data.images import ImageFiles
-from ancor.data.partition import TrainingViews
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ancor.data.catalog import PHOTOGRAPHS  # noqa: E402
+from ancor.data.images import ImageFiles  # noqa: E402
+from ancor.data.partition import TrainingViews  # noqa: E402
 
 
 def write_photographs(folder: Path, count: int) -> list[str]:
