@@ -40,6 +40,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["ancor", "ancor.*"]),
     package_data={"ancor.data": ["breeds_tables/*.json"]},
+    entry_points={"console_scripts": ["ancor=ancor.__main__:main"]},
     install_requires=install_requires,
     extras_require=extras_require,
 )

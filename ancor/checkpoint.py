@@ -1,57 +1,34 @@
-"""Checkpoints: plain containers and tensors, under the parameter names of the published files.
-
-Names in files differ from those in this package: `module.encoder_q.<backbone's name>` is
-`encoder.backbone.<name>` here, `module.encoder_q.fc.<name>` is `encoder.head.<name>`. This module
-is the only place that knows.
-"""
+"""Checkpoints: plain containers and tensors, under the parameter names of the published files."""
 
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ancor import weight_files
 from ancor.errors import InputError
 from ancor.methods.ancor import Ancor
+from ancor.models.backbones import same_weights
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.published import (
+    KEY,
+    PREFIX,
+    QUERY,
+    encoder_state,
+    load_encoder_state,
+    parts,
+    recognise,
+    tensors_of,
+)
 
 FORMAT = 1
-PREFIX = "module."
 BEST, LAST = "model_best.pth.tar", "last.pth.tar"
-
-
-def published_name(name: str) -> str:
-    """Map a parameter's name in an `Encoder` to its name in files, without a prefix."""
-    part, _, rest = name.partition(".")
-    return f"fc.{rest}" if part == "head" else rest
-
-
-def encoder_state(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
-    """Return an encoder's tensors (the live ones, not copies) by their names in files."""
-    return {prefix + published_name(name): t for name, t in encoder.state_dict().items()}
-
-
-def load_encoder_state(encoder: Encoder, state: Mapping[str, Tensor], prefix: str = "") -> None:
-    """Copy tensors from a file's `state` into an encoder.
-
-    Raises:
-        InputError: names are missing, or shapes differ.
-    """
-    names = {name: prefix + published_name(name) for name in encoder.state_dict()}
-    missing = [file_name for file_name in names.values() if file_name not in state]
-    if missing:
-        raise InputError(f"the file lacks {len(missing)} tensors, {missing[0]!r} first")
-    for name, tensor in encoder.state_dict().items():
-        if tensor.shape != state[names[name]].shape:
-            raise InputError(
-                f"{names[name]!r} is {tuple(state[names[name]].shape)} in the file and "
-                f"{tuple(tensor.shape)} in the model"
-            )
-    encoder.load_state_dict({name: state[file_name] for name, file_name in names.items()})
 
 
 def method_state(method: Ancor) -> dict[str, Tensor]:
@@ -60,12 +37,12 @@ def method_state(method: Ancor) -> dict[str, Tensor]:
     A method without keys still gets its `encoder_k` names, as the paper's files have them: they
     point at the query encoder's tensors, so they take no room.
     """
-    state = encoder_state(method.encoder, PREFIX + "encoder_q.")
+    state = encoder_state(method.encoder, QUERY)
     if method.key_encoder is not None:
-        state |= encoder_state(method.key_encoder, PREFIX + "encoder_k.")
+        state |= encoder_state(method.key_encoder, KEY)
     else:
         with torch.device("meta"):
-            names = encoder_state(Encoder(method.encoder.key_config), PREFIX + "encoder_k.")
+            names = encoder_state(Encoder(method.encoder.key_config), KEY)
         state |= dict(zip(names, method.encoder.shared_state(), strict=True))
     if method.queue is not None:
         state |= {PREFIX + name: tensor for name, tensor in method.queue.state_dict().items()}
@@ -74,9 +51,9 @@ def method_state(method: Ancor) -> dict[str, Tensor]:
 
 def load_method_state(method: Ancor, state: Mapping[str, Tensor]) -> None:
     """Copy tensors from a file's `state` into a method; InputError where they do not fit."""
-    load_encoder_state(method.encoder, state, PREFIX + "encoder_q.")
+    load_encoder_state(method.encoder, state, QUERY)
     if method.key_encoder is not None:
-        load_encoder_state(method.key_encoder, state, PREFIX + "encoder_k.")
+        load_encoder_state(method.key_encoder, state, KEY)
     if method.queue is not None:
         for name, tensor in method.queue.state_dict().items():
             found = state.get(PREFIX + name)
@@ -122,15 +99,8 @@ def read(path: Path | str) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, or it is not a whole checkpoint of this toolkit.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {str(path)!r}; give a file that train.py wrote")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{str(path)!r} cannot be read as a checkpoint ({reason})") from error
-    if not isinstance(content, dict) or "config" not in content or "state_dict" not in content:
+    content = weight_files.load(path)
+    if not _is_ours(content, path):
         raise InputError(
             f"{str(path)!r} is no checkpoint of this toolkit (no config in it); "
             "give a file that train.py wrote"
@@ -138,15 +108,119 @@ def read(path: Path | str) -> dict[str, Any]:
     return content
 
 
-def load_encoder(path: Path | str) -> tuple[Encoder, dict[str, Any]]:
-    """Read the query encoder of a checkpoint, in evaluation mode, and the checkpoint's content."""
-    content = read(path)
-    encoder = Encoder(EncoderConfig(**content["config"]["encoder"]))
-    load_encoder_state(encoder, content["state_dict"], PREFIX + "encoder_q.")
+def _is_ours(content: Any, path: Path | str) -> bool:
+    """Tell whether train.py wrote it; InputError where a later version did."""
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        return False
+    number = content["config"].get("format", FORMAT)
+    if number != FORMAT:
+        raise InputError(
+            f"{str(path)!r} is of format {number!r}; this version reads format {FORMAT}: "
+            "use the version of the toolkit that wrote it, or a newer one"
+        )
+    return "encoder" in content["config"] and isinstance(content.get("state_dict"), dict)
+
+
+def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, dict[str, Any]]:
+    """Read the query encoder of any file, in evaluation mode, and the file's content.
+
+    Args:
+        path: a checkpoint of this toolkit or the paper, a MoCo, SwAV or torchvision file; of
+            torch's zip or older form, or .safetensors.
+        head: which head it has, where a published file leaves two open.
+
+    Returns:
+        The encoder; and the content, in which a file that does not tell has `epoch` None and a
+        `config` whose `data` and `selected_on` are None.
+
+    Raises:
+        InputError: it cannot be read, or holds no encoder known here.
+    """
+    content = weight_files.load(path)
+    if _is_ours(content, path):
+        config = EncoderConfig(**content["config"]["encoder"])
+        state, prefix = content["state_dict"], QUERY
+    else:
+        tensors = tensors_of(content, str(path))
+        found = recognise(tensors, str(path), head)
+        config, state, prefix = found.config, found.state, ""
+        content = {
+            "epoch": content["epoch"] if isinstance(content.get("epoch"), int) else None,
+            "state_dict": tensors,
+            "config": {
+                "encoder": asdict(config),
+                "data": None,
+                "training": {"seed": 0},
+                "selected_on": None,
+            },
+        }
+    encoder = Encoder(config)
+    try:
+        load_encoder_state(encoder, state, prefix)
+    except InputError as error:
+        raise InputError(f"{str(path)!r} holds no whole {config.arch}: {error}") from error
     return encoder.eval(), content
+
+
+def start_from(method: Ancor, path: Path | str) -> None:
+    """Give a method's encoders the backbone of any file that `load_encoder` reads.
+
+    Raises:
+        InputError: it cannot be read, or holds another backbone.
+    """
+    source, _ = load_encoder(path)
+    theirs, ours = source.config.arch, method.encoder.config.arch
+    if not same_weights(theirs, ours):
+        raise InputError(
+            f"--arch {ours} is to be trained and --init-from {str(path)!r} holds {theirs}; give "
+            f"--arch {theirs}, or another file"
+        )
+    for encoder in filter(None, (method.encoder, method.key_encoder)):
+        encoder.backbone.load_state_dict(source.backbone.state_dict())
 
 
 def sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """Say what a file is, even one whose backbone is not whole, in plain values.
+
+    Returns:
+        `arch`, `head`, `mlp`, `dim`, `num_classes` (None where the head has none), `parameters`;
+        `epoch`, `dataset`, `selected_on` (None where the file does not tell); `ours`; `bytes` of
+        the file; `parts`: tensors and bytes by part; `missing`, `unexpected`: names.
+
+    Raises:
+        InputError: it cannot be read, or holds no encoder known here.
+    """
+    content = weight_files.load(path)
+    tensors = tensors_of(content, str(path))
+    found = recognise(tensors, str(path))
+    ours = _is_ours(content, path)
+    config = EncoderConfig(**content["config"]["encoder"]) if ours else found.config
+    about = content["config"] if ours else {}
+    embeds = config.head in ("seq", "fork", "none")
+    classifies = config.head in ("seq", "fork", "cls")
+    return {
+        "arch": config.arch,
+        "head": config.head,
+        "mlp": config.mlp,
+        "dim": config.dim if embeds else None,
+        "num_classes": config.num_classes if classifies else None,
+        "parameters": sum(
+            t.numel()
+            for name, t in found.state.items()
+            if t.is_floating_point() and "running_" not in name
+        ),
+        "epoch": content["epoch"] if isinstance(content.get("epoch"), int) else None,
+        "dataset": about.get("data", {}).get("dataset"),
+        "selected_on": about.get("selected_on"),
+        "ours": ours,
+        "bytes": Path(path).stat().st_size,
+        "parts": parts(tensors),
+        "missing": list(found.missing),
+        "unexpected": list(found.unexpected),
+    }

@@ -4,19 +4,18 @@ Nothing here imports torch: `--help` has to be quick.
 """
 
 import argparse
+import json
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from ancor.cli.data_flags import add_data_flags
 from ancor.errors import InputError, RunError
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
-DATASET_HELP = (
-    "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
-    "fashion-mnist, digits, glyphs"
-)
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
 
 
@@ -70,22 +69,6 @@ def _one_line(error: Exception) -> str:
     """Return the message; of an error in a loading process, which brings its traceback, the end."""
     last = str(error).rstrip().splitlines()[-1]
     return re.sub(r"^ancor\.errors\.\w+: ", "", last)
-
-
-def add_data_flags(parser: Parser, default: str) -> argparse._ArgumentGroup:
-    """Add the flags that say which images; `default` tells of the dataset that is taken."""
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})"
-    )
-    group.add_argument("--data", "--data-root", metavar="DIR", help="folder of the dataset's files")
-    group.add_argument(
-        "--image-size", type=int, metavar="PX", help="side of the images (default: the dataset's)"
-    )
-    group.add_argument(
-        "--download", action="store_true", help="fetch missing files, where that is possible"
-    )
-    return group
 
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
@@ -157,3 +140,35 @@ def add_evaluation_flags(parser: Parser) -> argparse._ArgumentGroup:
         help="images a forward pass (default: 256)",
     )
     return episodes
+
+
+def add_json_flag(parser: Parser) -> None:
+    """Add --json: a report as JSON, on stdout or in a file."""
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the report as JSON, into FILE or instead of the text",
+    )
+
+
+def print_report(report: dict, lines: Iterable[str], json_target: str | None) -> None:
+    """Print a report's lines, or its JSON as `add_json_flag` tells.
+
+    Raises:
+        InputError: the JSON file cannot be written.
+    """
+    text = json.dumps(report, indent=2)
+    if json_target == "-":
+        print(text)
+        return
+    for line in lines:
+        print(line)
+    if json_target is not None:
+        try:
+            Path(json_target).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"cannot write --json {json_target!r} ({error.strerror}); name another file"
+            ) from error

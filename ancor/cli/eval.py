@@ -65,6 +65,7 @@ def command(args: argparse.Namespace) -> None:
     """Evaluate as the arguments say."""
     from ancor.cli.evaluation import output_path, read_subject
     from ancor.data.episodes import Protocol
+    from ancor.data.inspection import report_skipped
     from ancor.evaluation.classifiers import build_predictor
     from ancor.evaluation.episodic import plan_evaluations
     from ancor.evaluation.report import write_csv, write_json
@@ -89,6 +90,7 @@ def command(args: argparse.Namespace) -> None:
         write_json(json_path, results, _about(args, subject, plan))
     if csv_path is not None:
         write_csv(csv_path, results)
+    report_skipped(subject.partition)
 
 
 # More classes than any dataset here has: an episode then takes all.

@@ -3,18 +3,20 @@
 import argparse
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ancor import checkpoint
+from ancor.cli.data_flags import data_config
 from ancor.data.catalog import DataConfig
 from ancor.data.partition import Partition
 from ancor.devices import autocast_dtype, pick_device
 from ancor.errors import InputError
 from ancor.evaluation.features import FeatureBank
+from ancor.models.backbones import same_weights
 from ancor.models.encoder import Encoder
 
 log = logging.getLogger(__name__)
@@ -43,10 +45,10 @@ def read_subject(args: argparse.Namespace, only_base: bool) -> Subject:
     """Read the model and the data that the arguments name; InputError where they do not fit."""
     device = pick_device(args.device or "auto", args.gpu)
     dtype = autocast_dtype(args.precision or "fp32", device)
-    encoder, content = checkpoint.load_encoder(args.model_path)
+    encoder, content = checkpoint.load_encoder(args.model_path, args.head)
     _check_agreement(args, encoder, only_base)
     encoder = encoder.to(device, memory_format=torch.channels_last)
-    data = _data(args, content["config"]["data"])
+    data = data_config(args, content["config"]["data"])
     partition = data.load(args.partition)
     if content["config"]["selected_on"] == args.partition:
         log.info(
@@ -74,11 +76,9 @@ def read_subject(args: argparse.Namespace, only_base: bool) -> Subject:
 def _check_agreement(args: argparse.Namespace, encoder: Encoder, only_base: bool) -> None:
     """Raise an InputError where flags contradict the file; what backbones lack is not compared."""
     given = {"arch": args.model, "head": args.head, "dim": args.cst_dim}
-    # DropBlock's size, all that sets these two apart, plays no part in evaluation.
-    same = {"resnet12forcifar": "resnet12"}
     for name, value in given.items():
         found = getattr(encoder.config, name)
-        if value is None or same.get(value, value) == same.get(found, found):
+        if value is None or same_weights(value, found):
             continue
         if only_base and name != "arch":
             log.info(
@@ -92,17 +92,6 @@ def _check_agreement(args: argparse.Namespace, encoder: Encoder, only_base: bool
             f"--{'model' if name == 'arch' else name} {value} was given and "
             f"{args.model_path!r} holds {found}; leave the flag out"
         )
-
-
-def _data(args: argparse.Namespace, trained_on: dict[str, Any]) -> DataConfig:
-    """Take the file's data configuration, changed by what was given."""
-    known = {field.name for field in fields(DataConfig)}
-    config = DataConfig(**{k: v for k, v in trained_on.items() if k in known})
-    if args.dataset is not None and args.dataset != config.dataset:
-        config = DataConfig(args.dataset)
-    given = {"root": args.data, "image_size": args.image_size}
-    given = {name: value for name, value in given.items() if value is not None}
-    return replace(config, **given, download=args.download)
 
 
 def output_path(name: str | None) -> Path | None:

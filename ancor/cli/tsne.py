@@ -48,6 +48,7 @@ def command(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from ancor.cli.evaluation import output_path, read_subject
+    from ancor.data.inspection import report_skipped
     from ancor.errors import InputError, choose
     from ancor.logs import configure_console
 
@@ -65,6 +66,7 @@ def command(args: argparse.Namespace) -> None:
         output_path(str(path))
         draw(args, subject).savefig(path, dpi=150, bbox_inches="tight")
         print(f"Wrote {path}")
+    report_skipped(subject.partition)
 
 
 def _coarse_picture(args: argparse.Namespace, subject):

@@ -51,7 +51,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         "dataset": config.dataset,
         "root": config.root,
         "partitions": described,
-        "problems": problems,
+        "problems": list(dict.fromkeys(problems)),
         "notes": notes + _shared(loaded, contents),
     }
 

@@ -1,6 +1,7 @@
 """Looking at every image of a partition once: readable or not, size, content."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from ancor.data.partition import Images, Partition
 from ancor.errors import InputError, RunError
 
+log = logging.getLogger(__name__)
 CHUNK = 256
 
 
@@ -68,3 +70,11 @@ def without_unreadable(partition: Partition) -> Partition:
         )
     skipped = tuple(problem for problem in problems if problem is not None)
     return partition.subset(np.flatnonzero(kept), skipped)
+
+
+def report_skipped(partition: Partition) -> None:
+    """Log what `without_unreadable` left out, at the end of a run."""
+    if partition.skipped:
+        log.warning("%d images were left out:", len(partition.skipped))
+    for problem in partition.skipped:
+        log.warning("  %s", problem)

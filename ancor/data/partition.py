@@ -1,6 +1,7 @@
 """A partition of a dataset, and the views of its images that training and evaluation ask for."""
 
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,8 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ancor.data.hierarchy import Hierarchy
+from ancor.data.transforms import TransformSpec, pixels_of, training_view
 from ancor.errors import InputError
-from ancor.seeding import seeded
+from ancor.seeding import address_seed, seeded
 
 QUERY_VIEW = -1
 
@@ -98,35 +100,46 @@ class Partition:
 
 
 class TrainingViews(Dataset):
-    """Items for training: asked for (epoch, index), it gives (views, label, index).
+    """Items for training: asked for (epoch, index), it gives (views, drawings, label, index).
 
-    A view is a function of (seed, epoch, index, view number) alone.
+    An image is decoded once for all its views. A view, bytes (3, S, S), is a function of (seed,
+    epoch, index, view number) alone; so is its drawing (`ancor.data.colour`).
 
     Args:
         images: the training images.
         labels: (N,) of int64.
-        transform: from an image to bytes (3, S, S); draws from torch's global generator.
+        spec: what views are drawn from.
         views: views an item.
         seed: the run's seed.
+        colour: whether the drawings are applied here; where not, `recolour` has to follow.
     """
 
     def __init__(
-        self, images: Images, labels: np.ndarray, transform, views: int, seed: int
+        self,
+        images: Images,
+        labels: np.ndarray,
+        spec: TransformSpec,
+        views: int,
+        seed: int,
+        colour: bool = True,
     ) -> None:
-        self.images, self.labels, self.transform = images, labels, transform
-        self.views, self.seed = views, seed
+        self.images, self.labels, self.spec = images, labels, spec
+        self.views, self.seed, self.colour = views, seed, colour
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, request: tuple[int, int]) -> tuple[tuple[Tensor, ...], int, int]:
+    def __getitem__(
+        self, request: tuple[int, int]
+    ) -> tuple[tuple[Tensor, ...], tuple[np.ndarray, ...], int, int]:
         epoch, index = request
-        image = self.images[index]
-        views = []
+        pixels = pixels_of(self.images[index])
+        made = []
         for view in range(self.views):
-            with seeded(self.seed, "training view", epoch, index, view):
-                views.append(self.transform(image))
-        return tuple(views), int(self.labels[index]), index
+            rng = Random(address_seed(self.seed, "training view", epoch, index, view))
+            made.append(training_view(pixels, self.spec, rng, self.colour))
+        views, drawings = zip(*made, strict=True)
+        return views, drawings, int(self.labels[index]), index
 
 
 class EvaluationViews(Dataset):

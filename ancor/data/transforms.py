@@ -1,9 +1,16 @@
 """What happens to an image before the network sees it."""
 
 from dataclasses import dataclass, replace
+from math import exp, log, sqrt
+from random import Random
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from ancor.data.colour import draw, recolour
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class TransformSpec:
     blur: bool = False
     support_padding: int = 0
 
+    @property
+    def draws_colours(self) -> bool:
+        """Whether training views differ in more than their crop."""
+        return self.colour or self.blur
+
     def with_size(self, size: int | None) -> "TransformSpec":
         """Return this for another image size; the resize before the crop keeps its proportion."""
         if size is None or size == self.size:
@@ -42,7 +54,7 @@ class TransformSpec:
 
 
 def normalise(images: Tensor, spec: TransformSpec) -> Tensor:
-    """Map a batch of bytes (N, 3, S, S) to floats of zero mean and unit deviation.
+    """Map a batch (N, 3, S, S), 0-255, to floats of zero mean and unit deviation.
 
     Batches are bytes until they lie on the device: they travel in a quarter of the room.
     """
@@ -52,22 +64,67 @@ def normalise(images: Tensor, spec: TransformSpec) -> Tensor:
     return (images.float() - 255 * mean) / (255 * std)
 
 
-def training_transform(spec: TransformSpec):
-    """Return the random transform of a training view: image -> bytes (3, S, S)."""
-    from torchvision.transforms import v2
+class Crop(NamedTuple):
+    """A part of an image, in pixels, and whether it is mirrored."""
 
-    steps = [v2.RandomResizedCrop(spec.size, scale=spec.crop_scale)]
-    if spec.colour:
-        steps += [
-            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
-            v2.RandomGrayscale(0.2),
-        ]
-    if spec.blur:
-        kernel = 2 * (spec.size // 20) + 1
-        steps += [v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=0.5)]
-    if spec.flip:
-        steps += [v2.RandomHorizontalFlip()]
-    return v2.Compose([v2.ToImage(), *steps])
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool
+
+
+def draw_crop(rng: Random, spec: TransformSpec, height: int, width: int) -> Crop:
+    """Draw a training view's part of an image, as torchvision's RandomResizedCrop does."""
+    mirrored = spec.flip and rng.random() < 0.5
+    for _ in range(10):
+        area = height * width * rng.uniform(*spec.crop_scale)
+        ratio = exp(rng.uniform(-log(4 / 3), log(4 / 3)))
+        w, h = round(sqrt(area * ratio)), round(sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return Crop(rng.randint(0, height - h), rng.randint(0, width - w), h, w, mirrored)
+    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    return Crop((height - h) // 2, (width - w) // 2, h, w, mirrored)
+
+
+def cropped(pixels: Tensor, crop: Crop, size: int) -> Tensor:
+    """Cut a part out of an image (3, H, W) of bytes and resize it to (3, size, size).
+
+    Bytes that lie pixel by pixel, as decoders leave them, are resized several times faster than by
+    Pillow.
+    """
+    part = pixels[None, :, crop.top :, crop.left :][:, :, : crop.height, : crop.width]
+    resized = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
+    return resized.flip(-1) if crop.mirrored else resized
+
+
+def pixels_of(image) -> Tensor:
+    """Return an image, PIL or tensor, as bytes (3, H, W), without moving pixels of a PIL image."""
+    if isinstance(image, Tensor):
+        return image
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def training_view(
+    pixels: Tensor, spec: TransformSpec, rng: Random, colour: bool = True
+) -> tuple[Tensor, np.ndarray]:
+    """Make a random view of an image, and the drawing of its colours (`ancor.data.colour`).
+
+    Args:
+        pixels: the image, bytes (3, H, W).
+        spec: what is drawn from.
+        rng: draws it.
+        colour: whether to apply the drawing here; where not, `recolour` has to follow.
+
+    Returns:
+        Bytes (3, S, S) and float32 (COLUMNS,).
+    """
+    crop = draw_crop(rng, spec, *pixels.shape[1:])
+    drawn = draw(rng, spec.colour, spec.blur)
+    view = cropped(pixels, crop, spec.size)
+    if colour and spec.draws_colours:
+        view = recolour(view[None], drawn[None])[0].round().to(torch.uint8)
+    return view.contiguous(), drawn
 
 
 def support_transform(spec: TransformSpec):

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
+from ancor.errors import InputError
 from ancor.models.encoder import Encoder, EncoderOutput
 
 
@@ -78,6 +79,11 @@ class FeatureBank:
 
     def _normalised(self, outputs: Iterator[EncoderOutput]) -> np.ndarray:
         def pick(output: EncoderOutput) -> Tensor:
+            if self.embedding and output.embedding is None:
+                raise InputError(
+                    f"--no-only-base scores the head's embedding, and head "
+                    f"{self.encoder.config.head!r} has none; use --only-base"
+                )
             return output.embedding if self.embedding else output.features
 
         return torch.cat([F.normalize(pick(o).float(), dim=1).cpu() for o in outputs]).numpy()

@@ -36,3 +36,9 @@ BACKBONES: dict[str, Callable[[], nn.Module]] = {
 def build_backbone(name: str) -> nn.Module:
     """Build the backbone `name`; InputError names the accepted ones."""
     return BACKBONES[choose("backbone", name, BACKBONES)]()
+
+
+def same_weights(one: str, other: str) -> bool:
+    """Tell whether two backbones differ in nothing but regularisation while training."""
+    twins = {"resnet12forcifar": "resnet12"}
+    return twins.get(one, one) == twins.get(other, other)

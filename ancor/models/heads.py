@@ -58,6 +58,15 @@ class EmbeddingHead(nn.Linear):
         return super().forward(features), None
 
 
+class NoHead(nn.Module):
+    """Neither: of files that hold a backbone alone. Training accepts no such head."""
+
+    def forward(self, features: Tensor) -> tuple[None, None]:
+        """Map (N, F) to no embedding and no logits."""
+        return None, None
+
+
+BARE = "absent"
 HEADS: dict[str, type[nn.Module]] = {
     "seq": SeqHead,
     "fork": ForkHead,
@@ -67,7 +76,9 @@ HEADS: dict[str, type[nn.Module]] = {
 
 
 def build_head(name: str, mlp: bool, in_features: int, dim: int, num_classes: int) -> nn.Module:
-    """Build the head `name`, behind Linear(F, F) + ReLU if `mlp`."""
+    """Build the head `name`, behind Linear(F, F) + ReLU if `mlp`; `BARE` builds `NoHead`."""
+    if name == BARE:
+        return NoHead()
     head = HEADS[choose("head", name, HEADS)](in_features, dim, num_classes)
     if not mlp:
         return head

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from ancor.data.colour import recolour
 from ancor.data.partition import Partition, TrainingViews
-from ancor.data.transforms import TransformSpec, normalise, training_transform
+from ancor.data.transforms import TransformSpec, normalise
 from ancor.distributed import share
 from ancor.methods.base import Batch
 from ancor.seeding import generator
@@ -51,6 +52,7 @@ class TrainingBatches:
         seed: the run's seed.
         workers: processes that load.
         device: where batches go.
+        colour_on_device: whether the device, not the workers, changes colours and blurs.
     """
 
     def __init__(
@@ -63,12 +65,16 @@ class TrainingBatches:
         seed: int,
         workers: int,
         device: torch.device,
+        colour_on_device: bool = False,
     ) -> None:
         self.batch_size = min(batch_size, len(partition))
         self.device, self.transforms = device, transforms
+        self.colour_on_device = colour_on_device and transforms.draws_colours
         self.sampler = EpochBatches(len(partition), self.batch_size, seed)
         self.loader = DataLoader(
-            TrainingViews(partition.images, labels, training_transform(transforms), views, seed),
+            TrainingViews(
+                partition.images, labels, transforms, views, seed, not self.colour_on_device
+            ),
             batch_sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -82,9 +88,22 @@ class TrainingBatches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield this process's parts of the batches of an epoch."""
         self.sampler.epoch = epoch
-        for views, labels, indices in self.loader:
-            yield Batch(tuple(self._moved(view) for view in views), labels, indices)
+        for views, drawings, labels, indices in self.loader:
+            moved = [self._moved(*both) for both in zip(views, drawings, strict=True)]
+            yield Batch(tuple(moved), labels, indices)
 
-    def _moved(self, view: Tensor) -> Tensor:
+    def preview(self, count: int) -> Tensor:
+        """Return the views of the first images, image by image: bytes (count * views, 3, S, S)."""
+        items = [self.loader.dataset[(0, index)] for index in range(count)]
+        views = torch.stack([view for item in items for view in item[0]])
+        if not self.colour_on_device:
+            return views
+        return (
+            recolour(views, np.stack([drawn for item in items for drawn in item[1]])).round().byte()
+        )
+
+    def _moved(self, view: Tensor, drawn: Tensor) -> Tensor:
         view = view.to(self.device, non_blocking=True)
+        if self.colour_on_device:
+            view = recolour(view, drawn.numpy())
         return normalise(view, self.transforms).contiguous(memory_format=torch.channels_last)

@@ -32,6 +32,7 @@ class TrainConfig:
         accumulate: parts that a process's batch is passed in, one after the other, to save memory.
         sync_bn: batch-norm statistics over all processes.
         compile: compile the encoders' passes.
+        init_from: file that the backbone's start weights come from; None: drawn by the seed.
     """
 
     mode: str = "coarse"
@@ -55,6 +56,7 @@ class TrainConfig:
     accumulate: int = 1
     sync_bn: bool = False
     compile: bool = False
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         choose("--mode", self.mode, MODES)

@@ -1,30 +1,25 @@
 """A whole training run: from a configuration to a folder of files."""
 
-import json
 import logging
-import platform
-import shlex
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import ancor
-from ancor import devices, distributed
+from ancor import checkpoint, devices, distributed
 from ancor.data.images import GreyImages
+from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import InputError, MissingPartition, choose
 from ancor.logs import NoLog, RunLog, shows_bars
 from ancor.methods.ancor import Ancor
 from ancor.methods.queues import queue_bytes
 from ancor.seeding import seeded
 from ancor.training.batches import TrainingBatches
 from ancor.training.loop import Trainer
+from ancor.training.provenance import write_configuration
 from ancor.training.run_files import (
     RunConfig,
     RunSaver,
@@ -32,6 +27,7 @@ from ancor.training.run_files import (
     open_directory,
     restore,
 )
+from ancor.training.summary import megabytes, notices, summary
 from ancor.training.validation import Validator
 
 log = logging.getLogger(__name__)
@@ -50,6 +46,8 @@ class Launch:
         start_epoch: number to count epochs from, instead of the checkpoint's or 0.
         overwrite: replace an earlier run in the folder.
         quiet: no progress bars.
+        augment_on: who changes colours and blurs: `workers`, `device`, or `auto` (the device where
+            it is a GPU); they agree to the rounding of a pixel.
     """
 
     folder: Path
@@ -60,6 +58,7 @@ class Launch:
     start_epoch: int | None = None
     overwrite: bool = False
     quiet: bool = False
+    augment_on: str = "auto"
 
 
 def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
@@ -83,12 +82,15 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     if launch.content is not None:
         check_resumable(launch.content, config, launch.resumed_from)
     _check_queue_fits(config, launch.device)
-    method = build_method(config).to(launch.device, memory_format=torch.channels_last)
+    method = build_method(config)
+    if config.training.init_from is not None and launch.content is None:
+        checkpoint.start_from(method, config.training.init_from)
+    method.to(launch.device, memory_format=torch.channels_last)
     workers = _workers(config, partition)
     validate, reason = _validator(config, method, launch.device, workers, dtype)
     if validate is None or config.training.select == "last":
         config = replace(config, selected_on="last")
-    batches = _batches(config, partition, method, workers, launch.device)
+    batches = _batches(config, partition, method, workers, launch)
     first = distributed.is_first()
     if first:
         open_directory(launch.folder, launch.overwrite)
@@ -97,10 +99,12 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         RunLog(launch.folder, first_step, shows_bars(launch.quiet)) if first else NoLog()
     ) as run_log:
         if first:
-            _write_configuration(config, launch)
-        for line in _summary(config, launch, partition, method, batches, workers, dtype):
+            write_configuration(config, launch.folder, launch.device)
+        for line in summary(
+            config, launch.folder, launch.device, partition, method, batches, workers, dtype
+        ):
             log.info(line)
-        for line in [*notes, *_notices(config, partition, method, batches, reason)]:
+        for line in [*notes, *notices(config, partition, method, batches, reason)]:
             log.info("%s", line)
         saver = RunSaver(launch.folder, config)
         trainer = Trainer(
@@ -110,6 +114,8 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         _spread(method, config, launch.device)
         _show_batch(run_log, batches)
         trainer.fit()
+        for read in [partition] if validate is None else [partition, validate.partition]:
+            report_skipped(read)
         log.info("Done: %d steps; files in %s", trainer.progress.step, launch.folder)
 
 
@@ -126,7 +132,7 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
 
 
 def _batches(
-    config: RunConfig, partition: Partition, method: Ancor, workers: int, device: torch.device
+    config: RunConfig, partition: Partition, method: Ancor, workers: int, launch: Launch
 ) -> TrainingBatches:
     """Return the batches; --batch-size is a node's."""
     training = config.training
@@ -144,7 +150,8 @@ def _batches(
         batch_size,
         training.seed,
         workers,
-        device,
+        launch.device,
+        augments_on_device(launch.augment_on, launch.device),
     )
 
 
@@ -174,8 +181,8 @@ def _check_queue_fits(config: RunConfig, device: torch.device) -> None:
     if size > free:
         fits = method.queue_length * free // size
         raise InputError(
-            f"--queue-k {method.queue_length}: the queue would take {_megabytes(size)} and "
-            f"{_megabytes(free)} are free on {device}; --queue-k {fits} would just fit"
+            f"--queue-k {method.queue_length}: the queue would take {megabytes(size)} and "
+            f"{megabytes(free)} are free on {device}; --queue-k {fits} would just fit"
         )
 
 
@@ -186,6 +193,12 @@ def _workers(config: RunConfig, partition: Partition) -> int:
     if isinstance(partition.images, GreyImages):
         return 0
     return max(1, devices.usable_cpus() // distributed.local_world_size())
+
+
+def augments_on_device(name: str, device: torch.device) -> bool:
+    """Tell whether the device changes colours and blurs; InputError for an unknown name."""
+    choose("--augment-on", name, ("workers", "device", "auto"))
+    return name == "device" or (name == "auto" and device.type == "cuda")
 
 
 def _validator(
@@ -222,133 +235,9 @@ def _resume(trainer: Trainer, launch: Launch) -> None:
         trainer.progress.epoch = launch.start_epoch
 
 
-def _summary(
-    config: RunConfig,
-    launch: Launch,
-    partition: Partition,
-    method: Ancor,
-    batches: TrainingBatches,
-    workers: int,
-    dtype: torch.dtype | None,
-):
-    """Yield the lines that tell what is about to happen."""
-    precision = "fp32" if dtype is None else f"{str(dtype).removeprefix('torch.')} autocast"
-    training, encoder, hierarchy = config.training, config.encoder, partition.hierarchy
-    yield f"ANCOR {ancor.__version__}, torch {torch.__version__}, {devices.describe(launch.device)}"
-    counts = Counter(partition.labels(training.mode).tolist())
-    yield (
-        f"Data      {config.data.dataset}: {len(partition)} training images of "
-        f"{config.data.transforms.size} px, {hierarchy.num_coarse} coarse and "
-        f"{hierarchy.num_fine or 'unknown'} fine classes; training on {training.mode} labels, "
-        f"{min(counts.values())}-{max(counts.values())} images a class"
-    )
-    millions = sum(p.numel() for p in method.encoder.parameters()) / 1e6
-    yield (
-        f"Model     {encoder.arch}{' + mlp' if encoder.mlp else ''}, head {encoder.head}, "
-        f"embedding {encoder.dim}, {millions:.2f} M parameters"
-    )
-    pairs = zip(config.method.calculators, config.method.losses, strict=True)
-    yield f"Losses    {', '.join('/'.join(pair) for pair in pairs)}" + (
-        f"; metric {config.method.metric}, temperature {config.method.temperature}, "
-        f"key momentum {config.method.encoder_momentum}"
-        if method.queue is not None
-        else "; no keys are computed"
-    )
-    if method.queue is not None:
-        shape = tuple(method.queue.queue.shape)
-        yield (
-            f"Queue     {config.method.queue}, {' x '.join(map(str, shape))}, "
-            f"{_megabytes(method.queue.queue.nbytes)} of {config.method.queue_dtype}"
-        )
-    yield (
-        f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
-        f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}; {precision}"
-    )
-    share = distributed.share(batches.batch_size)
-    yield (
-        f"Processes {distributed.world_size()} on {distributed.nodes()} nodes, "
-        f"{share.stop - share.start} images of a batch in {training.accumulate} passes and "
-        f"{workers} loading processes each"
-    )
-    yield f"Output    {launch.folder}"
-
-
-def _notices(
-    config: RunConfig,
-    partition: Partition,
-    method: Ancor,
-    batches: TrainingBatches,
-    reason: str | None,
-):
-    """Yield what a user might trip over."""
-    training = config.training
-    if batches.batch_size < training.batch_size:
-        yield (
-            f"The training set is smaller than a batch of {training.batch_size}: "
-            f"a batch is all {batches.batch_size} images"
-        )
-    if training.cos and training.epochs < training.num_cycles:
-        yield (
-            f"--num-cycles {training.num_cycles} is more than {training.epochs} epochs: "
-            f"every epoch is a cycle, at rate {training.lr}"
-        )
-    if reason is not None:
-        yield f"No validation ({reason}); model_best will be the last epoch"
-    counts = Counter(partition.labels(training.mode).tolist()).values()
-    images = min(counts) if config.method.queue == "multi" else len(partition)
-    if method.queue is not None and method.queue.length > images:
-        yield (
-            f"A queue of {method.queue.length} keys is longer than the {images} images that "
-            "feed the shortest: it holds several keys of an image, which then count as negatives "
-            "of its other views (--queue-k auto fits the largest class)"
-        )
-    if method.queue is not None and not config.method.drop_unfilled:
-        yield (
-            "While the queue still holds random start values, the contrastive loss is expected "
-            "to rise"
-        )
-
-
 def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
     """Put a picture of the first training images into TensorBoard, one row a view."""
     from torchvision.utils import make_grid
 
     count = min(16, batches.batch_size)
-    items = [batches.loader.dataset[(0, index)][0] for index in range(count)]
-    views = torch.stack([view for row in zip(*items, strict=True) for view in row])
-    run_log.picture("augmented batch", make_grid(views, nrow=count))
-
-
-def _write_configuration(config: RunConfig, launch: Launch) -> None:
-    """Write config.json and command.txt."""
-    packages = ("torch", "torchvision", "numpy", "scikit-learn")
-    environment = {
-        "versions": {"ancor": ancor.__version__, "python": platform.python_version()}
-        | {name: metadata.version(name) for name in packages},
-        "git": _git_revision(),
-        "host": platform.node(),
-        "device": devices.describe(launch.device),
-    }
-    text = json.dumps({**config.plain(), "environment": environment}, indent=2)
-    (launch.folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    command = shlex.join(["python", *sys.argv])
-    (launch.folder / "command.txt").write_text(command + "\n", encoding="utf-8")
-
-
-def _git_revision() -> str | None:
-    """Commit of the checkout that this package lies in; None where there is none."""
-    try:
-        result = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 2**20:,.1f} MB"
+    run_log.picture("augmented batch", make_grid(batches.preview(count), nrow=count))

@@ -17,7 +17,18 @@ from ancor.training.loop import Progress, Trainer
 
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {
-    "data": ("dataset", "image_size"),
+    "data": (
+        "dataset",
+        "image_size",
+        "mean",
+        "std",
+        "split",
+        "breeds_info",
+        "breeds_level",
+        "breeds_ancestor",
+        "breeds_subclasses",
+        "coarse_level",
+    ),
     "encoder": None,
     "method": None,
     "training": ("mode", "batch_size", "seed"),

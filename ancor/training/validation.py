@@ -46,6 +46,7 @@ class Validator:
         workers: int = 0,
         dtype: torch.dtype | None = None,
     ) -> None:
+        self.partition = partition
         sampler = data.sampler(partition, "fine")
         self.plan = plan_evaluations(sampler, list(PROTOCOLS.values()), episodes, VIEWS)
         self.bank = FeatureBank(

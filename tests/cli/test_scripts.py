@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from ancor.cli import arguments, eval, train, tsne
-from ancor.data.catalog import DATASETS
 from ancor.evaluation.classifiers import CLASSIFIERS
 from ancor.models.backbones import BACKBONES
 
@@ -52,7 +51,6 @@ def test_imports_that_have_to_be_quick_leave_torch_alone(statement):
     ("text", "names"),
     [
         (arguments.BACKBONE_HELP, BACKBONES),
-        (arguments.DATASET_HELP, DATASETS),
         (arguments.CLASSIFIER_HELP, CLASSIFIERS),
     ],
 )

@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from torch.utils.data import DataLoader
 from ancor.data.catalog import DATASETS, PARTITIONS, DataConfig
 from ancor.data.fashion_mnist import DEBIAN
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.partition import QUERY_VIEW, EvaluationViews, GreyImages, TrainingViews
+from ancor.data.images import GreyImages
+from ancor.data.partition import QUERY_VIEW, EvaluationViews, TrainingViews
 from ancor.data.transforms import (
     TransformSpec,
     normalise,
     query_transform,
     support_transform,
-    training_transform,
+    training_view,
 )
 from ancor.errors import InputError
 
@@ -161,10 +163,10 @@ def test_training_views_change_with_epoch_view_and_seed_and_nothing_else():
     partition = config.load("train")
 
     def item(request, seed=0):
-        transform = training_transform(config.transforms)
-        return TrainingViews(partition.images, partition.coarse_labels, transform, 2, seed)[request]
+        labels, spec = partition.coarse_labels, config.transforms
+        return TrainingViews(partition.images, labels, spec, 2, seed)[request]
 
-    (query, key), label, index = item((3, 17))
+    (query, key), _, label, index = item((3, 17))
     assert (label, index) == (partition.coarse_labels[17], 17)
     assert torch.equal(query, item((3, 17))[0][0])
     for other in (key, item((4, 17))[0][0], item((3, 17), seed=1)[0][0]):
@@ -176,7 +178,11 @@ def test_photographs_are_resized_and_cropped_grey_ones_left_alone():
     spec = TransformSpec(
         size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=40, colour=True, blur=True
     )
-    for transform in (query_transform(spec), support_transform(spec), training_transform(spec)):
+
+    def training_transform(image):
+        return training_view(image, spec, Random(0))[0]
+
+    for transform in (query_transform(spec), support_transform(spec), training_transform):
         out = transform(photo)
         assert out.shape == (3, 32, 32)
         assert out.dtype == torch.uint8

@@ -1,0 +1,41 @@
+"""python -m ancor <command>: the toolkit's commands under one name."""
+
+import sys
+from importlib import import_module
+
+# For each command the module whose `main(argv)` runs it, and what it does.
+COMMANDS = {
+    "train": ("ancor.cli.train", "train an encoder on coarse labels"),
+    "eval": ("ancor.cli.eval", "score an encoder by few-shot episodes"),
+    "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
+    "check-data": ("ancor.cli.check_data", "say what a dataset is like and what would stop a run"),
+    "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command that the first argument names and return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(
+            f"ancor: error: command {argv[0]!r} is not known; accepted: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return 2
+    module, _ = COMMANDS[argv[0]]
+    return import_module(module).main(argv[1:])
+
+
+def usage() -> str:
+    """List the commands, one a line."""
+    lines = [f"  {name:<12}{line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: python -m ancor COMMAND ... (COMMAND --help lists its flags)", *lines]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Say what a dataset on disk is like, and what in it would stop a run."""
+
+import argparse
+
+from ancor.cli.arguments import Parser, add_json_flag, print_report, run
+from ancor.cli.data_flags import add_data_flags, data_config
+from ancor.errors import RunError
+
+EXAMPLE = """example:
+  python -m ancor check-data --dataset digits"""
+
+
+def build_parser() -> Parser:
+    """Build the parser."""
+    parser = Parser(prog="ancor check-data", description=__doc__, epilog=EXAMPLE)
+    add_data_flags(parser, default="folder with --data, else digits")
+    episodes = parser.add_argument_group("episodes that every class must have images for")
+    for name, default in (("shots", 1), ("queries", 15)):
+        episodes.add_argument(
+            f"--n-{name}",
+            type=int,
+            default=default,
+            metavar="N",
+            help=f"(default: {default})",
+        )
+    add_json_flag(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run check-data and return its exit status: 1 where something would stop a run."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Check as the arguments say."""
+    from ancor.data.check import check
+    from ancor.data.episodes import Protocol
+
+    if args.dataset is None:
+        args.dataset = "folder" if args.data else "digits"
+    protocol = Protocol(n_shots=args.n_shots, n_queries=args.n_queries)
+    report = check(data_config(args), protocol)
+    print_report(report, _lines(report), args.json)
+    if report["problems"]:
+        count = len(report["problems"])
+        raise RunError(f"{count} {'problem' if count == 1 else 'problems'} would stop a run")
+
+
+def _lines(report: dict):
+    """Yield the report for people."""
+    yield f"{report['dataset']} in {report['root']!r}" if report["root"] else report["dataset"]
+    for name, found in report["partitions"].items():
+        classes = ", ".join(f"{count} {level} classes" for level, count in found["classes"].items())
+        yield f"{name}: {found['images']} images, {classes}; {found['layout'] or 'in memory'}"
+        for level, counts in found["images_per_class"].items():
+            sizes = [entry["images"] for entry in counts]
+            yield f"  images a {level} class: {min(sizes)} to {max(sizes)}"
+        if found["width"]:
+            (narrow, wide), (low, high) = found["width"], found["height"]
+            yield f"  width {narrow} to {wide} px, height {low} to {high} px"
+        if found["too_small"]:
+            names = ", ".join(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
+            yield f"  too few images for an episode: {names}"
+    yield from (f"note: {line}" for line in report["notes"])
+    yield from (f"problem: {line}" for line in report["problems"])

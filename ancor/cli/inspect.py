@@ -1,0 +1,51 @@
+"""Say what a checkpoint or a file of weights is: encoder, classes, epoch, sizes, names."""
+
+import argparse
+
+from ancor.cli.arguments import Parser, add_json_flag, print_report, run
+
+EXAMPLE = """example, after the one of train.py --help:
+  python -m ancor inspect runs/digits/model_best.pth.tar"""
+
+
+def build_parser() -> Parser:
+    """Build the parser."""
+    parser = Parser(prog="ancor inspect", description=__doc__, epilog=EXAMPLE)
+    parser.add_argument("file", metavar="FILE", help="ours, the paper's, MoCo, SwAV, torchvision")
+    add_json_flag(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run inspect and return its exit status."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Inspect as the arguments say."""
+    from ancor.checkpoint import describe
+
+    report = describe(args.file)
+    print_report(report, _lines(report), args.json)
+
+
+def _lines(report: dict):
+    """Yield the report for people."""
+    head = {
+        "architecture": f"{report['arch']}, {report['parameters'] / 1e6:.2f} M parameters",
+        "head": report["head"] + (" + mlp" if report["mlp"] else ""),
+        "embedding": report["dim"],
+        "classes": report["num_classes"],
+        "epoch": report["epoch"],
+        "trained on": report["dataset"],
+        "chosen on": report["selected_on"],
+        "file": f"{report['bytes'] / 2**20:.1f} MB",
+    }
+    for name, value in head.items():
+        yield f"{name:<14}{'unknown' if value is None else value}"
+    for part, size in report["parts"].items():
+        yield f"  {part:<12}{size['tensors']} tensors, {size['bytes'] / 2**20:.1f} MB"
+    for kind in ("missing", "unexpected"):
+        names = report[kind]
+        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        yield f"{kind:<14}{len(names)} names{': ' + shown if names else ''}"

@@ -1,0 +1,46 @@
+"""Where a run's numbers come from: settings, versions, machine, command."""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import ancor
+from ancor import devices
+from ancor.training.run_files import RunConfig
+
+
+def write_configuration(config: RunConfig, folder: Path, device: torch.device) -> None:
+    """Write config.json and command.txt."""
+    packages = ("torch", "torchvision", "numpy", "scikit-learn")
+    environment = {
+        "versions": {"ancor": ancor.__version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in packages},
+        "git": _git_revision(),
+        "host": platform.node(),
+        "device": devices.describe(device),
+    }
+    text = json.dumps({**config.plain(), "environment": environment}, indent=2)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    command = shlex.join(["python", *sys.argv])
+    (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+
+
+def _git_revision() -> str | None:
+    """Commit of the checkout that this package lies in; None where there is none."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

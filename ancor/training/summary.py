@@ -1,0 +1,107 @@
+"""What a run says before it starts."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+import ancor
+from ancor import devices, distributed
+from ancor.data.partition import Partition
+from ancor.methods.ancor import Ancor
+from ancor.training.batches import TrainingBatches
+from ancor.training.run_files import RunConfig
+
+
+def megabytes(size: int) -> str:
+    """Tell a size in bytes to people."""
+    return f"{size / 2**20:,.1f} MB"
+
+
+def summary(
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    partition: Partition,
+    method: Ancor,
+    batches: TrainingBatches,
+    workers: int,
+    dtype: torch.dtype | None,
+) -> Iterator[str]:
+    """Yield the lines that tell what is about to happen."""
+    precision = "fp32" if dtype is None else f"{str(dtype).removeprefix('torch.')} autocast"
+    training, encoder, hierarchy = config.training, config.encoder, partition.hierarchy
+    yield f"ANCOR {ancor.__version__}, torch {torch.__version__}, {devices.describe(device)}"
+    counts = Counter(partition.labels(training.mode).tolist())
+    yield (
+        f"Data      {config.data.dataset}: {len(partition)} training images of "
+        f"{config.data.transforms.size} px, {hierarchy.num_coarse} coarse and "
+        f"{hierarchy.num_fine or 'unknown'} fine classes; training on {training.mode} labels, "
+        f"{min(counts.values())}-{max(counts.values())} images a class"
+    )
+    millions = sum(p.numel() for p in method.encoder.parameters()) / 1e6
+    yield (
+        f"Model     {encoder.arch}{' + mlp' if encoder.mlp else ''}, head {encoder.head}, "
+        f"embedding {encoder.dim}, {millions:.2f} M parameters"
+    )
+    pairs = zip(config.method.calculators, config.method.losses, strict=True)
+    yield f"Losses    {', '.join('/'.join(pair) for pair in pairs)}" + (
+        f"; metric {config.method.metric}, temperature {config.method.temperature}, "
+        f"key momentum {config.method.encoder_momentum}"
+        if method.queue is not None
+        else "; no keys are computed"
+    )
+    if method.queue is not None:
+        shape = tuple(method.queue.queue.shape)
+        yield (
+            f"Queue     {config.method.queue}, {' x '.join(map(str, shape))}, "
+            f"{megabytes(method.queue.queue.nbytes)} of {config.method.queue_dtype}"
+        )
+    yield (
+        f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
+        f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}; {precision}"
+    )
+    share = distributed.share(batches.batch_size)
+    yield (
+        f"Processes {distributed.world_size()} on {distributed.nodes()} nodes, "
+        f"{share.stop - share.start} images of a batch in {training.accumulate} passes and "
+        f"{workers} loading processes each"
+    )
+    yield f"Output    {folder}"
+
+
+def notices(
+    config: RunConfig,
+    partition: Partition,
+    method: Ancor,
+    batches: TrainingBatches,
+    reason: str | None,
+) -> Iterator[str]:
+    """Yield what a user might trip over."""
+    training = config.training
+    if batches.batch_size < training.batch_size:
+        yield (
+            f"The training set is smaller than a batch of {training.batch_size}: "
+            f"a batch is all {batches.batch_size} images"
+        )
+    if training.cos and training.epochs < training.num_cycles:
+        yield (
+            f"--num-cycles {training.num_cycles} is more than {training.epochs} epochs: "
+            f"every epoch is a cycle, at rate {training.lr}"
+        )
+    if reason is not None:
+        yield f"No validation ({reason}); model_best will be the last epoch"
+    counts = Counter(partition.labels(training.mode).tolist()).values()
+    images = min(counts) if config.method.queue == "multi" else len(partition)
+    if method.queue is not None and method.queue.length > images:
+        yield (
+            f"A queue of {method.queue.length} keys is longer than the {images} images that "
+            "feed the shortest: it holds several keys of an image, which then count as negatives "
+            "of its other views (--queue-k auto fits the largest class)"
+        )
+    if method.queue is not None and not config.method.drop_unfilled:
+        yield (
+            "While the queue still holds random start values, the contrastive loss is expected "
+            "to rise"
+        )

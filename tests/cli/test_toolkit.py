@@ -1,0 +1,93 @@
+"""python -m ancor: its list of commands, check-data and inspect."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ancor import __main__ as toolkit
+from ancor.cli.data_flags import DATA_FLAGS, DATASET_HELP
+from ancor.data.catalog import DATASETS, DataConfig
+from tests import made
+from tests.test_published import paper_file
+
+
+def test_alone_it_lists_its_commands(capsys):
+    assert toolkit.main([]) == 2
+    said = capsys.readouterr().out
+    assert all(f"\n  {name} " in said for name in toolkit.COMMANDS)
+    assert toolkit.main(["--help"]) == 0
+    assert toolkit.main(["evaluate"]) == 2
+    assert "accepted: train, eval" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", toolkit.COMMANDS)
+def test_help_is_quick_to_come(name):
+    """That is, without importing torch, NumPy or the datasets."""
+    script = (
+        "import sys; from ancor.__main__ import main\n"
+        "try: main([sys.argv[1], '--help'])\n"
+        "finally: assert not {'torch', 'numpy', 'ancor.data'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "usage: " in result.stdout
+
+
+def test_help_names_every_dataset_and_flags_every_setting():
+    assert set(DATASET_HELP.split(", ")) == set(DATASETS)
+    assert set(DATA_FLAGS) == set(DataConfig.__dataclass_fields__)
+
+
+def test_check_data_of_good_images(tmp_path, capsys):
+    for number in range(34):
+        made.write(tmp_path / "train" / f"c{number % 2}" / f"{number}.png", number)
+        made.write(tmp_path / "val" / f"c{number % 2}" / f"f{number % 2}" / f"{number}.png", number)
+    assert toolkit.main(["check-data", "--data", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "train: 34 images, 2 coarse classes" in said
+    assert "images a fine class: 17 to 17" in said
+    assert "width 12 to 12 px, height 10 to 10 px" in said
+    assert "hold the same images" in said
+
+
+def test_check_data_of_images_that_would_stop_a_run(tmp_path, capsys):
+    for number in range(4):
+        made.write(tmp_path / "train" / f"c{number % 2}" / f"{number}.png", number)
+        made.write(
+            tmp_path / "test" / f"c{number % 2}" / f"f{number % 2}" / f"{number}.png", number
+        )
+    (tmp_path / "train" / "c0" / "0.png").write_bytes(b"")
+    command = f"check-data --dataset folder --data {tmp_path} --json"
+    assert toolkit.main(shlex.split(command)) == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert len(report["problems"]) == 2
+    assert err == "ancor check-data: error: 2 problems would stop a run\n"
+    assert report["partitions"]["test"]["too_small"][0] == {"label": 0, "name": "f0", "images": 2}
+    file = tmp_path / "report.json"
+    command = f"check-data --data {tmp_path} --n-queries 1 --json {file}"
+    assert toolkit.main(shlex.split(command)) == 1
+    assert len(json.loads(file.read_text())["problems"]) == 1
+    assert "problem: " in capsys.readouterr().out
+
+
+def test_check_data_without_data(tmp_path, capsys):
+    assert toolkit.main(["check-data", "--dataset", "living17"]) == 1
+    assert capsys.readouterr().out.count("problem: living17 needs --data DIR") == 1
+    assert toolkit.main(["check-data", "--dataset", "mnist"]) == 2
+    assert "accepted: aircraft" in capsys.readouterr().err
+
+
+def test_inspect(tmp_path, capsys):
+    file = paper_file(tmp_path / "x.pth.tar", "resnet12/seq/multi/mlp")
+    assert toolkit.main(["inspect", file]) == 0
+    said = capsys.readouterr().out
+    assert "resnet12, 12." in said
+    assert "seq + mlp" in said
+    assert toolkit.main(["inspect", file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_classes"] == 17
+    assert toolkit.main(["inspect", str(tmp_path / "y")]) == 2
+    assert "check the path" in capsys.readouterr().err

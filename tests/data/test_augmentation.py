@@ -1,0 +1,197 @@
+"""Training views: their distribution is that of the paper's pipeline, wherever colours change."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from torchvision import transforms as v1
+
+from ancor.data.catalog import PHOTOGRAPHS, DataConfig
+from ancor.data.colour import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
+from ancor.data.images import ColourImages
+from ancor.data.partition import TrainingViews
+from ancor.data.transforms import TransformSpec, draw_crop, pixels_of, training_view
+from ancor.training.batches import TrainingBatches
+
+COUNT = 2000
+SPEC = replace(PHOTOGRAPHS, size=32)
+
+
+def photographs(count: int) -> list[Image.Image]:
+    """Smooth, coloured, slightly noisy pictures, each with a light and a tint of its own."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(count):
+        tint = rng.uniform(0, 160, 3)
+        coarse = np.clip(tint + rng.uniform(0, 120, (6, 8, 3)), 0, 255).astype(np.uint8)
+        smooth = np.asarray(Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC))
+        noisy = smooth + rng.normal(0, 10, smooth.shape)
+        pictures.append(Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)))
+    return pictures
+
+
+def papers_pipeline():
+    """The paper's transforms, of Pillow images by torchvision's first interface."""
+
+    def blur(image):
+        return image.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2)))
+
+    return v1.Compose(
+        [
+            v1.RandomResizedCrop(SPEC.size, scale=(0.2, 1.0)),
+            v1.RandomApply([v1.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            v1.RandomGrayscale(p=0.2),
+            v1.RandomApply([blur], p=0.5),
+            v1.RandomHorizontalFlip(),
+        ]
+    )
+
+
+def statistics(views: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures of each view, from bytes (N, S, S, 3)."""
+    grey = views.mean(3)
+    edges = np.abs(np.diff(grey, axis=1)).mean((1, 2)) + np.abs(np.diff(grey, axis=2)).mean((1, 2))
+    hsv = np.stack([np.asarray(Image.fromarray(view).convert("HSV")) for view in views])
+    found = {"edge energy": edges, "edge energy's spread": edges**2}
+    for channel in range(3):
+        found[f"mean {channel}"] = views[..., channel].mean((1, 2))
+        found[f"deviation {channel}"] = views[..., channel].std((1, 2))
+    for number in range(8):
+        found[f"hue {number}"] = (hsv[..., 0] // 32 == number).mean((1, 2))
+        found[f"saturation {number}"] = (hsv[..., 1] // 32 == number).mean((1, 2))
+    return found
+
+
+@pytest.fixture(scope="module")
+def images():
+    return photographs(COUNT)
+
+
+@pytest.fixture(scope="module")
+def expected(images):
+    random.seed(0)
+    torch.manual_seed(0)
+    pipeline = papers_pipeline()
+    return statistics(np.stack([np.asarray(pipeline(image)) for image in images]))
+
+
+def ours(images, on_device: bool) -> np.ndarray:
+    made = [
+        training_view(pixels_of(image), SPEC, random.Random(number), colour=not on_device)
+        for number, image in enumerate(images)
+    ]
+    views = torch.stack([view for view, _ in made])
+    if on_device:
+        views = recolour(views, np.stack([drawn for _, drawn in made])).round().byte()
+    return views.permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_distribution_is_that_of_the_papers_pipeline(images, expected, on_device):
+    """Every figure's mean over the images agrees within four deviations of the sampling error."""
+    found = statistics(ours(images, on_device))
+    far = {}
+    for name, theirs in expected.items():
+        error = np.sqrt((theirs.var() + found[name].var()) / COUNT)
+        distance = abs(theirs.mean() - found[name].mean()) / max(error, 1e-12)
+        if distance > 4:
+            far[name] = (theirs.mean(), found[name].mean(), distance)
+    assert not far
+
+
+def test_device_and_workers_make_the_same_views(images):
+    one, other = (ours(images[:200], on_device) for on_device in (False, True))
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def pillow(image: Image.Image, drawn: np.ndarray) -> np.ndarray:
+    """What Pillow and torchvision make of one drawing."""
+    from torchvision.transforms import functional as F
+
+    changes = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+    for place in drawn[ORDER:GREYED].astype(int):
+        if place >= 0:
+            image = changes[place](image, float(drawn[place]))
+    if drawn[GREYED]:
+        image = F.to_grayscale(image, 3)
+    return np.asarray(image, dtype=np.float32)
+
+
+@pytest.mark.parametrize("blur", [False, True])
+def test_each_drawing_looks_as_pillow_makes_it(images, blur):
+    """To some levels: Pillow rounds each step, hue to 256 levels, and blurs by three boxes."""
+    for number, image in enumerate(images[:100]):
+        drawn = draw(random.Random(number), colour=True, blur=False)
+        theirs = pillow(image, drawn)
+        if blur:
+            drawn[DEVIATION] = random.Random(number).uniform(0.3, 2)
+            filtered = Image.fromarray(theirs.astype(np.uint8))
+            filtered = filtered.filter(ImageFilter.GaussianBlur(float(drawn[DEVIATION])))
+            theirs = np.asarray(filtered, dtype=np.float32)
+        views = recolour(pixels_of(image)[None], drawn[None])[0].permute(1, 2, 0).numpy()
+        difference = np.abs(views - theirs)
+        assert difference.mean() < 4, (number, drawn)
+        assert np.quantile(difference, 0.99) < 14, (number, drawn)
+
+
+def test_drawings_come_as_often_as_the_paper_says():
+    drawn = np.stack([draw(random.Random(n), True, True) for n in range(4000)])
+    assert drawn.shape == (4000, COLUMNS)
+    assert np.mean(drawn[:, ORDER] >= 0) == pytest.approx(0.8, abs=0.03)
+    assert np.mean(drawn[:, GREYED]) == pytest.approx(0.2, abs=0.03)
+    assert np.mean(drawn[:, DEVIATION] > 0) == pytest.approx(0.5, abs=0.03)
+    assert len({tuple(row) for row in drawn[drawn[:, ORDER] >= 0, ORDER:GREYED]}) == 24
+    assert not draw(random.Random(0), False, False)[:ORDER].any()
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48), (10, 200), (200, 10), (1, 1)])
+def test_crops_are_drawn_as_by_torchvision(shape):
+    spec = replace(SPEC, crop_scale=(0.2, 1.0))
+    ours = [draw_crop(random.Random(n), spec, *shape) for n in range(3000)]
+    torch.manual_seed(0)
+    draws = range(3000)
+    blank = torch.empty(3, *shape)
+    theirs = [v1.RandomResizedCrop.get_params(blank, (0.2, 1.0), (3 / 4, 4 / 3)) for _ in draws]
+    for mine, other in zip(np.array(ours)[:, :4].T, np.array(theirs).T, strict=True):
+        error = np.sqrt((mine.var() + other.var()) / 3000)
+        assert abs(mine.mean() - other.mean()) <= 4 * error
+    assert np.mean([crop.mirrored for crop in ours]) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_batches_do_not_depend_on_workers(images, workers, on_device):
+    pixels = np.stack([np.asarray(image).transpose(2, 0, 1) for image in images[:16]])
+    partition = replace(DataConfig("digits").load("test"), images=ColourImages(pixels))
+    partition = replace(partition, coarse_labels=partition.coarse_labels[:16])
+
+    def first(workers: int):
+        batches = TrainingBatches(
+            *(partition, partition.coarse_labels, SPEC, 2, 8, 0, workers),
+            torch.device("cpu"),
+            on_device,
+        )
+        return next(iter(batches.epoch(3))), batches.preview(4)
+
+    (alone, preview), (batch, _) = first(0), first(workers)
+    assert all(torch.equal(a, b) for a, b in zip(alone.views, batch.views, strict=True))
+    assert torch.equal(alone.indices, batch.indices)
+    assert preview.shape == (8, 3, 32, 32)
+    assert preview.dtype == torch.uint8
+
+
+def test_an_image_is_read_once_for_all_its_views():
+    class Counted(ColourImages):
+        reads = 0
+
+        def __getitem__(self, index):
+            Counted.reads += 1
+            return super().__getitem__(index)
+
+    images = Counted(np.zeros((2, 3, 40, 30), dtype=np.uint8))
+    plain = TransformSpec(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
+    views, drawings, _, _ = TrainingViews(images, np.zeros(2), plain, views=2, seed=0)[0, 1]
+    assert (len(views), len(drawings), Counted.reads) == (2, 2, 1)
