@@ -199,7 +199,7 @@ def _with_head(
             arch, head, mlp, queue_dim or PAPER_DIM if is_cls else outputs, outputs if is_cls else 1
         )
     else:
-        return EncoderConfig(arch, BARE, False, 0, 0)
+        return EncoderConfig(arch, BARE)
     ours = {n: s for n, s in encoder_shapes(config).items() if n.startswith("fc.")}
     fits = ours == {f"fc.{name}": tuple(shape) for name, shape in last.items()}
-    return config if fits else EncoderConfig(arch, BARE, False, 0, 0)
+    return config if fits else EncoderConfig(arch, BARE)

@@ -144,7 +144,7 @@ def foreign_files() -> dict[str, tuple[dict, EncoderConfig]]:
     swav = {"module." + name: t for name, t in body.items()}
     swav |= {name: tensor(shape) for name, shape in SWAV.items()}
     moco = paper_names("resnet50/none/single/mlp")
-    bare = EncoderConfig("resnet50", BARE, False, 0, 0)
+    bare = EncoderConfig("resnet50", BARE)
     classes = EncoderConfig("resnet18", "cls", False, 128, 1000)
     embedding = EncoderConfig("resnet50", "none", True, 128, 1)
     return {
@@ -322,3 +322,8 @@ def test_training_starts_from_a_file(tmp_path):
     other = Ancor(EncoderConfig("resnet18", "seq", False, 16, 3), AncorConfig(queue_length=8))
     with pytest.raises(InputError, match=r"--arch resnet18 .* holds conv4"):
         checkpoint.start_from(other, tmp_path / "x.pth")
+
+
+def test_training_accepts_no_missing_head():
+    with pytest.raises(InputError, match="head 'absent' is not known"):
+        AncorConfig().check(BARE)

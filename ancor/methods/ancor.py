@@ -27,6 +27,7 @@ from ancor.methods.losses import (
 )
 from ancor.methods.queues import DTYPES, QUEUES, KeyQueue, build_queue
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.heads import HEADS
 
 METRICS = ("angular", "norm")
 
@@ -75,6 +76,7 @@ class AncorConfig:
 
     def check(self, head: str) -> None:
         """Raise an InputError for a combination with this head that has no meaning."""
+        choose("head", head, HEADS)
         choose("queue", self.queue, QUEUES)
         choose("metric", self.metric, METRICS)
         choose("--queue-dtype", self.queue_dtype, DTYPES)

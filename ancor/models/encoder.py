@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ancor.errors import InputError, choose
 from ancor.models.backbones import BACKBONES, build_backbone
-from ancor.models.heads import HEADS, build_head
+from ancor.models.heads import BARE, HEADS, build_head
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class EncoderConfig:
 
     Attributes:
         arch: name of the backbone (`ancor.models.backbones.BACKBONES`).
-        head: name of the head (`ancor.models.heads.HEADS`).
+        head: name of the head (`ancor.models.heads.HEADS`); `BARE` in files without one.
         mlp: whether a hidden layer stands before the head.
         dim: size D of the embedding.
         num_classes: number C of classes that the head tells apart.
@@ -31,7 +31,8 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         choose("backbone", self.arch, BACKBONES)
-        choose("head", self.head, HEADS)
+        if self.head != BARE:
+            choose("head", self.head, HEADS)
         if self.dim < 1:
             raise InputError(f"--cst-dim {self.dim}: at least 1 is needed")
 
