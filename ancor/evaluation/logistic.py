@@ -162,7 +162,7 @@ def _direction(gradient: Tensor, history: list[tuple[Tensor, Tensor, Tensor]]) -
 
 
 def _first_step(problem: _Problem, history: list, direction: Tensor, change: Tensor) -> Tensor:
-    """Return the length to try first: 1, or without a history the one for equally likely classes."""
+    """Return the length to try first: 1, or without a history one for equally likely classes."""
     if history:
         return torch.ones_like(direction[:, :1, :1])
     squared = _dot(direction, direction)
@@ -178,7 +178,7 @@ def _backtrack(
     change: Tensor,
     step: Tensor,
 ) -> tuple[_State, Tensor]:
-    """Halve the steps (E, 1, 1) until the objective falls by Armijo's rule; return the new state."""
+    """Halve the steps (E, 1, 1) until the objective falls by Armijo's rule; return both."""
     slope = 1e-4 * _dot(gradient, direction)
     for _ in range(30):
         new = problem.state(state.variables + step * direction, state.logits + step * change)

@@ -5,9 +5,10 @@ import torch
 from ancor.data.catalog import DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.partition import Partition
-from ancor.evaluation.classifiers import build_predictor
-from ancor.evaluation.episodic import accuracies, mean_and_interval, plan_evaluations
+from ancor.evaluation.episodic import mean_and_interval, plan_evaluations
 from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.predictors import single
+from ancor.evaluation.scoring import score
 from ancor.models.encoder import Encoder
 
 PROTOCOLS = {
@@ -44,16 +45,18 @@ class Validator:
         dtype: torch.dtype | None = None,
     ) -> None:
         sampler = data.sampler(partition, "fine")
-        self.plan = plan_evaluations(sampler, list(PROTOCOLS.values()), episodes, VIEWS)
+        self.plan = plan_evaluations(
+            sampler, list(PROTOCOLS.values()), episodes, VIEWS, transforms=data.transforms
+        )
         self.bank = FeatureBank(
             encoder, partition.images, data.transforms, device, workers=workers, dtype=dtype
         )
-        self.predict = build_predictor("Cosine")
+        self.predict = single("Cosine")
 
     def __call__(self) -> dict[str, tuple[float, float]]:
         """Return mean accuracy and interval (0-1) by kind of episode."""
-        features = self.bank.features(self.plan.pairs)
+        scored = score(self.plan, [self.bank], self.predict, quiet=True)
         return {
-            name: mean_and_interval(accuracies(self.plan, which, features, self.predict))
-            for which, name in enumerate(PROTOCOLS)
+            name: mean_and_interval(outcome.accuracies)
+            for name, outcome in zip(PROTOCOLS, scored, strict=True)
         }
