@@ -73,7 +73,9 @@ def _predict_chunk(
 
     found: dict[int, np.ndarray] = {}
     groups = list(_groups(plan, store, chunk))
-    for numbers, labels in zip(groups, _run(predict_some, groups, store.device), strict=True):
+    for numbers, labels in zip(
+        groups, run_parallel(predict_some, groups, store.device), strict=True
+    ):
         found.update(zip(numbers, labels, strict=True))
         done(len(numbers))
     return [found[number] for number in chunk.numbers]
@@ -106,7 +108,7 @@ def _batches(
     ]
 
 
-def _run(function: Callable, items: list, device: torch.device) -> Iterator:
+def run_parallel(function: Callable, items: list, device: torch.device) -> Iterator:
     """Map over items: on a CPU in threads of one core each, which never wait for one another."""
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1 or len(items) == 1:
