@@ -86,8 +86,13 @@ def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
     return group
 
 
-def add_evaluation_flags(parser: Parser) -> argparse._ArgumentGroup:
-    """Add the flags of everything that evaluates a trained encoder; return the episodes' group."""
+def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._ArgumentGroup:
+    """Add the flags of everything that evaluates trained encoders; return the episodes' group.
+
+    Args:
+        parser: the command's.
+        many: whether it takes several models.
+    """
     data = add_data_flags(parser, default="the one trained on")
     data.add_argument(
         "--partition",
@@ -101,27 +106,50 @@ def add_evaluation_flags(parser: Parser) -> argparse._ArgumentGroup:
         metavar="LEVEL",
         help="fine or coarse: the episodes' classes (default: fine)",
     )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model-path", required=True, metavar="FILE", help="a checkpoint that train.py wrote"
-    )
-    model.add_argument(
-        "--model", "--arch", "-a", metavar="NAME", help="backbone (default: from the file)"
-    )
-    model.add_argument("--head", metavar="NAME", help="head (default: from the file)")
-    model.add_argument(
-        "--cst-dim", "--dim", type=int, metavar="D", help="embedding size (default: from the file)"
-    )
+    _add_model_flags(parser, {"nargs": "+"} if many else {})
     episodes = parser.add_argument_group("episodes")
-    episodes.add_argument(
-        "--n-shots", type=int, default=1, metavar="N", help="support images a class (default: 1)"
-    )
     episodes.add_argument(
         "--n-queries", type=int, default=15, metavar="N", help="query images a class (default: 15)"
     )
     episodes.add_argument(
         "--seed", type=int, default=0, metavar="N", help="0 draws the paper's episodes (default: 0)"
     )
+    _add_pass_flags(parser)
+    return episodes
+
+
+def _add_model_flags(parser: Parser, several: dict[str, str]) -> None:
+    each = "; one for all files, or one for each" if several else ""
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model-path",
+        required=True,
+        metavar="FILE",
+        help=f"a checkpoint that train.py wrote{', or several' if several else ''}",
+        **several,
+    )
+    model.add_argument(
+        "--model",
+        "--arch",
+        "-a",
+        metavar="NAME",
+        help=f"backbone (default: from the file){each}",
+        **several,
+    )
+    model.add_argument(
+        "--head", metavar="NAME", help=f"head (default: from the file){each}", **several
+    )
+    model.add_argument(
+        "--cst-dim",
+        "--dim",
+        type=int,
+        metavar="D",
+        help=f"embedding size (default: from the file){each}",
+        **several,
+    )
+
+
+def _add_pass_flags(parser: Parser) -> None:
     device = add_device_flags(parser, precision="fp32")
     device.add_argument(
         "--num-workers",
@@ -139,7 +167,11 @@ def add_evaluation_flags(parser: Parser) -> argparse._ArgumentGroup:
         metavar="N",
         help="images a forward pass (default: 256)",
     )
-    return episodes
+    device.add_argument(
+        "--feature-cache",
+        metavar="DIR",
+        help="keep features here, for all commands that evaluate (default: nowhere)",
+    )
 
 
 def add_json_flag(parser: Parser) -> None:

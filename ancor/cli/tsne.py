@@ -15,6 +15,9 @@ def build_parser() -> Parser:
     parser = Parser(prog="tsne.py", description=__doc__, epilog=EXAMPLE)
     episodes = add_evaluation_flags(parser)
     episodes.add_argument(
+        "--n-shots", type=int, default=1, metavar="N", help="support images a class (default: 1)"
+    )
+    episodes.add_argument(
         "--n-ways", type=int, default=1000, metavar="N", help="fine classes (default: 1000, all)"
     )
     picture = parser.add_argument_group("pictures")
@@ -47,7 +50,7 @@ def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from pathlib import Path
 
-    from ancor.cli.evaluation import output_path, read_subject
+    from ancor.cli.evaluation import output_path, read_subjects
     from ancor.data.inspection import report_skipped
     from ancor.errors import InputError, choose
     from ancor.logs import configure_console
@@ -56,7 +59,7 @@ def command(args: argparse.Namespace) -> None:
     choose("--format", args.format, FORMATS)
     if not args.perplexity > 0:
         raise InputError(f"--perplexity {args.perplexity}: a number above 0 is needed")
-    subject = read_subject(args, args.only_base)
+    (subject,) = read_subjects(args, args.only_base)
     subject.partition.labels("fine")  # refuses a partition without them
     run_folder = Path(args.model_path).resolve().parent
     folder = Path(args.output_dir) if args.output_dir else run_folder
@@ -163,7 +166,7 @@ def _encode(args: argparse.Namespace, subject, images):
     from ancor.data.partition import QUERY_VIEW
 
     pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
-    outputs = list(subject.bank(subject.encoder, embedding=False).outputs(pairs))
+    outputs = list(subject.bank("features").outputs(pairs))
 
     def joined(name: str):
         parts = [getattr(output, name) for output in outputs]

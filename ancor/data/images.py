@@ -1,10 +1,12 @@
 """Where the images of a partition lie: in memory, encoded in memory, or in files.
 
 Each class gives image i by indexing, its name in messages by `name(i)`, the bytes that tell it from
-others by `content(i)`, and some of its images by `subset(kept)`. All are compact arrays inside, so
+others by `content(i)`, some of its images by `subset(kept)`, and a hash that changes when any of
+its images does by `fingerprint()`. All are compact arrays inside, so
 that handing one to worker processes costs nothing a million times over.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +15,14 @@ import torch
 from torch import Tensor
 
 from ancor.data.decode import decode, read_bytes, read_image
+from ancor.errors import RunError
+
+
+def _hash(*parts) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+    return digest.hexdigest()
 
 
 class GreyImages:
@@ -34,6 +44,10 @@ class GreyImages:
     def content(self, index: int) -> bytes:
         """Return the pixels' bytes."""
         return self.pixels[index].tobytes()
+
+    def fingerprint(self) -> str:
+        """Hash all pixels."""
+        return _hash(str(self.pixels.shape).encode(), self.pixels)
 
     def subset(self, kept: np.ndarray) -> "GreyImages":
         """Return the images at the positions `kept`."""
@@ -89,6 +103,10 @@ class EncodedImages:
         """Return the encoded bytes."""
         return self.encoded[index]
 
+    def fingerprint(self) -> str:
+        """Hash all encoded bytes."""
+        return _hash(self.encoded.ends, self.encoded.buffer)
+
     def subset(self, kept: np.ndarray) -> "EncodedImages":
         """Return the images at the positions `kept`."""
         chosen = [self.encoded[index] for index in kept.tolist()]
@@ -124,6 +142,18 @@ class ImageFiles:
     def content(self, index: int) -> bytes:
         """Return the file's bytes."""
         return read_bytes(self.name(index))
+
+    def fingerprint(self) -> str:
+        """Hash all paths, sizes and times of change; no file is opened."""
+        digest = hashlib.sha256(str(self.upright).encode())
+        for index in range(len(self)):
+            path = self.name(index)
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                raise RunError(f"{path!r} was there at the start and has vanished") from error
+            digest.update(f"{path!r} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
     def subset(self, kept: np.ndarray) -> "ImageFiles":
         """Return the images at the positions `kept`."""

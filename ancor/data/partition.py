@@ -14,6 +14,8 @@ from ancor.errors import InputError
 from ancor.seeding import address_seed, seeded
 
 QUERY_VIEW = -1
+MIRROR_VIEW = -2
+SUPPORT_VIEW = "support view"  # what such a view's random numbers are for
 
 
 class Images(Protocol):
@@ -145,8 +147,8 @@ class TrainingViews(Dataset):
 class EvaluationViews(Dataset):
     """Items for evaluation: the image and view number at each position of a list.
 
-    View -1 is the image under the test transform; views 0, 1, ... are random augmentations, each a
-    function of (seed, image, view number).
+    View -1 is the image under the test transform, view -2 its mirror image; views 0, 1, ... are
+    random augmentations, each a function of (seed, image, view number).
 
     Args:
         images: the images of the partition.
@@ -167,7 +169,37 @@ class EvaluationViews(Dataset):
 
     def __getitem__(self, position: int) -> Tensor:
         image, view = self.pairs[position].tolist()
-        if view == QUERY_VIEW:
-            return self.query_transform(self.images[image])
-        with seeded(self.seed, "support view", image, view):
+        if view in (QUERY_VIEW, MIRROR_VIEW):
+            picture = self.query_transform(self.images[image])
+            return picture if view == QUERY_VIEW else picture.flip(-1)
+        with seeded(self.seed, SUPPORT_VIEW, image, view):
             return self.support_transform(self.images[image])
+
+
+def distinct_views(pairs: np.ndarray, spec: TransformSpec, seed: int) -> np.ndarray:
+    """Name views by what they show, where a support view only flips or does not.
+
+    Args:
+        pairs: (P, 2) of image and view.
+        spec: the transforms.
+        seed: seed of the views.
+
+    Returns:
+        Pairs (P, 2) of the same pictures, each picture under one name if support views only flip.
+    """
+    if not spec.support_only_flips:
+        return pairs
+    import torch
+
+    generator = torch.Generator()
+
+    def shown(image: int, view: int) -> int:
+        if view < 0:
+            return view
+        # The draw of `support_transform`.
+        generator.manual_seed(address_seed(seed, SUPPORT_VIEW, image, view))
+        flipped = bool(torch.rand(1, generator=generator) < 0.5)
+        return MIRROR_VIEW if flipped else QUERY_VIEW
+
+    views = [shown(image, view) for image, view in pairs.tolist()]
+    return np.stack([pairs[:, 0], np.array(views, dtype=np.int64)], axis=1)

@@ -46,6 +46,11 @@ class TransformSpec:
         """Whether training views differ in more than their crop."""
         return self.colour or self.blur
 
+    @property
+    def support_only_flips(self) -> bool:
+        """Whether a support view is the query view or its mirror image."""
+        return self.native_size is not None and not self.support_padding and self.flip
+
     def with_size(self, size: int | None) -> "TransformSpec":
         """Return this for another image size; the resize before the crop keeps its proportion."""
         if size is None or size == self.size:

@@ -1,82 +1,137 @@
-"""Few-shot classifiers: from the support and query features of an episode to predictions.
+"""Few-shot classifiers: from the support and query features of many episodes to predictions.
 
-Each is a function of `EpisodeFeatures` that returns episode labels (Q,); those with probabilities
-have them in a second function.
+Each is a function of an `EpisodeBatch`; those of `PROBABILISTIC` return probabilities (E, Q, n),
+those of `NEAREST` episode labels (E, Q).
 """
 
-import numpy as np
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from ancor.errors import choose
-from ancor.evaluation.episodic import EpisodeFeatures, Predictor
+from ancor.evaluation import logistic
 
 MAX_NEIGHBOURS = 30
+TIE = 1e-10  # distances of unit vectors, in fp64, that differ by less are equal
 
 
-def logistic_regression(episode: EpisodeFeatures) -> np.ndarray:
-    """Probabilities (Q, n) of multinomial logistic regression, at its optimum.
+class EpisodeBatch(NamedTuple):
+    """Episodes of one shape, for one model.
 
-    Minimises the sum of cross-entropies + 0.5 |W|^2, the intercept free. W lies in the span of the
-    support vectors, so the problem is solved there: in at most S dimensions instead of F.
+    Attributes:
+        support: features of the support lists, (E, S, F).
+        labels: their episode labels, (E, S).
+        ids: equal ids in one episode stand for equal vectors of equal labels; -1 for padding,
+            which follows the list; (E, S).
+        query: features of the queries, (E, Q, F).
+        n_ways: classes of each episode.
     """
-    from sklearn.linear_model import LogisticRegression
 
-    support, query = episode.support.astype(np.float64), episode.query.astype(np.float64)
-    if support.shape[1] > support.shape[0]:
-        left, singular, basis = np.linalg.svd(support, full_matrices=False)
-        support, query = left * singular, query @ basis.T
-    # scikit-learn fits two classes in the binary form: the multinomial optimum is there at C = 2.
-    model = LogisticRegression(C=2.0 if episode.n_ways == 2 else 1.0, tol=1e-8, max_iter=10_000)
-    return model.fit(support, episode.support_labels).predict_proba(query)
+    support: Tensor
+    labels: Tensor
+    ids: Tensor
+    query: Tensor
+    n_ways: int
 
 
-def k_nearest(episode: EpisodeFeatures) -> np.ndarray:
-    """Probabilities (Q, n) of min(30, S) Euclidean neighbours, weighted by inverse distance."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    neighbours = min(MAX_NEIGHBOURS, len(episode.support))
-    model = KNeighborsClassifier(neighbours, weights="distance", algorithm="brute")
-    return model.fit(episode.support, episode.support_labels).predict_proba(episode.query)
+def logistic_regression(batch: EpisodeBatch) -> Tensor:
+    """Probabilities of multinomial logistic regression, at its optimum (`logistic.fit`)."""
+    support, labels, counts = _distinct(batch)
+    weight, bias, _ = logistic.fit(support, labels, counts, batch.n_ways)
+    return torch.baddbmm(bias, batch.query, weight).double().softmax(2)
 
 
-def prototypes(episode: EpisodeFeatures) -> np.ndarray:
-    """Probabilities (Q, n): softmax of minus the squared distance to each class's mean.
+def _distinct(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the different support vectors, their labels, and how often each is there."""
+    ids, order = batch.ids.sort(dim=1, stable=True)
+    starts = F.pad(ids[:, 1:] != ids[:, :-1], (1, 0), value=True)
+    group = starts.cumsum(1) - 1
+    size = int(group.max()) + 1
+    if size == ids.shape[1]:
+        return batch.support, batch.labels, (batch.ids >= 0).long()
+    first = torch.zeros_like(order[:, :size]).scatter_reduce_(
+        1, group, order, "amin", include_self=False
+    )
+    counts = torch.zeros_like(first).scatter_add_(1, group, (ids >= 0).long())
+    support = batch.support.gather(1, first[..., None].expand(-1, -1, batch.support.shape[2]))
+    return support, batch.labels.gather(1, first), counts
+
+
+def k_nearest(batch: EpisodeBatch) -> Tensor:
+    """Probabilities by min(30, S) Euclidean neighbours, weighted by inverse distance.
+
+    Neighbours at distance 0 take all.
+    """
+    distances, order = _squared_distances(batch).sort(dim=2, stable=True)
+    sizes = (batch.ids >= 0).sum(1).clamp(max=MAX_NEIGHBOURS)  # (E,)
+    kept = int(sizes.max())
+    distances, order = distances[..., :kept], order[..., :kept]
+    equal = distances <= TIE
+    weights = torch.where(equal.any(2, keepdim=True), equal.double(), distances.rsqrt())
+    weights *= torch.arange(kept, device=sizes.device) < sizes[:, None, None]
+    labels = batch.labels[:, None].expand(-1, order.shape[1], -1).gather(2, order)
+    votes = weights.new_zeros(*order.shape[:2], batch.n_ways).scatter_add_(2, labels, weights)
+    return votes / votes.sum(2, keepdim=True)
+
+
+def prototypes(batch: EpisodeBatch) -> Tensor:
+    """Probabilities: softmax of minus the squared distance to each class's mean.
 
     Prototypical networks (Snell et al., 2017, arXiv 1703.05175).
     """
-    from scipy.special import softmax
-
-    means = np.stack(
-        [episode.support[episode.support_labels == way].mean(0) for way in range(episode.n_ways)]
-    )
-    return softmax(-_squared_distances(episode.query, means), axis=1)
-
-
-def nearest(episode: EpisodeFeatures) -> np.ndarray:
-    """Labels (Q,) of the nearest support vectors; the first of the list wins a tie."""
-    distances = _squared_distances(episode.query, episode.support)
-    return episode.support_labels[distances.argmin(1)]
+    member = F.one_hot(batch.labels, batch.n_ways) * (batch.ids >= 0)[..., None]
+    member = member.mT.double()
+    means = member @ batch.support.double() / member.sum(2, keepdim=True)
+    query = batch.query.double()
+    squared = means.square().sum(2)[:, None] - 2 * query @ means.mT
+    return (-squared).softmax(2)  # |query|^2 is common to all classes
 
 
-def most_similar(episode: EpisodeFeatures) -> np.ndarray:
-    """Labels (Q,) of the support vectors with the highest cosine; the first wins a tie."""
-    support = episode.support / np.linalg.norm(episode.support, axis=1, keepdims=True)
-    return episode.support_labels[(episode.query @ support.T).argmax(1)]
+def nearest(batch: EpisodeBatch) -> Tensor:
+    """Labels of the nearest support vectors; the first of the list wins a tie."""
+    return _first_of_lowest(batch, _squared_distances(batch))
 
 
-def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    from scipy.spatial.distance import cdist
+def most_similar(batch: EpisodeBatch) -> Tensor:
+    """Labels of the support vectors with the highest cosine; the first of the list wins a tie."""
+    support = F.normalize(batch.support.double(), dim=2)
+    query = F.normalize(batch.query.double(), dim=2)
+    return _first_of_lowest(batch, _without_padding(batch, -(query @ support.mT)))
 
-    return cdist(left, right, "sqeuclidean")
+
+def _squared_distances(batch: EpisodeBatch) -> Tensor:
+    """Squared distances (E, Q, S) of fp64, infinite to padding."""
+    query, support = batch.query.double(), batch.support.double()
+    squared = query.square().sum(2)[..., None] + support.square().sum(2)[:, None]
+    return _without_padding(batch, squared.baddbmm_(query, support.mT, alpha=-2).clamp_(min=0))
 
 
-PROBABILISTIC = {"LR": logistic_regression, "KNN": k_nearest, "Proto": prototypes}
-NEAREST: dict[str, Predictor] = {"NN": nearest, "Cosine": most_similar}
+def _without_padding(batch: EpisodeBatch, distances: Tensor) -> Tensor:
+    return distances.masked_fill_(batch.ids[:, None] < 0, torch.inf)
+
+
+def _first_of_lowest(batch: EpisodeBatch, distances: Tensor) -> Tensor:
+    lowest = distances.amin(2, keepdim=True)
+    first = (distances <= lowest + TIE).to(torch.uint8).argmax(2)
+    return batch.labels.gather(1, first)
+
+
+Classifier = Callable[[EpisodeBatch], Tensor]
+PROBABILISTIC: dict[str, Classifier] = {
+    "LR": logistic_regression,
+    "KNN": k_nearest,
+    "Proto": prototypes,
+}
+NEAREST: dict[str, Classifier] = {"NN": nearest, "Cosine": most_similar}
 CLASSIFIERS = (*PROBABILISTIC, *NEAREST)
 
 
-def build_predictor(name: str) -> Predictor:
-    """Return the predictor of one model with the classifier `name`."""
+def build_classifier(name: str) -> Classifier:
+    """Return what gives episode labels (E, Q) by the classifier `name`."""
     choose("classifier", name, CLASSIFIERS)
     if name in NEAREST:
         return NEAREST[name]
-    return lambda episode: PROBABILISTIC[name](episode).argmax(1)
+    return lambda batch: PROBABILISTIC[name](batch).argmax(2)

@@ -1,13 +1,12 @@
-"""Episodic evaluation: all episodes are drawn first, then features, then scores."""
+"""The plan of an evaluation: all episodes, drawn before anything is computed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from ancor.data.episodes import Episode, EpisodeSampler, Protocol
-from ancor.data.partition import QUERY_VIEW
+from ancor.data.partition import MIRROR_VIEW, QUERY_VIEW, distinct_views
+from ancor.data.transforms import TransformSpec
 from ancor.errors import InputError
 from ancor.seeding import address_seed
 
@@ -27,25 +26,6 @@ class Plan:
     pairs: np.ndarray
     support_rows: list[list[np.ndarray]]
     query_rows: list[list[np.ndarray]]
-
-
-class EpisodeFeatures(NamedTuple):
-    """What a predictor sees of an episode.
-
-    Attributes:
-        support: features of the support list, (S, F).
-        support_labels: episode labels, (S,).
-        query: features of the queries, (Q, F).
-        n_ways: classes of the episode.
-    """
-
-    support: np.ndarray
-    support_labels: np.ndarray
-    query: np.ndarray
-    n_ways: int
-
-
-Predictor = Callable[[EpisodeFeatures], np.ndarray]
 
 
 def support_views(episode: Episode, protocol: Protocol, views: int, number: int, seed: int):
@@ -74,8 +54,17 @@ def plan_evaluations(
     count: int,
     views: int = 10,
     seed: int = 0,
+    transforms: TransformSpec | None = None,
 ) -> Plan:
     """Draw `count` episodes of each protocol and list the features that they need.
+
+    Args:
+        sampler: draws from the partition.
+        protocols: of the evaluations.
+        count: episodes of each.
+        views: see `support_views`.
+        seed: of episodes and views.
+        transforms: if given, views that show the same are listed once (`distinct_views`).
 
     Raises:
         InputError: a class has too few images, or there are fewer views than copies.
@@ -97,6 +86,9 @@ def plan_evaluations(
             uses.append(np.stack([episode.support, drawn], axis=1))
             uses.append(np.stack([episode.query, np.full_like(episode.query, QUERY_VIEW)], axis=1))
     pairs, rows = _unique_pairs(np.concatenate(uses))
+    if transforms is not None:
+        pairs, merged = _unique_pairs(distinct_views(pairs, transforms, seed))
+        rows = merged[rows]
     split = np.split(rows, np.cumsum([len(use) for use in uses])[:-1])
     support, query = split[0::2], split[1::2]
     by_evaluation = [slice(which * count, (which + 1) * count) for which in range(len(protocols))]
@@ -110,32 +102,10 @@ def plan_evaluations(
 
 def _unique_pairs(uses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct rows of (U, 2), in order, and each row's position among them."""
-    width = uses[:, 1].max() + 2  # views start at -1
-    codes, rows = np.unique(uses[:, 0] * width + uses[:, 1] + 1, return_inverse=True)
-    return np.stack([codes // width, codes % width - 1], axis=1), rows
-
-
-def accuracies(plan: Plan, which: int, features: np.ndarray, predict: Predictor) -> np.ndarray:
-    """Accuracy of every episode of evaluation `which`, (episodes,), in 0-1.
-
-    Args:
-        plan: the plan.
-        which: number of the evaluation within it.
-        features: features of `plan.pairs`, (P, F).
-        predict: from an episode's features to episode labels (Q,).
-    """
-    scores = np.empty(len(plan.episodes[which]))
-    for number, episode in enumerate(plan.episodes[which]):
-        predicted = predict(
-            EpisodeFeatures(
-                features[plan.support_rows[which][number]],
-                episode.support_labels,
-                features[plan.query_rows[which][number]],
-                len(episode.classes),
-            )
-        )
-        scores[number] = np.mean(predicted == episode.query_labels)
-    return scores
+    lowest = min(QUERY_VIEW, MIRROR_VIEW)
+    width = uses[:, 1].max() - lowest + 1
+    codes, rows = np.unique(uses[:, 0] * width + uses[:, 1] - lowest, return_inverse=True)
+    return np.stack([codes // width, codes % width + lowest], axis=1), rows
 
 
 def mean_and_interval(scores: np.ndarray) -> tuple[float, float]:

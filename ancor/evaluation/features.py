@@ -1,6 +1,7 @@
 """The feature bank: each (image, view) pair that an evaluation needs, passed once (ours)."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -10,8 +11,15 @@ from torch.utils.data import DataLoader
 
 from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
-from ancor.errors import InputError
+from ancor.errors import InputError, choose
+from ancor.evaluation.cache import FeatureCache
+from ancor.logs import progress
 from ancor.models.encoder import Encoder, EncoderOutput
+
+# What a bank gives of a picture: the backbone's pooled features or the head's embedding, of unit
+# length, or the number of the class that the head finds likeliest.
+EMBEDDING = ("seq", "fork", "none")  # the heads that make one
+KINDS = ("features", "embedding", "predicted class")
 
 
 class FeatureBank:
@@ -25,8 +33,10 @@ class FeatureBank:
         seed: seed of the augmented views.
         batch_size: images a forward pass.
         workers: processes that decode and augment; 0: none beside this one.
-        embedding: whether features are the head's embedding, not the backbone's pooled features.
+        kind: one of `KINDS`.
         dtype: what passes are cast to by autocast; None: fp32.
+        cache: keeps features on disk; None: nothing is kept.
+        quiet: whether to show no progress.
     """
 
     def __init__(
@@ -38,15 +48,33 @@ class FeatureBank:
         seed: int = 0,
         batch_size: int = 256,
         workers: int = 0,
-        embedding: bool = False,
+        kind: str = "features",
         dtype: torch.dtype | None = None,
+        cache: FeatureCache | None = None,
+        quiet: bool = True,
     ) -> None:
         self.encoder, self.images, self.device = encoder, images, device
         self.transforms = transforms
         self.query_transform = query_transform(transforms)
         self.support_transform = support_transform(transforms)
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
-        self.embedding, self.dtype = embedding, dtype
+        self.kind, self.dtype = choose("features", kind, KINDS), dtype
+        if kind == "embedding" and encoder.config.head not in EMBEDDING:
+            raise InputError(
+                f"--no-only-base scores the head's embedding, and head {encoder.config.head!r} "
+                "has none; use --only-base"
+            )
+        self.cache, self.quiet = cache, quiet
+
+    @property
+    def width(self) -> int:
+        """Number F of features of a picture."""
+        widths = {
+            "features": self.encoder.backbone.out_features,
+            "embedding": self.encoder.config.dim,
+            "predicted class": 1,
+        }
+        return widths[self.kind]
 
     def outputs(self, pairs: np.ndarray) -> Iterator[EncoderOutput]:
         """Yield the encoder's outputs for pairs (P, 2) of image and view, a batch at a time."""
@@ -63,27 +91,32 @@ class FeatureBank:
         was_training = self.encoder.training
         self.encoder.eval()
         try:
-            cast = torch.autocast(
-                self.device.type, dtype=self.dtype, enabled=self.dtype is not None
-            )
-            with torch.inference_mode(), cast:
-                for images in loader:
-                    images = normalise(images.to(self.device, non_blocking=True), self.transforms)
-                    yield self.encoder(images.contiguous(memory_format=torch.channels_last))
+            for images in progress(loader, self.quiet, desc="features", unit="batch"):
+                yield self._encode(images)
         finally:
             self.encoder.train(was_training)
 
-    def features(self, pairs: np.ndarray) -> np.ndarray:
-        """Unit-length features of pairs (P, 2) of image and view, (P, F) of float32."""
-        return self._normalised(self.outputs(pairs))
+    @torch.inference_mode()
+    def _encode(self, images: Tensor) -> EncoderOutput:
+        images = normalise(images.to(self.device, non_blocking=True), self.transforms)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            return self.encoder(images.contiguous(memory_format=torch.channels_last))
 
-    def _normalised(self, outputs: Iterator[EncoderOutput]) -> np.ndarray:
-        def pick(output: EncoderOutput) -> Tensor:
-            if self.embedding and output.embedding is None:
-                raise InputError(
-                    f"--no-only-base scores the head's embedding, and head "
-                    f"{self.encoder.config.head!r} has none; use --only-base"
-                )
-            return output.embedding if self.embedding else output.features
+    def stream(self, pairs: np.ndarray) -> Iterator[Tensor]:
+        """Yield features of pairs (P, 2) of image and view, in order: (n, F) of float32."""
+        if self.cache is None:
+            return self._computed(pairs)
+        return self.cache.stream(pairs, self._computed)
 
-        return torch.cat([F.normalize(pick(o).float(), dim=1).cpu() for o in outputs]).numpy()
+    def features(self, pairs: np.ndarray) -> Tensor:
+        """Features of pairs (P, 2) of image and view, (P, F) of float32."""
+        return torch.cat(list(self.stream(pairs)))
+
+    def _computed(self, pairs: np.ndarray) -> Iterator[Tensor]:
+        with closing(self.outputs(pairs)) as outputs:
+            for output in outputs:
+                if self.kind == "predicted class":
+                    found = output.logits.argmax(1, keepdim=True).float()
+                else:
+                    found = F.normalize(getattr(output, self.kind).float(), dim=1)
+                yield found.cpu()

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ class Result:
         scores: accuracy of each episode, (episodes,), in 0-1.
         baseline: the same for the untrained encoder on the same episodes, or None.
         seconds: time that its features and scores took.
+        errors_in_coarse: share of the errors that stay inside the right coarse class; None where
+            that says nothing.
     """
 
     mode: str
@@ -34,6 +37,7 @@ class Result:
     scores: np.ndarray
     baseline: np.ndarray | None
     seconds: float
+    errors_in_coarse: float | None = None
 
     def lines(self, partition: str) -> list[str]:
         """Return the paper's two lines, and the baseline's where there is one."""
@@ -65,6 +69,8 @@ class Result:
             "classifier": self.classifier,
             "seconds": round(self.seconds, 3),
         }
+        if self.errors_in_coarse is not None:
+            result["errors_in_coarse"] = 100 * self.errors_in_coarse
         if self.baseline is not None:
             base, base_half = mean_and_interval(self.baseline)
             gain, gain_half = mean_and_interval(self.scores - self.baseline)
@@ -75,6 +81,60 @@ class Result:
                 "gain_ci95": 100 * gain_half,
             }
         return result
+
+    def row(self) -> list[str]:
+        """Return its cells of `table`."""
+        mean, half = mean_and_interval(self.scores)
+        share = self.errors_in_coarse
+        return [
+            self.mode,
+            str(self.n_ways),
+            str(self.protocol.n_shots),
+            str(len(self.scores)),
+            f"{100 * mean:.2f} ± {100 * half:.2f}",
+            "" if share is None else f"{100 * share:.1f}",
+            f"{self.seconds:.1f}",
+        ]
+
+
+TITLES = ("mode", "ways", "shots", "episodes", "accuracy", "errors in coarse, %", "seconds")
+
+
+def table(results: Sequence[Result]) -> str:
+    """Lay all results out as a table."""
+    rows = [list(TITLES), *(result.row() for result in results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        first, *others = [
+            f"{cell:<{w}}" if not n else f"{cell:>{w}}" for n, (cell, w) in enumerate(cells)
+        ]
+        lines.append("  ".join([first, *others]))
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def confusion(plan: Plan, which: int, predictions: Sequence[np.ndarray], classes: int):
+    """Count queries of class i that were taken for class j, over all episodes: (classes, classes).
+
+    Args:
+        plan: the plan.
+        which: number of the evaluation.
+        predictions: episode labels (Q,) of each episode.
+        classes: number of classes of the level that episodes are made of.
+    """
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    for episode, predicted in zip(plan.episodes[which], predictions, strict=True):
+        pair = episode.classes[episode.query_labels], episode.classes[predicted]
+        np.add.at(counts, pair, 1)
+    return counts
+
+
+def errors_in_coarse(counts: np.ndarray, coarse_of_fine: np.ndarray) -> float | None:
+    """Share of the errors in (C, C) counts inside the right coarse class; None without errors."""
+    errors = counts - np.diag(np.diag(counts))
+    same = coarse_of_fine[:, None] == coarse_of_fine
+    return float(errors[same].sum() / errors.sum()) if errors.sum() else None
 
 
 def episodes_hash(plan: Plan) -> str:
@@ -96,8 +156,10 @@ def write_json(path: Path, results: list[Result], about: dict[str, Any]) -> None
 def write_csv(path: Path, results: list[Result]) -> None:
     """Write each episode's accuracy, in percent."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["mode", "episode", "accuracy"])
+        writer = csv.writer(file)
+        writer.writerow(["mode", "n_shots", "episode", "accuracy"])
         for result in results:
             for number, score in enumerate(result.scores):
-                table.writerow([result.mode, number, f"{100 * score:.4f}"])
+                writer.writerow(
+                    [result.mode, result.protocol.n_shots, number, f"{100 * score:.4f}"]
+                )

@@ -64,7 +64,7 @@ class Encoder(nn.Module):
     @property
     def class_weight(self) -> Tensor | None:
         """Weight of the layer that makes the logits: (C, D) for `seq`, (C, F) for `fork`, `cls`."""
-        return None if self.config.head == "none" else self.classifier.weight
+        return self.classifier.weight if self.config.head in ("seq", "fork", "cls") else None
 
     @property
     def embedder(self) -> nn.Module:

@@ -129,7 +129,7 @@ class Trainer:
             self._step(batch, meter)
             last = number == len(self.batches) or self._at_max_steps()
             if last or number % self.config.print_freq == 0:
-                self._print(epoch, number, rate, meter.read() | self._health())
+                self._print(epoch, number, rate, meter.read())
                 meter = Meter()
             if last:
                 break
@@ -206,12 +206,9 @@ class Trainer:
                     f"the loss {name.removeprefix('loss/')} became {value} by step "
                     f"{self.progress.step}; lower --lr, or look at the images with --print-freq 1"
                 )
-        memory = used_memory(self.batches.device) / 2**20
-        self.run_log.record(
-            "step",
-            self.progress.step,
-            {"epoch": epoch + 1, "lr": rate, **figures, "memory_mb": memory},
-        )
+        record = {"epoch": epoch + 1, "lr": rate, **figures, **self._health()}
+        record["memory_mb"] = used_memory(self.batches.device) / 2**20
+        self.run_log.record("step", self.progress.step, record)
         losses = "  ".join(
             f"{name.removeprefix('loss/')} {value:.3f} "
             f"(top-1 {figures[name.replace('loss', 'top1', 1)]:.1f})"

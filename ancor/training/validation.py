@@ -1,14 +1,19 @@
 """Few-shot validation while training: the paper's protocol, on seeded episodes."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
+from torch import Tensor
 
 from ancor import distributed
 from ancor.data.catalog import DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.partition import Partition
-from ancor.evaluation.classifiers import build_predictor
-from ancor.evaluation.episodic import accuracies, mean_and_interval, plan_evaluations
+from ancor.evaluation.episodic import mean_and_interval, plan_evaluations
 from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.predictors import single
+from ancor.evaluation.scoring import score
 from ancor.models.encoder import Encoder
 
 PROTOCOLS = {
@@ -16,6 +21,18 @@ PROTOCOLS = {
     "intra-class": Protocol(n_ways=5, intra_class=True),
 }
 VIEWS = 5  # of each image: as many as an episode uses, so that a validation is quick
+
+
+class SharedSource:
+    """A bank whose passes all processes share; each is given all features."""
+
+    def __init__(self, bank: FeatureBank) -> None:
+        self.bank, self.width, self.device = bank, bank.width, bank.device
+
+    def stream(self, pairs: np.ndarray) -> Iterator[Tensor]:
+        """Yield features of pairs (P, 2) of image and view: (P, F) of float32, at once."""
+        part = self.bank.features(pairs[distributed.share(len(pairs))])
+        yield distributed.gather(part.to(self.device), len(pairs)).cpu()
 
 
 class Validator:
@@ -48,20 +65,20 @@ class Validator:
     ) -> None:
         self.partition = partition
         sampler = data.sampler(partition, "fine")
-        self.plan = plan_evaluations(sampler, list(PROTOCOLS.values()), episodes, VIEWS)
-        self.bank = FeatureBank(
+        self.plan = plan_evaluations(
+            sampler, list(PROTOCOLS.values()), episodes, VIEWS, transforms=data.transforms
+        )
+        bank = FeatureBank(
             encoder, partition.images, data.transforms, device, workers=workers, dtype=dtype
         )
-        self.predict = build_predictor("Cosine")
+        self.source = SharedSource(bank)
+        self.predict = single("Cosine")
 
     def __call__(self) -> dict[str, tuple[float, float]]:
         """Return mean accuracy and interval (0-1) by kind of episode."""
-        encoder, count = self.bank.encoder, len(self.plan.pairs)
-        distributed.take_from_first(list(encoder.buffers()))
-        part = self.bank.features(self.plan.pairs[distributed.share(count)])
-        part = torch.from_numpy(part).to(self.bank.device)
-        features = distributed.gather(part, count).cpu().numpy()
+        distributed.take_from_first(list(self.source.bank.encoder.buffers()))
+        scored = score(self.plan, [self.source], self.predict, quiet=True)
         return {
-            name: mean_and_interval(accuracies(self.plan, which, features, self.predict))
-            for which, name in enumerate(PROTOCOLS)
+            name: mean_and_interval(outcome.accuracies)
+            for name, outcome in zip(PROTOCOLS, scored, strict=True)
         }

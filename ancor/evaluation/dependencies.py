@@ -1,0 +1,40 @@
+"""What features depend on: the key under which they are kept on disk."""
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ancor.data.partition import Partition
+from ancor.evaluation.features import FeatureBank
+from ancor.models.encoder import Encoder
+
+
+def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
+    """List all that a bank's features of a partition depend on, as JSON can hold it.
+
+    The batch size is not among it: it moves features by less than 1e-5.
+    """
+    return {
+        "weights": weights_hash(bank.encoder),
+        "encoder": asdict(bank.encoder.config),
+        "kind": bank.kind,
+        "dataset": partition.dataset,
+        "partition": partition.name,
+        "images": partition.images.fingerprint(),
+        "transforms": asdict(bank.transforms),
+        "seed": bank.seed,
+        "precision": str(bank.dtype),
+        "device": bank.device.type,
+        "torch": torch.__version__,
+    }
+
+
+def weights_hash(encoder: Encoder) -> str:
+    """SHA-256 over the names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in encoder.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()

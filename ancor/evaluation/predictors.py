@@ -1,0 +1,140 @@
+"""Predictors: from what one or more models see of episodes to episode labels.
+
+A predictor is all in which eval, ensemble, concat and cascade differ.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ancor.errors import InputError, choose
+from ancor.evaluation.classifiers import (
+    NEAREST,
+    PROBABILISTIC,
+    Classifier,
+    EpisodeBatch,
+    build_classifier,
+)
+
+Predictor = Callable[[Sequence[EpisodeBatch]], Tensor]  # one batch a model -> labels (E, Q)
+AVERAGES = ("geometric", "arithmetic")
+CASCADE_BATCH = 64  # parts of episodes that are classified at once
+
+
+def single(classifier: str) -> Predictor:
+    """Return the predictor of one model."""
+    classify = build_classifier(classifier)
+    return lambda batches: classify(batches[0])
+
+
+def ensemble(classifier: str, average: str = "geometric") -> Predictor:
+    """Return the predictor by the mean of the models' probabilities.
+
+    Raises:
+        InputError: the classifier has no probabilities.
+    """
+    if classifier in NEAREST:
+        raise InputError(
+            f"--cls {classifier} has no probabilities to average in an ensemble; accepted: "
+            f"{', '.join(sorted(PROBABILISTIC))}"
+        )
+    probabilities = PROBABILISTIC[choose("classifier", classifier, PROBABILISTIC)]
+    choose("--average", average, AVERAGES)
+
+    def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
+        each = torch.stack([probabilities(batch) for batch in batches])
+        # The root of a geometric mean does not move its maximum.
+        return (each.prod(0) if average == "geometric" else each.sum(0)).argmax(2)
+
+    return predict
+
+
+def concat(classifier: str) -> Predictor:
+    """Return the predictor by one classifier on the models' features side by side."""
+    classify = build_classifier(classifier)
+
+    def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
+        joined = batches[0]._replace(
+            support=torch.cat([batch.support for batch in batches], dim=2),
+            query=torch.cat([batch.query for batch in batches], dim=2),
+        )
+        return classify(joined)
+
+    return predict
+
+
+def cascade(classifier: str) -> Predictor:
+    """Return the predictor that asks for the coarse class first.
+
+    The first batch's features are one number: the coarse class that model 1 predicts. A query is
+    classified by the second batch among the support vectors of its own predicted coarse class; if
+    there are none, among all; if they are of one fine class, that is the answer.
+    """
+    classify = build_classifier(classifier)
+
+    def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
+        coarse, fine = batches
+        answers = torch.empty_like(coarse.query[..., 0], dtype=torch.long)
+        parts = sorted(_parts(coarse, answers), key=lambda part: len(part.classes))
+        for _, alike in groupby(parts, key=lambda part: len(part.classes)):
+            alike = sorted(alike, key=lambda part: len(part.support))
+            for start in range(0, len(alike), CASCADE_BATCH):
+                _answer(alike[start : start + CASCADE_BATCH], fine, classify, answers)
+        return answers
+
+    return predict
+
+
+class _Part(NamedTuple):
+    """Queries of an episode that are classified among the same support vectors.
+
+    Attributes:
+        episode: position of the episode in its batch.
+        support, query: positions of vectors in the episode.
+        classes: the fine classes among the support vectors.
+    """
+
+    episode: int
+    support: Tensor
+    query: Tensor
+    classes: Tensor
+
+
+def _parts(coarse: EpisodeBatch, answers: Tensor) -> Iterator[_Part]:
+    """Divide episodes by predicted coarse class; answer at once where one fine class is left."""
+    for episode in range(len(answers)):
+        support, query = coarse.support[episode, :, 0], coarse.query[episode, :, 0]
+        for predicted in query.unique():
+            same = support == predicted
+            chosen = torch.where(same.any(), same, True).nonzero()[:, 0]
+            asked = (query == predicted).nonzero()[:, 0]
+            classes = coarse.labels[episode, chosen].unique()
+            if len(classes) == 1:
+                answers[episode, asked] = classes
+            else:
+                yield _Part(episode, chosen, asked, classes)
+
+
+def _answer(
+    parts: Sequence[_Part], fine: EpisodeBatch, classify: Classifier, answers: Tensor
+) -> None:
+    """Classify parts with equally many classes, padded to one shape; write into `answers`."""
+    pad = torch.nn.utils.rnn.pad_sequence
+    support = pad([part.support for part in parts], batch_first=True, padding_value=-1)
+    query = pad([part.query for part in parts], batch_first=True)
+    rows = torch.tensor([part.episode for part in parts], device=support.device)[:, None]
+    classes = torch.stack([part.classes for part in parts])
+    labels = fine.labels[rows, support]
+    batch = EpisodeBatch(
+        fine.support[rows, support],
+        torch.searchsorted(classes, labels).clamp(max=classes.shape[1] - 1),
+        torch.where(support >= 0, fine.ids[rows, support], -1),
+        fine.query[rows, query],
+        classes.shape[1],
+    )
+    found = classes.gather(1, classify(batch))
+    for part, labels in zip(parts, found, strict=True):
+        answers[part.episode, part.query] = labels[: len(part.query)]

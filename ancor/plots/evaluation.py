@@ -1,0 +1,110 @@
+"""Pictures of an evaluation: accuracy over its episodes, and what is taken for what."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ancor.plots.style import COLOURS
+
+NAMED_CLASSES = 70  # a confusion matrix of more names only the coarse classes
+
+
+def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: str):
+    """Draw how the accuracies of episodes spread, with their mean and its interval.
+
+    Args:
+        accuracies: (episodes,), in 0-1.
+        mean, half: their mean and half the interval's width, in 0-1.
+        title: of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    mean, half = 100 * mean, 100 * half
+    figure = Figure(figsize=(7, 4))
+    axes = figure.add_subplot()
+    bins = min(30, max(5, len(np.unique(accuracies))))
+    axes.hist(100 * accuracies, bins, color=COLOURS[5], edgecolor="white", linewidth=0.5)
+    label = f"mean {mean:.2f} ± {half:.2f} (95% interval)"
+    axes.axvspan(mean - half, mean + half, color=COLOURS[3], alpha=0.3, linewidth=0)
+    axes.axvline(mean, color=COLOURS[3], linewidth=1.5, label=label)
+    axes.set_xlabel("accuracy of an episode, %")
+    axes.set_ylabel("episodes")
+    axes.set_title(f"{title}, {len(accuracies)} episodes", fontsize=10)
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def confusion_figure(
+    counts: np.ndarray,
+    names: Sequence[str],
+    coarse_names: Sequence[str],
+    coarse_of_fine: Sequence[int] | None,
+    errors_in_coarse: float | None,
+    title: str,
+):
+    """Draw which class is taken for which, in percent of a class's queries.
+
+    Args:
+        counts: (C, C): queries of class i that were taken for class j.
+        names: of the classes.
+        coarse_names: of the coarse classes.
+        coarse_of_fine: coarse class of each class, by which classes are ordered and framed; None:
+            neither.
+        errors_in_coarse: share of the errors inside the right coarse class, for the title.
+        title: of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    present = np.flatnonzero(counts.sum(1))
+    coarse = np.zeros(len(counts), int) if coarse_of_fine is None else np.array(coarse_of_fine)
+    order = present[np.argsort(coarse[present], kind="stable")]
+    shares = counts[np.ix_(order, order)]
+    shares = 100 * shares / shares.sum(1, keepdims=True)
+    side = min(12.0, 5 + 0.09 * len(order))
+    figure = Figure(figsize=(side + 1.5, side))
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
+    figure.colorbar(picture, ax=axes, shrink=0.8, label="% of the class's queries")
+    if len(order) <= NAMED_CLASSES:
+        axes.set_xticks(range(len(order)), [names[c] for c in order], rotation=90, fontsize=7)
+        axes.set_yticks(range(len(order)), [names[c] for c in order], fontsize=7)
+    if len(order) <= 12:
+        _write_shares(axes, shares)
+    if coarse_of_fine is not None:
+        _frame_blocks(axes, coarse[order], coarse_names, named=len(order) > NAMED_CLASSES)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("class")
+    if errors_in_coarse is not None:
+        title += f"\n{100 * errors_in_coarse:.1f}% of the errors stay in the right coarse class"
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+def _write_shares(axes, shares: np.ndarray) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 50 else "black"
+        axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+
+
+def _frame_blocks(axes, coarse: np.ndarray, names: Sequence[str], named: bool) -> None:
+    """Frame the blocks of each coarse class in a sorted list (C,); name them beside the axes."""
+    from matplotlib.patches import Rectangle
+
+    starts = np.flatnonzero(np.diff(coarse, prepend=-1))
+    ends = np.append(starts[1:], len(coarse))
+    for start, end in zip(starts, ends, strict=True):
+        corner, size = start - 0.5, end - start
+        axes.add_patch(
+            Rectangle((corner, corner), size, size, fill=False, color=COLOURS[0], linewidth=1.8)
+        )
+    middles, labels = (starts + ends - 1) / 2, [names[coarse[start]] for start in starts]
+    if named:
+        axes.set_xticks(middles, labels, rotation=90, fontsize=8)
+        axes.set_yticks(middles, labels, fontsize=8)
+        return
+    beside = axes.secondary_xaxis("top")
+    beside.set_xticks(
+        middles, labels, fontsize=8, rotation=20 if len(starts) > 4 else 0, color=COLOURS[0]
+    )
+    beside.tick_params(length=0)

@@ -1,0 +1,171 @@
+"""Few-shot evaluation: our bank and batched classifiers against a plain loop over episodes.
+
+The loop, written out below, does what evaluation scripts usually do: for every episode it decodes,
+augments and passes all images, and fits scikit-learn's logistic regression. It is timed on a few
+episodes and extrapolated to all. Both see the same episodes; images are random, or Fashion-MNIST's.
+
+    python benchmarks/evaluation.py --arch resnet12                       # random images
+    python benchmarks/evaluation.py --arch resnet12 --precision bf16
+    python benchmarks/evaluation.py --dataset fashion-mnist --arch conv4
+    python benchmarks/evaluation.py --classifier-only                      # LR against scikit-learn
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from ancor.data.catalog import DataConfig
+from ancor.data.episodes import EpisodeSampler, Protocol
+from ancor.data.images import ColourImages
+from ancor.data.partition import EvaluationViews
+from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.devices import autocast_dtype
+from ancor.evaluation.cache import FeatureCache
+from ancor.evaluation.classifiers import EpisodeBatch, logistic_regression
+from ancor.evaluation.episodic import mean_and_interval, plan_evaluations, support_views
+from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.predictors import single
+from ancor.evaluation.scoring import run_parallel, score
+from ancor.models.encoder import Encoder, EncoderConfig
+
+CPU = torch.device("cpu")
+
+
+def plain_loop(args, encoder, images, spec, episodes, protocol, first) -> tuple[np.ndarray, float]:
+    """Evaluate episode by episode; return accuracies and seconds an episode."""
+    transforms = query_transform(spec), support_transform(spec)
+    dtype = autocast_dtype(args.precision, CPU)
+
+    def encode(pairs: np.ndarray) -> np.ndarray:
+        views = EvaluationViews(images, pairs, *transforms, seed=0)
+        features = []
+        for start in range(0, len(pairs), 64):
+            batch = torch.stack([views[n] for n in range(start, min(start + 64, len(pairs)))])
+            with (
+                torch.inference_mode(),
+                torch.autocast("cpu", dtype=dtype, enabled=dtype is not None),
+            ):
+                features.append(encoder(normalise(batch, spec)).features.float())
+        return torch.nn.functional.normalize(torch.cat(features), dim=1).numpy()
+
+    scores, started = [], perf_counter()
+    for number, episode in enumerate(episodes):
+        drawn = support_views(episode, protocol, args.views, first + number, 0)
+        support = encode(np.stack([episode.support, drawn], axis=1))
+        query = encode(np.stack([episode.query, np.full_like(episode.query, -1)], axis=1))
+        model = LogisticRegression(C=1.0, max_iter=1000, tol=1e-6)
+        found = model.fit(support, episode.support_labels).predict(query)
+        scores.append(np.mean(found == episode.query_labels))
+    return np.array(scores), (perf_counter() - started) / len(episodes)
+
+
+def compare(args) -> None:
+    """Time both ways and print a table."""
+    torch.manual_seed(0)
+    if args.dataset == "random":
+        spec, labels = DataConfig("cifar100").transforms, np.arange(10_000) % 100
+        pixels = np.random.default_rng(0).integers(0, 256, (10_000, 3, 32, 32), dtype=np.uint8)
+        sampler, images = EpisodeSampler(labels), ColourImages(pixels)
+    else:
+        data = DataConfig(args.dataset)
+        partition, spec = data.load("test"), data.transforms
+        sampler, images = data.sampler(partition, "fine"), partition.images
+    encoder = Encoder(EncoderConfig(args.arch, num_classes=10)).eval()
+    protocols = [Protocol(5), Protocol(1000)]
+    started = perf_counter()
+    plan = plan_evaluations(sampler, protocols, args.episodes, args.views, 0, spec)
+    planned = perf_counter() - started
+
+    def bank(cache=None) -> FeatureBank:
+        dtype = autocast_dtype(args.precision, CPU)
+        return FeatureBank(
+            encoder, images, spec, CPU, dtype=dtype, workers=args.workers, cache=cache
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        cold_bank = bank(FeatureCache(Path(folder), {}, bank().width))
+        started = perf_counter()
+        ours = list(score(plan, [cold_bank], single("LR")))
+        cold = planned + perf_counter() - started
+        started = perf_counter()
+        warm_bank = bank(FeatureCache(Path(folder), {}, bank().width))
+        list(score(plan, [warm_bank], single("LR")))
+        warm = planned + perf_counter() - started
+    print(f"{args.dataset}, {args.arch}, {args.precision}, {torch.get_num_threads()} threads")
+    uses = [sum(len(e.support) + len(e.query) for e in episodes) for episodes in plan.episodes]
+    print(f"network passes: loop {sum(uses)}, ours {len(plan.pairs)}")
+    total = 0.0
+    for which, sampled in enumerate((args.loop_small, args.loop_large)):
+        first, episodes = which * args.episodes, plan.episodes[which][:sampled]
+        scores, each = plain_loop(args, encoder, images, spec, episodes, protocols[which], first)
+        total += each * args.episodes
+        mean, half = mean_and_interval(ours[which].accuracies)
+        print(
+            f"{len(episodes[0].classes)}-way: loop {each:.3f} s an episode (of {sampled}); "
+            f"accuracy there {100 * scores.mean():.3f}, ours on the same "
+            f"{100 * ours[which].accuracies[:sampled].mean():.3f}, on all "
+            f"{100 * mean:.2f} ± {100 * half:.2f}"
+        )
+    print("| way | seconds | ratio |\n| --- | --- | --- |")
+    for name, seconds in (("plain loop, extrapolated", total), ("ours", cold), ("warm", warm)):
+        print(f"| {name} | {seconds:.1f} | {total / seconds:.1f} |")
+
+
+def compare_classifiers(args) -> None:
+    """Time logistic regression alone on random features."""
+    for ways, width, count, looped in ((5, 2048, 1000, 20), (68, 2048, 100, 2), (100, 640, 50, 2)):
+        rng = np.random.default_rng(0)
+        means, common = rng.normal(size=(count, 1, ways, width)), 2 * rng.random(width)
+        draws = [means + 0.8 * rng.normal(size=(count, n, ways, width)) for n in (5, 15)]
+        vectors = [np.maximum(d.reshape(count, -1, width) + common, 0) for d in draws]
+        vectors = [v / np.linalg.norm(v, axis=2, keepdims=True) for v in vectors]
+        support, query = (torch.from_numpy(v).float() for v in vectors)
+        labels = torch.arange(ways).repeat(5).expand(count, -1)
+        ids = torch.arange(5 * ways).expand(count, -1)
+        size = max(1, 2**25 // (20 * ways * width * 4))
+        parts = [slice(start, start + size) for start in range(0, count, size)]
+
+        def ours(part, data=(support, labels, ids, query), ways=ways):
+            return logistic_regression(EpisodeBatch(*(d[part] for d in data), ways)).argmax(2)
+
+        list(run_parallel(ours, parts[:2], CPU))
+        started = perf_counter()
+        list(run_parallel(ours, parts, CPU))
+        mine = (perf_counter() - started) / count
+        started = perf_counter()
+        for number in range(looped):
+            model = LogisticRegression(max_iter=1000).fit(support[number], labels[number])
+            model.predict(query[number])
+        theirs = (perf_counter() - started) / looped
+        print(
+            f"{ways}-way, {5 * ways} x {width}: scikit-learn {1e3 * theirs:.2f} ms, "
+            f"ours {1e3 * mine:.2f} ms an episode: {theirs / mine:.1f} times"
+        )
+
+
+def main() -> None:
+    """Run what the flags ask for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="random")
+    parser.add_argument("--arch", default="resnet12")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--views", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--loop-small", type=int, default=20, help="5-way episodes of the loop")
+    parser.add_argument("--loop-large", type=int, default=2, help="all-way episodes of the loop")
+    parser.add_argument("--classifier-only", action="store_true")
+    args = parser.parse_args()
+    compare_classifiers(args) if args.classifier_only else compare(args)
+
+
+if __name__ == "__main__":
+    main()
