@@ -90,9 +90,7 @@ def test_a_model_with_itself_is_that_model(script, quick_run, tmp_path):
 def test_several_shots_are_what_each_alone_is(quick_run, tmp_path, monkeypatch):
     model, seen = str(quick_run / "last.pth.tar"), []
     forward = Encoder.forward
-    monkeypatch.setattr(
-        Encoder, "forward", lambda self, x: seen.append(len(x)) or forward(self, x)
-    )
+    monkeypatch.setattr(Encoder, "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
     command = ["--model_path", model, *FEW, "--cls", "NN", "--support-views", "5"]
     assert single.main([*command, "--n_shots", "1", "3", "--json", str(tmp_path / "both")]) == 0
     together = sum(seen)
