@@ -47,7 +47,7 @@ def fit(vectors: Tensor, labels: Tensor, counts: Tensor, n_ways: int) -> Fit:
     # At the optimum the penalty's gradient W equals X^T (Y - P).
     residual = problem.residual(state)
     residual = residual - share * residual.sum(1, keepdim=True)
-    weight = vectors.mT @ residual.to(vectors.dtype)
+    weight = (residual.mT.to(vectors.dtype) @ vectors).mT  # products of long rows are quicker
     centre = share.mT.to(vectors.dtype) @ vectors
     bias = problem.scale * state.variables[:, -1:] - centre @ weight
     return Fit(weight, bias.to(vectors.dtype), gradient)

@@ -76,7 +76,8 @@ def _predict_chunk(
     for numbers, labels in zip(
         groups, run_parallel(predict_some, groups, store.device), strict=True
     ):
-        found.update(zip(numbers, labels, strict=True))
+        # A copy, made in this thread: what threads leave behind pins the memory that they used.
+        found.update(zip(numbers, labels.astype(np.int32), strict=True))
         done(len(numbers))
     return [found[number] for number in chunk.numbers]
 

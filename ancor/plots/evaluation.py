@@ -22,8 +22,13 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
     mean, half = 100 * mean, 100 * half
     figure = Figure(figsize=(7, 4))
     axes = figure.add_subplot()
-    bins = min(30, max(5, len(np.unique(accuracies))))
-    axes.hist(100 * accuracies, bins, color=COLOURS[5], edgecolor="white", linewidth=0.5)
+    axes.hist(
+        100 * accuracies,
+        100 * _bins(accuracies),
+        color=COLOURS[5],
+        edgecolor="white",
+        linewidth=0.5,
+    )
     label = f"mean {mean:.2f} ± {half:.2f} (95% interval)"
     axes.axvspan(mean - half, mean + half, color=COLOURS[3], alpha=0.3, linewidth=0)
     axes.axvline(mean, color=COLOURS[3], linewidth=1.5, label=label)
@@ -33,6 +38,14 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _bins(accuracies: np.ndarray, most: int = 25) -> np.ndarray:
+    """Edges between values that accuracies of so many queries can take, equally many in each."""
+    values = np.unique(accuracies.round(9))
+    step = np.diff(values).min() if len(values) > 1 else 0.01
+    width = step * max(1, np.ceil((values[-1] - values[0]) / step / most))
+    return np.arange(values[0] - step / 2, values[-1] + width, width)
 
 
 def confusion_figure(
@@ -66,13 +79,14 @@ def confusion_figure(
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
     figure.colorbar(picture, ax=axes, shrink=0.8, label="% of the class's queries")
-    if len(order) <= NAMED_CLASSES:
+    named = len(order) <= NAMED_CLASSES
+    if named:
         axes.set_xticks(range(len(order)), [names[c] for c in order], rotation=90, fontsize=7)
         axes.set_yticks(range(len(order)), [names[c] for c in order], fontsize=7)
     if len(order) <= 12:
         _write_shares(axes, shares)
     if coarse_of_fine is not None:
-        _frame_blocks(axes, coarse[order], coarse_names, named=len(order) > NAMED_CLASSES)
+        _frame_blocks(axes, coarse[order], coarse_names, above=named)
     axes.set_xlabel("answer")
     axes.set_ylabel("class")
     if errors_in_coarse is not None:
@@ -87,8 +101,15 @@ def _write_shares(axes, shares: np.ndarray) -> None:
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
 
 
-def _frame_blocks(axes, coarse: np.ndarray, names: Sequence[str], named: bool) -> None:
-    """Frame the blocks of each coarse class in a sorted list (C,); name them beside the axes."""
+def _frame_blocks(axes, coarse: np.ndarray, names: Sequence[str], above: bool) -> None:
+    """Frame the blocks of each coarse class in a sorted list (C,); name them along the axes.
+
+    Args:
+        axes: of the matrix.
+        coarse: coarse class of each row.
+        names: of the coarse classes.
+        above: whether names go above the matrix, and not to where those of the classes would be.
+    """
     from matplotlib.patches import Rectangle
 
     starts = np.flatnonzero(np.diff(coarse, prepend=-1))
@@ -99,12 +120,11 @@ def _frame_blocks(axes, coarse: np.ndarray, names: Sequence[str], named: bool) -
             Rectangle((corner, corner), size, size, fill=False, color=COLOURS[0], linewidth=1.8)
         )
     middles, labels = (starts + ends - 1) / 2, [names[coarse[start]] for start in starts]
-    if named:
+    if not above:
         axes.set_xticks(middles, labels, rotation=90, fontsize=8)
         axes.set_yticks(middles, labels, fontsize=8)
         return
     beside = axes.secondary_xaxis("top")
-    beside.set_xticks(
-        middles, labels, fontsize=8, rotation=20 if len(starts) > 4 else 0, color=COLOURS[0]
-    )
+    turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if len(starts) > 4 else {}
+    beside.set_xticks(middles, labels, fontsize=8, color=COLOURS[0], **turned)
     beside.tick_params(length=0)
