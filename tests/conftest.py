@@ -1,8 +1,12 @@
 """A small run that many tests look at."""
 
 import pytest
+import torch
 
 from ancor.cli.train import main
+
+# Networks here are so small that threads would mostly wait for one another.
+torch.set_num_threads(1)
 
 QUICK = ["--dataset", "digits", "--mode", "coarse", "-b", "64", "--val-episodes", "4", "--quiet"]
 QUICK += ["--queue-k", "32", "--precision", "fp32"]
