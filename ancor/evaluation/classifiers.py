@@ -28,6 +28,7 @@ class EpisodeBatch(NamedTuple):
             which follows the list; (E, S).
         query: features of the queries, (E, Q, F).
         n_ways: classes of each episode.
+        evidence: factor of the cross-entropies in LR, whose penalty is not scaled.
     """
 
     support: Tensor
@@ -35,12 +36,13 @@ class EpisodeBatch(NamedTuple):
     ids: Tensor
     query: Tensor
     n_ways: int
+    evidence: float = 1.0
 
 
 def logistic_regression(batch: EpisodeBatch) -> Tensor:
     """Probabilities of multinomial logistic regression, at its optimum (`logistic.fit`)."""
     support, labels, counts = _distinct(batch)
-    weight, bias, _ = logistic.fit(support, labels, counts, batch.n_ways)
+    weight, bias, _ = logistic.fit(support, labels, batch.evidence * counts, batch.n_ways)
     return torch.baddbmm(bias, batch.query, weight).double().softmax(2)
 
 
