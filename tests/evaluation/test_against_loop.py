@@ -1,0 +1,70 @@
+"""The bank and the batched classifiers against a plain loop over the same episodes and views."""
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch.nn import functional as F
+
+from ancor.data.catalog import DataConfig
+from ancor.data.episodes import Protocol
+from ancor.data.partition import QUERY_VIEW, EvaluationViews
+from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.evaluation.episodic import plan_evaluations, support_views
+from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.predictors import single
+from ancor.evaluation.scoring import score
+from ancor.models.encoder import Encoder, EncoderConfig
+
+EPISODES = 6
+PROTOCOLS = [Protocol(5), Protocol(1000)]
+CPU = torch.device("cpu")
+
+
+def encode(encoder: Encoder, config: DataConfig, images, drawn) -> np.ndarray:
+    """Pass an episode's own pictures, and nothing else, through the network."""
+    spec, partition = config.transforms, config.load("test")
+    pairs = np.stack([images, drawn], axis=1)
+    views = EvaluationViews(
+        partition.images, pairs, query_transform(spec), support_transform(spec), seed=0
+    )
+    batch = torch.stack([views[position] for position in range(len(pairs))])
+    with torch.inference_mode():
+        return F.normalize(encoder(normalise(batch, spec)).features, dim=1).double().numpy()
+
+
+def test_fresh_views_give_the_accuracies_of_a_plain_loop_exactly():
+    torch.manual_seed(0)
+    config, encoder = DataConfig("digits"), Encoder(EncoderConfig("conv4", num_classes=3)).eval()
+    partition = config.load("test")
+    sampler = config.sampler(partition, "fine")
+    plan = plan_evaluations(sampler, PROTOCOLS, EPISODES, views=0)
+    bank = FeatureBank(encoder, partition.images, config.transforms, CPU)
+    ours = [list(scored.accuracies) for scored in score(plan, [bank], single("LR"), quiet=True)]
+    theirs = []
+    for which, protocol in enumerate(PROTOCOLS):
+        accuracies = []
+        for number in range(EPISODES):
+            episode = sampler.draw(protocol, number)
+            drawn = support_views(episode, protocol, 0, which * EPISODES + number, 0)
+            support = encode(encoder, config, episode.support, drawn)
+            nothing = np.full_like(episode.query, QUERY_VIEW)
+            query = encode(encoder, config, episode.query, nothing)
+            model = LogisticRegression(tol=1e-10, max_iter=10_000)
+            model.fit(support, episode.support_labels)
+            accuracies.append(np.mean(model.predict(query) == episode.query_labels))
+        theirs.append(accuracies)
+    assert ours == theirs
+
+
+def test_predictions_do_not_hang_on_the_batch_size():
+    torch.manual_seed(0)
+    config, encoder = DataConfig("digits"), Encoder(EncoderConfig("conv4", num_classes=3)).eval()
+    partition = config.load("test")
+    plan = plan_evaluations(config.sampler(partition, "fine"), PROTOCOLS, 50)
+    found = {}
+    for size in (1, 64, 512):
+        bank = FeatureBank(encoder, partition.images, config.transforms, CPU, batch_size=size)
+        scored = list(score(plan, [bank], single("LR"), quiet=True))
+        found[size] = np.concatenate([p for one in scored for p in one.predictions])
+    for size in (1, 64):
+        assert np.mean(found[size] != found[512]) <= 1e-4
