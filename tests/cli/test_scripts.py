@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,10 @@ def one_line(capsys) -> str:
 
 
 @pytest.mark.parametrize("script", MAINS)
-def test_help_is_quick_grouped_and_ends_with_a_command(script):
-    started = time.perf_counter()
+def test_help_is_grouped_and_ends_with_a_command(script):
     shown = subprocess.run(
         [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True
     ).stdout
-    seconds = time.perf_counter() - started
-    assert "torch" not in sys.modules or seconds < 30  # speed is measured by the benchmarks
     assert shown.rstrip().splitlines()[-1].strip().startswith(f"python {script}")
     assert "data:" in shown
     assert "(default:" in shown
