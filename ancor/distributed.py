@@ -104,12 +104,6 @@ def take_from_first(tensors: list[Tensor]) -> None:
             dist.broadcast(tensor, src=0)
 
 
-def barrier() -> None:
-    """Wait until all processes are here."""
-    if world_size() > 1:
-        dist.barrier()
-
-
 def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     """Wrap a module so that its gradients are averaged over the processes.
 

@@ -77,6 +77,8 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     dtype = devices.autocast_dtype(launch.precision, launch.device)
     if launch.start_epoch is not None and launch.start_epoch < 0:
         raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
+    if config.training.sync_bn and distributed.world_size() > 1 and launch.device.type != "cuda":
+        raise InputError(f"--sync-bn works on CUDA devices only, not on {launch.device.type}")
     partition = config.data.load("train")
     config = _completed(config, partition)
     if launch.content is not None:
@@ -158,8 +160,6 @@ def _batches(
 def _spread(method: Ancor, config: RunConfig, device: torch.device) -> None:
     """Prepare the method's passes for several processes, and compile them, as asked."""
     if config.training.sync_bn and distributed.world_size() > 1:
-        if device.type != "cuda":
-            raise InputError(f"--sync-bn works on CUDA devices only, not on {device.type}")
         method.encoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method.encoder)
     method.prepare(device, config.training.compile)
 

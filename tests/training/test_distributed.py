@@ -177,7 +177,7 @@ def fail(how: str) -> None:
         if how == "killed":
             os.kill(os.getpid(), 9)
         raise {"input": InputError("--lr 9: too much"), "other": KeyError("lost")}[how]
-    distributed.barrier()
+    torch.distributed.barrier()
 
 
 @pytest.mark.parametrize(
