@@ -8,10 +8,9 @@ DEMO ?= runs/demo
 
 setup: $(VENV)/ready
 
-# requirements.txt names robustness too, which only recomputes shipped tables: setup leaves it out.
-$(VENV)/ready: requirements.txt
+$(VENV)/ready: requirements.txt setup.py
 	$(PYTHON) -m venv $(VENV)
-	grep -v '^robustness' requirements.txt | $(BIN)/pip install -q -r /dev/stdin pytest ruff
+	$(BIN)/pip install -q -e '.[html,export,completion,test]'
 	touch $@
 
 demo: setup
@@ -23,10 +22,10 @@ demo: setup
 	@ls $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Installation; what is needed stands in requirements.txt alone."""
+"""Installation; what is always needed stands in requirements.txt alone, what is rare in EXTRAS."""
 
 import re
 from pathlib import Path
@@ -6,21 +6,29 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-# Packages that stand in requirements.txt and are asked for by an extra only.
-EXTRAS = {"breeds": ["robustness"]}
+EXTRAS = {
+    "html": ["bokeh>=3.4"],
+    "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2", "safetensors>=0.4"],
+    "completion": ["shtab>=1.7"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "hypothesis>=6.100",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
+        "ruff>=0.6",
+    ],
+}
+# Stands in requirements.txt too, and is installed by the extra "breeds" only.
+BREEDS = "robustness"
 
 
-def requirements() -> tuple[list[str], dict[str, list[str]]]:
-    """Split requirements.txt into what is always needed and the extras."""
+def requirements() -> tuple[list[str], list[str]]:
+    """Split requirements.txt into what is always needed and the extra "breeds"."""
     lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
     lines = [line for line in lines if line and not line.startswith("#")]
-    names = {line: re.split(r"[<>=!~ ;]", line)[0] for line in lines}
-    extras = {
-        extra: [line for line in lines if names[line] in packages]
-        for extra, packages in EXTRAS.items()
-    }
-    optional = {line for chosen in extras.values() for line in chosen}
-    return [line for line in lines if line not in optional], extras
+    rare = [line for line in lines if line.startswith(BREEDS)]
+    return [line for line in lines if line not in rare], rare
 
 
 def version() -> str:
@@ -29,7 +37,8 @@ def version() -> str:
     return re.search(r'__version__ = "(.+)"', text).group(1)
 
 
-install_requires, extras_require = requirements()
+install_requires, breeds = requirements()
+extras_require = {"breeds": breeds, **EXTRAS}
 setup(
     name="ancor-toolkit",
     version=version(),
