@@ -88,6 +88,39 @@ def gather(part: Tensor, count: int) -> Tensor:
     return torch.cat([other[:size] for other, size in zip(parts, sizes, strict=True)])
 
 
+def exchange(part: Tensor, order: Tensor) -> Tensor:
+    """Return this process's share of all items taken in another order, without gradient.
+
+    Each item is sent once, to the process that wants it: what a process sends and receives does not
+    grow with the number of processes, as it would if all items went to all.
+
+    Args:
+        part: this process's items, those of `share(len(order))`, contiguous.
+        order: a permutation of all items, on the host, the same on all processes.
+    """
+    if world_size() == 1:
+        return part[_beside(order, part)]
+    own = share(len(order))
+    of_process = torch.empty_like(order)  # whose share each item, and each place, lies in
+    for process in range(world_size()):
+        of_process[share(len(order), process)] = process
+    leaving = of_process[order] == rank()  # places that items of this process go to
+    sent = order[leaving] - own.start
+    sources = of_process[order[own]]
+    received = part.new_empty(len(sources), *part.shape[1:])
+    counts = (
+        torch.bincount(processes, minlength=world_size()).tolist()
+        for processes in (sources, of_process[leaving])
+    )
+    dist.all_to_all_single(received, part.detach()[_beside(sent, part)], *counts)
+    return received[_beside(sources.argsort(stable=True).argsort(), part)]
+
+
+def _beside(indices: Tensor, tensor: Tensor) -> Tensor:
+    """Bring indices from the host to a tensor's device, without waiting."""
+    return indices.to(tensor.device, non_blocking=True)
+
+
 def average(figures: Tensor) -> Tensor:
     """Return the mean of a tensor of figures over all processes."""
     if world_size() == 1:
@@ -159,6 +192,16 @@ class Group:
 def in_torchrun() -> bool:
     """Whether torchrun (or what sets the same variables) started this process."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+def restarts_may_hang() -> bool:
+    """Whether torchrun will restart failed processes on the store that the failed ones used.
+
+    New processes can then read the dead ones' addresses from it and wait for them; torchrun makes a
+    new store for each start if TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is in its environment.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return shared and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
 
 
 def default_backend() -> str:

@@ -223,7 +223,7 @@ def _group(given: dict[str, Any]):
 def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
     from ancor import checkpoint, distributed
-    from ancor.devices import pick_device
+    from ancor.devices import keep_freed_memory, pick_device
     from ancor.logs import configure_console
     from ancor.training.run import Launch, train
     from ancor.training.run_files import output_directory
@@ -232,6 +232,8 @@ def _train(given: dict[str, Any]) -> None:
     device = pick_device(given.get("device", "auto"), given.get("gpu"))
     if device.type == "cuda" and "gpu" not in given and distributed.world_size() > 1:
         device = pick_device(gpu=distributed.local_rank())
+    if device.type == "cpu":
+        keep_freed_memory()
     resume_from = _resume_path(given)
     content = checkpoint.read(resume_from) if resume_from else None
     settings, notes = resolve(given, content)

@@ -2,7 +2,9 @@
 
 MoCo (He et al., CVPR 2020, arXiv 1911.05722) keeps one queue; ANCOR (Bukchin et al., CVPR 2021,
 arXiv 2012.03515) one for each coarse class. Columns are stored at unit length: every use
-normalises, so nothing is lost and nothing has to be normalised again.
+normalises, so nothing is lost and nothing has to be normalised again. Shapes are those of the
+published files, (D, K) and (C, D, K); in memory a key's numbers lie side by side, with which a CPU
+multiplies a long queue by a few queries about twice as fast.
 """
 
 import torch
@@ -16,7 +18,7 @@ class KeyQueue(nn.Module):
     """What both kinds share: a buffer of unit columns, write positions, and how full it is.
 
     Attributes:
-        queue: the columns, (D, K) or (C, D, K).
+        queue: the columns, (D, K) or (C, D, K), each in one piece.
         queue_ptr: next column to write, (1,) or (C,).
         enqueued: keys written so far, shaped as `queue_ptr`; not part of `state_dict`, whose names
             are those of the published files.
@@ -28,8 +30,10 @@ class KeyQueue(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], rings: int, dtype: torch.dtype) -> None:
         super().__init__()
-        start = F.normalize(torch.randn(shape), dim=-2).to(dtype)
-        self.register_buffer("queue", start)
+        keys = torch.empty(*shape[:-2], shape[-1], shape[-2], dtype=dtype)
+        for ring in keys.view(-1, *keys.shape[-2:]):  # one at a time, to save memory
+            ring.copy_(F.normalize(torch.randn(ring.shape), dim=1))
+        self.register_buffer("queue", keys.mT)
         self.register_buffer("queue_ptr", torch.zeros(rings, dtype=torch.int64))
         self.register_buffer("enqueued", torch.zeros(rings, dtype=torch.int64), persistent=False)
 
@@ -40,7 +44,7 @@ class KeyQueue(nn.Module):
 
     def rings(self) -> Tensor:
         """View the queue as rings, (R, D, K), with R = 1 or C."""
-        return self.queue.view(-1, *self.queue.shape[-2:])
+        return self.queue if self.queue.ndim == 3 else self.queue[None]
 
     def filled(self) -> Tensor:
         """Columns that hold a key rather than a random start value, shaped as `queue_ptr`."""
