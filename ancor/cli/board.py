@@ -49,13 +49,14 @@ def command(args: argparse.Namespace) -> None:
     (subject,) = read_subjects(args, args.only_base)
     chosen = chosen_images(args, subject.partition)
     try:
-        run, settings = read_run(beside_model(args)), None
+        run = read_run(beside_model(args))
     except InputError as error:
-        run, settings = None, error
-    pictures = [(name, figure(layout)) for name, layout in layouts(args, subject)]
-    features, _ = encode(args, subject, chosen)
+        run = None
+        print(f"No settings and scores are written: {error}")
     folder = args.output_dir or str(beside_model(args))
     output_path(f"{folder}/projector_config.pbtxt")
+    pictures = [(name, figure(layout)) for name, layout in layouts(args, subject)]
+    features, _ = encode(args, subject, chosen)
     step = max((steps[-1] for steps, _ in run.curves.values()), default=0) if run else 0
     with SummaryWriter(folder) as writer:
         for name, drawn in pictures:
@@ -64,11 +65,15 @@ def command(args: argparse.Namespace) -> None:
         labels = _labels(subject.partition, chosen)
         add_projector(writer, features, images, labels, step, args.partition)
         if run is not None:
-            add_hparams(writer, run.settings, run.final_scores())
-        else:
-            print(f"No settings and scores are written: {settings}")
+            add_hparams(writer, _telling(run.settings), run.final_scores())
     print(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
     report_skipped(subject.partition)
+
+
+def _telling(settings) -> dict:
+    """Return the settings without those that only tell where the images are found."""
+    kept = ("data.dataset", "data.image_size", "data.split")
+    return {k: v for k, v in settings.items() if k in kept or not k.startswith("data.")}
 
 
 def _labels(partition, chosen) -> dict[str, list[str]]:

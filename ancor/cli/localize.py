@@ -93,7 +93,7 @@ def _name(partition, number: int, mode: str) -> str:
     if partition.dataset == "files":
         return os.path.basename(partition.images.name(number))
     level = mode if mode == "coarse" or partition.fine_labels is not None else "coarse"
-    return f"{partition.hierarchy.names(level)[partition.labels(level)[number]]}, {number}"
+    return f"image {number}: {partition.hierarchy.names(level)[partition.labels(level)[number]]}"
 
 
 def _bank(args: argparse.Namespace, subject):

@@ -44,9 +44,9 @@ def picture_path(name: str, flag: str = "--output") -> Path:
     return output_path(name)
 
 
-def save(figure, path: Path) -> None:
+def save(figure, path: Path, dpi: int = 110) -> None:
     """Write a figure, nothing cut off, and say so."""
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    figure.savefig(path, dpi=dpi, bbox_inches="tight")
     print(f"Wrote {path}")
 
 

@@ -75,13 +75,14 @@ def command(args: argparse.Namespace) -> None:
     (subject,) = read_subjects(args, args.only_base)
     folder = Path(args.output_dir) if args.output_dir else beside_model(args)
     stem = folder / f"{beside_model(args).name}_{subject.data.dataset}"
-    drawn = {}
+    output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it
+    drawn = []
     for name, layout in layouts(args, subject):
-        drawn[name] = layout
-        save(figure(layout), output_path(f"{stem}_{name}.{args.format}"))
+        drawn.append(layout)
+        save(figure(layout), output_path(f"{stem}_{name}.{args.format}"), dpi=150)
     if args.html:
         path = output_path(f"{stem}.html")
-        path.write_text(page(stem.name, list(drawn.values()), subject.partition), encoding="utf-8")
+        path.write_text(page(stem.name, drawn, subject.partition), encoding="utf-8")
         print(f"Wrote {path}")
     report_skipped(subject.partition)
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
 from ancor.data.partition import QUERY_VIEW
 from ancor.evaluation.features import EMBEDDING, FeatureBank
@@ -20,12 +21,12 @@ def embeds(encoder: Encoder) -> bool:
     return encoder.config.head in EMBEDDING
 
 
-def position_head(encoder: Encoder) -> nn.Module:
-    """Return what maps features (..., F) to the embedding (..., D); without one, the identity."""
+def embedded(encoder: Encoder, features: Tensor) -> Tensor:
+    """Map features (..., F) to the embedding (..., D); without a head for it, to themselves."""
     if not embeds(encoder):
-        return nn.Identity()
-    hidden = encoder.head[:-1] if encoder.config.mlp else nn.Identity()
-    return nn.Sequential(hidden, encoder.embedder)
+        return features
+    hidden = encoder.head[:-1](features) if encoder.config.mlp else features
+    return F.linear(hidden, encoder.embedder.weight, encoder.embedder.bias)
 
 
 @torch.inference_mode()
@@ -39,12 +40,11 @@ def position_norms(bank: FeatureBank, images: np.ndarray) -> np.ndarray:
     Returns:
         (N, h, w) of float32, where h and w are the map's sides.
     """
-    head = position_head(bank.encoder)
     pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
     norms = []
     with _last_maps(bank.encoder) as maps:
         for _ in bank.outputs(pairs):
-            vectors = head(maps.pop().float().movedim(1, -1))
+            vectors = embedded(bank.encoder, maps.pop().float().movedim(1, -1))
             norms.append(vectors.norm(dim=-1).cpu())
     return torch.cat(norms).numpy()
 

@@ -3,8 +3,10 @@
 Functions take a `torch.utils.tensorboard.SummaryWriter`.
 """
 
+import io
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -36,14 +38,15 @@ def add_projector(
 
     sprites = np.stack([np.asarray(thumbnail(image, SIDE)) for image in images])
     rows = [[_cell(name) for name in row] for row in zip(*labels.values(), strict=True)]
-    writer.add_embedding(
-        np.asarray(features),
-        metadata=rows,
-        metadata_header=list(labels),
-        label_img=torch.from_numpy(sprites).permute(0, 3, 1, 2).float() / 255,
-        global_step=step,
-        tag=tag,
-    )
+    with redirect_stdout(None):  # it says so when it replaces what an earlier call wrote
+        writer.add_embedding(
+            np.asarray(features),
+            metadata=rows,
+            metadata_header=list(labels),
+            label_img=torch.from_numpy(sprites).permute(0, 3, 1, 2).float() / 255,
+            global_step=step,
+            tag=tag,
+        )
 
 
 def _cell(name: str) -> str:
@@ -68,10 +71,10 @@ def add_hparams(writer, settings: Mapping[str, Any], scores: Mapping[str, float]
 
 
 def add_figure(writer, name: str, figure, step: int) -> None:
-    """Put a matplotlib figure among the images."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Put a matplotlib figure, nothing cut off, among the images."""
+    from PIL import Image
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    pixels = np.asarray(Image.open(buffer).convert("RGB"))
     writer.add_image(name, pixels, step, dataformats="HWC")

@@ -31,7 +31,7 @@ def localize_figure(
     places = every.reshape(-1, 2)
     for (beside, over), image, norm, name in zip(places, images, norms, names, strict=False):
         height, width = image.shape[:2]
-        show(beside, image, shortened(name, 20))
+        show(beside, image, shortened(name, 22))
         show(over, np.repeat(image.mean(2, keepdims=True).astype(np.uint8), 3, axis=2))
         low, high = norm.min(), norm.max()
         over.imshow(

@@ -63,7 +63,6 @@ def _plot(layout: Layout, partition: Partition):
         match_aspect=True,
         tools="pan,wheel_zoom,box_zoom,reset,save",
         active_scroll="wheel_zoom",
-        output_backend="webgl",
     )
     plot.axis.visible = False
     plot.grid.visible = False
