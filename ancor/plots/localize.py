@@ -43,7 +43,7 @@ def localize_figure(
             interpolation="bilinear",
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )
-        over.set_title(f"{low:.2g} to {high:.2g}", fontsize=8, pad=3)
+        over.set_title(f"{low:.3g} to {high:.3g}", fontsize=8, pad=3)
     tall = figure.get_figheight()
     bar = figure.add_axes((0.3, -0.35 / tall, 0.4, 0.12 / tall))
     colours = figure.colorbar(
