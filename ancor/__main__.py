@@ -8,6 +8,11 @@ COMMANDS = {
     "train": ("ancor.cli.train", "train an encoder on coarse labels"),
     "eval": ("ancor.cli.eval", "score an encoder by few-shot episodes"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
+    "localize": ("ancor.cli.localize", "draw where an encoder looks"),
+    "neighbours": ("ancor.cli.neighbours", "draw images beside their nearest neighbours"),
+    "compare": ("ancor.cli.compare", "draw training curves of runs, and tell how they differ"),
+    "show": ("ancor.cli.show", "draw a contact sheet of training's augmentations"),
+    "board": ("ancor.cli.board", "write features and pictures into a run's TensorBoard"),
     "check-data": ("ancor.cli.check_data", "say what a dataset is like and what would stop a run"),
     "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),
 }

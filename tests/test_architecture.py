@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "plots": {"data", *BASE},
     "training": {"evaluation", "checkpoint", "methods", "models", "data", *BASE},
     "evaluation": {"checkpoint", "models", "data", *BASE},
+    "runs": {"errors"},
     "checkpoint": {"published", "weight_files", "methods", "models", *BASE},
     "published": {"models", *BASE},
     "weight_files": {"errors"},

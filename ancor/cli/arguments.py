@@ -86,12 +86,13 @@ def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
     return group
 
 
-def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._ArgumentGroup:
-    """Add the flags of everything that evaluates trained encoders; return the episodes' group.
+def add_subject_flags(parser: Parser, many: bool = False, batch_size: int = 256) -> None:
+    """Add the flags that say which trained encoders, on which partition, and how they run.
 
     Args:
         parser: the command's.
         many: whether it takes several models.
+        batch_size: default of the images a forward pass.
     """
     data = add_data_flags(parser, default="the one trained on")
     data.add_argument(
@@ -104,17 +105,31 @@ def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._Argume
         "--mode",
         default="fine",
         metavar="LEVEL",
-        help="fine or coarse: the episodes' classes (default: fine)",
+        help="which classes are asked for: fine or coarse (default: fine)",
+    )
+    data.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of every draw; 0 draws the paper's episodes (default: 0)",
     )
     _add_model_flags(parser, {"nargs": "+"} if many else {})
+    _add_pass_flags(parser, batch_size)
+
+
+def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._ArgumentGroup:
+    """Add the flags of everything that draws episodes for trained encoders; return their group.
+
+    Args:
+        parser: the command's.
+        many: whether it takes several models.
+    """
+    add_subject_flags(parser, many)
     episodes = parser.add_argument_group("episodes")
     episodes.add_argument(
         "--n-queries", type=int, default=15, metavar="N", help="query images a class (default: 15)"
     )
-    episodes.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="0 draws the paper's episodes (default: 0)"
-    )
-    _add_pass_flags(parser)
     return episodes
 
 
@@ -149,7 +164,7 @@ def _add_model_flags(parser: Parser, several: dict[str, str]) -> None:
     )
 
 
-def _add_pass_flags(parser: Parser) -> None:
+def _add_pass_flags(parser: Parser, batch_size: int) -> None:
     device = add_device_flags(parser, precision="fp32")
     device.add_argument(
         "--num-workers",
@@ -163,9 +178,9 @@ def _add_pass_flags(parser: Parser) -> None:
     device.add_argument(
         "--test-batch-size",
         type=int,
-        default=256,
+        default=batch_size,
         metavar="N",
-        help="images a forward pass (default: 256)",
+        help=f"images a forward pass (default: {batch_size})",
     )
     device.add_argument(
         "--feature-cache",
