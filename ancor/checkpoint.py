@@ -99,10 +99,11 @@ def save(content: Mapping[str, Any], path: Path) -> None:
         with open(temporary, "wb") as file:
             try:
                 torch.save(sealed(content), file)
-            except RuntimeError as error:  # in which torch hides what the file said
-                if "PytorchStreamWriter" not in str(error):
+            except RuntimeError as error:
+                cause = error.__context__  # torch hides what the file said
+                if not isinstance(cause, OSError):
                     raise
-                raise error.__context__ or OSError(None, "the file could not be written") from error
+                raise OSError(cause.errno, cause.strerror) from error
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

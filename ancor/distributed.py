@@ -262,7 +262,8 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
     if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the processes launched here
     # The agent's own account of a failure, many lines long; what matters is raised below.
-    for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
+    elastic = "torch.distributed.elastic"
+    for name in (elastic, f"{elastic}.agent.server.api", "torch.multiprocessing.spawn"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=group.nodes,
