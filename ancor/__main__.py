@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": ("ancor.cli.train", "train an encoder on coarse labels"),
     "eval": ("ancor.cli.eval", "score an encoder by few-shot episodes"),
+    "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "check-data": ("ancor.cli.check_data", "say what a dataset is like and what would stop a run"),
     "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),
