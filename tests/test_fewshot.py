@@ -241,6 +241,18 @@ def test_the_coarse_gate_is_the_cascade(classifier, encoder, digits, queries, im
     assert not np.allclose(*given, atol=1e-2)
 
 
+def test_two_classes_behind_the_gate_are_the_cascades(encoder, images, digits):
+    """Which takes scikit-learn's binary form there; catches the multinomial one."""
+    features = encoder.encode([*images[:4], *images[6:10]])
+    same = torch.zeros_like(features.coarse)
+    features = type(features)(features.vectors, features.views, same, features.coarse_views)
+    labels = np.repeat([0, 1], 4)
+    found = model(encoder, coarse_first=True, n_aug_support_samples=0).fit(features, labels)
+    other = LogisticRegression(tol=1e-10).fit(features.vectors, labels)
+    expected = other.predict_proba(features.vectors)
+    np.testing.assert_allclose(found.predict_proba(features), expected, atol=1e-5)
+
+
 def test_what_is_not_likely_is_unknown(encoder, images, digits, queries):
     images, labels = images[::2], digits.fine_labels[::2]
     found = model(encoder).fit(images, labels)
