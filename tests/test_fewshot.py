@@ -294,6 +294,15 @@ def test_a_saved_classifier_is_whole(encoder, images, digits, queries, tmp_path)
         assert all(file[name].dtype != object for name in file.files)
 
 
+def test_a_file_that_cannot_be_written_is_one_line(encoder, images, digits, tmp_path):
+    found = model(encoder, n_aug_support_samples=0).fit(images, digits.fine_labels)
+    (tmp_path / "taken").mkdir()
+    for place in (tmp_path / "taken", tmp_path / "none" / "x", ".", ""):
+        with pytest.raises(InputError, match="cannot write"):
+            found.save(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_integer_labels_stay_integers_in_a_file(encoder, images, digits, tmp_path):
     found = model(encoder).fit(images, digits.fine_labels)
     found.save(tmp_path / "x")
