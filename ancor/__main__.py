@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": ("ancor.cli.train", "train an encoder on coarse labels"),
     "eval": ("ancor.cli.eval", "score an encoder by few-shot episodes"),
+    "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
     "neighbours": ("ancor.cli.neighbours", "draw images beside their nearest neighbours"),

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 BASE = {"errors", "seeding", "devices", "distributed", "logs"}
 MAY_IMPORT = {
     "cli": None,  # everything
-    "fewshot": {"evaluation", "checkpoint", "data", "models", "methods", *BASE},
+    "fewshot": {"image_encoder", "fewshot_file", "evaluation", "data", *BASE},
+    "fewshot_file": {"errors"},
+    "image_encoder": {"evaluation", "checkpoint", "data", "models", *BASE},
     "plots": {"data", *BASE},
     "training": {"evaluation", "checkpoint", "methods", "models", "data", *BASE},
     "evaluation": {"checkpoint", "models", "data", *BASE},
