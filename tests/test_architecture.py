@@ -15,6 +15,7 @@ BASE = {"errors", "seeding", "devices", "distributed", "logs"}
 MAY_IMPORT = {
     "cli": None,  # everything
     "fewshot": {"evaluation", "checkpoint", "data", "models", "methods", *BASE},
+    "export": {"checkpoint", "published", "weight_files", "data", "models", *BASE},
     "plots": {"data", *BASE},
     "training": {"evaluation", "checkpoint", "methods", "models", "data", *BASE},
     "evaluation": {"checkpoint", "models", "data", *BASE},

@@ -32,7 +32,7 @@ def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._A
     """Add the flags; `default` tells of the dataset that is taken."""
     group = parser.add_argument_group("data")
     add = group.add_argument
-    add("--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})")
+    add_view_flags(group, default)
     add("--data", "--data-root", metavar="DIR", help="folder of the dataset's files")
     add("--download", action="store_true", help="fetch missing files, where that is possible")
     add(
@@ -40,6 +40,14 @@ def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._A
         action="store_true",
         help="leave out images that cannot be read, and list them at the end",
     )
+    _add_layout_flags(parser.add_argument_group("data of one kind"))
+    return group
+
+
+def add_view_flags(group: argparse._ArgumentGroup, default: str) -> None:
+    """Add the dataset, and the flags that say how the network sees its images."""
+    add = group.add_argument
+    add("--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})")
     add(
         "--image-size",
         type=int,
@@ -54,8 +62,6 @@ def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._A
             metavar=("R", "G", "B"),
             help=f"{name} of each channel of images scaled to 0-1 (default: the dataset's)",
         )
-    _add_layout_flags(parser.add_argument_group("data of one kind"))
-    return group
 
 
 def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
