@@ -14,7 +14,7 @@ FILES, FOLDERS = ("FILE", "PATH", "RUN"), ("DIR",)
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor completion", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("shell", metavar="SHELL", help=", ".join(SHELLS))
+    parser.add_argument("shell", choices=SHELLS, help="the shell that you use")
     return parser
 
 
@@ -25,9 +25,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Print the script for the shell that the arguments name."""
-    from ancor.errors import InputError, choose
+    from ancor.errors import InputError
 
-    choose("shell", args.shell, SHELLS)
     try:
         import shtab
     except ModuleNotFoundError as error:
