@@ -32,7 +32,7 @@ def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._A
     """Add the flags; `default` tells of the dataset that is taken."""
     group = parser.add_argument_group("data")
     add = group.add_argument
-    add_view_flags(group, default)
+    add("--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})")
     add("--data", "--data-root", metavar="DIR", help="folder of the dataset's files")
     add("--download", action="store_true", help="fetch missing files, where that is possible")
     add(
@@ -40,22 +40,21 @@ def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._A
         action="store_true",
         help="leave out images that cannot be read, and list them at the end",
     )
+    add_preprocessing_flags(group)
     _add_layout_flags(parser.add_argument_group("data of one kind"))
     return group
 
 
-def add_view_flags(group: argparse._ArgumentGroup, default: str) -> None:
-    """Add the dataset, and the flags that say how the network sees its images."""
-    add = group.add_argument
-    add("--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})")
-    add(
+def add_preprocessing_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that change how the network sees images."""
+    group.add_argument(
         "--image-size",
         type=int,
         metavar="PX",
         help="side of the images (default: the dataset's)",
     )
     for name in ("mean", "std"):
-        add(
+        group.add_argument(
             f"--{name}",
             type=float,
             nargs=3,

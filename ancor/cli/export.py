@@ -3,7 +3,7 @@
 import argparse
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.data_flags import DATA_FLAGS, add_view_flags, data_config
+from ancor.cli.data_flags import DATA_FLAGS, DATASET_HELP, add_preprocessing_flags, data_config
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor export --model_path runs/digits/model_best.pth.tar --to onnx"""
@@ -33,8 +33,9 @@ def build_parser() -> Parser:
         help="of onnx and pt2: features, embedding, logits (default: all that the head gives)",
     )
     add("--head", metavar="NAME", help="of a published file whose shapes leave it open")
-    images = parser.add_argument_group("preprocessing, where the file does not tell or is wrong")
-    add_view_flags(images, default="the one trained on")
+    images = parser.add_argument_group("preprocessing (default: as the file tells)")
+    images.add_argument("--dataset", metavar="NAME", help=f"as the images of one of {DATASET_HELP}")
+    add_preprocessing_flags(images)
     return parser
 
 
