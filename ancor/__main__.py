@@ -12,6 +12,7 @@ COMMANDS = {
     "ensemble": ("ancor.cli.ensemble", "score several encoders by their mean probabilities"),
     "concat": ("ancor.cli.concat", "score several encoders on their features side by side"),
     "cascade": ("ancor.cli.cascade", "score two encoders, coarse class first"),
+    "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "check-data": ("ancor.cli.check_data", "say what a dataset is like and what would stop a run"),
     "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),

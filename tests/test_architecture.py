@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[1]
 BASE = {"errors", "seeding", "devices", "distributed", "logs"}
 MAY_IMPORT = {
     "cli": None,  # everything
-    "fewshot": {"evaluation", "checkpoint", "data", "models", "methods", *BASE},
     "export": {"checkpoint", "published", "weight_files", "data", "models", *BASE},
+    "fewshot": {"image_encoder", "fewshot_file", "evaluation", "data", *BASE},
+    "fewshot_file": {"errors"},
+    "image_encoder": {"evaluation", "checkpoint", "data", "models", *BASE},
     "plots": {"data", *BASE},
     "training": {"evaluation", "checkpoint", "methods", "models", "data", *BASE},
     "evaluation": {"checkpoint", "models", "data", *BASE},

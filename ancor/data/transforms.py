@@ -146,6 +146,19 @@ def support_transform(spec: TransformSpec):
     return v2.Compose([v2.ToImage(), *steps])
 
 
+def stored_form(spec: TransformSpec):
+    """Return what brings any image to the form of the dataset's own: image -> bytes (3, H, W).
+
+    That is square and of the native size, by resizing the shorter side and cropping the centre; or,
+    of photographs, of the shorter side that all their transforms begin with.
+    """
+    from torchvision.transforms import v2
+
+    if spec.native_size is None:
+        return v2.Compose([v2.ToImage(), v2.Resize(spec.resize)])
+    return v2.Compose([v2.ToImage(), v2.Resize(spec.native_size), v2.CenterCrop(spec.native_size)])
+
+
 def query_transform(spec: TransformSpec):
     """Return the test transform, which draws nothing: image -> bytes (3, S, S)."""
     from torchvision.transforms import v2

@@ -99,9 +99,14 @@ def nearest(batch: EpisodeBatch) -> Tensor:
 
 def most_similar(batch: EpisodeBatch) -> Tensor:
     """Labels of the support vectors with the highest cosine; the first of the list wins a tie."""
+    return _first_of_lowest(batch, _negative_cosines(batch))
+
+
+def _negative_cosines(batch: EpisodeBatch) -> Tensor:
+    """Minus the cosines, (E, Q, S) of fp64, infinite to padding."""
     support = F.normalize(batch.support.double(), dim=2)
     query = F.normalize(batch.query.double(), dim=2)
-    return _first_of_lowest(batch, _without_padding(batch, -(query @ support.mT)))
+    return _without_padding(batch, -(query @ support.mT))
 
 
 def _squared_distances(batch: EpisodeBatch) -> Tensor:
@@ -128,7 +133,25 @@ PROBABILISTIC: dict[str, Classifier] = {
     "Proto": prototypes,
 }
 NEAREST: dict[str, Classifier] = {"NN": nearest, "Cosine": most_similar}
+# What the classifiers of NEAREST find the lowest of.
+DISTANCES: dict[str, Classifier] = {"NN": _squared_distances, "Cosine": _negative_cosines}
 CLASSIFIERS = (*PROBABILISTIC, *NEAREST)
+LEAST = 1e-6  # what a probability of 0 counts as where its logarithm is taken
+
+
+def class_scores(name: str, batch: EpisodeBatch) -> Tensor:
+    """Scores (E, Q, n) whose softmax is each class's probability, of any classifier.
+
+    They are the logarithms of LR's, KNN's and Proto's probabilities; of NN and Cosine, which have
+    none, a class's score is its best similarity (ours): minus the squared distance to its nearest
+    support vector, or the highest cosine to one.
+    """
+    if choose("classifier", name, CLASSIFIERS) in PROBABILISTIC:
+        return PROBABILISTIC[name](batch).clamp(min=LEAST).log()
+    distances = DISTANCES[name](batch)
+    labels = batch.labels[:, None].expand_as(distances)
+    lowest = distances.new_full((*distances.shape[:2], batch.n_ways), torch.inf)
+    return -lowest.scatter_reduce_(2, labels, distances, "amin")
 
 
 def build_classifier(name: str) -> Classifier:
