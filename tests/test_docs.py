@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import ROOT, Block, anchors, commands, links, pages
+from tests.pages import LANGUAGES, ROOT, SHOWN, Block, anchors, commands, links, pages, split
 
-COPIED = ("ancor", "benchmarks", "docs", "examples", "recipes", "tools", "tests")
+COPIED = ("ancor", "benchmarks", "docs", "examples", "recipes", "tools")
 PAGES = [page for page in pages() if page.parts[0] != "tests"]
 # So many first blocks of these pages are quick enough for every run of the tests.
 QUICK = {"docs/method.md": 1, "docs/own-images.md": 2}
@@ -27,6 +27,14 @@ def test_links_lead_somewhere(page):
         assert place.is_relative_to(ROOT), f"{page}: {target} leaves the project"
         if anchor:
             assert anchor in anchors(place.relative_to(ROOT)), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_blocks_say_what_they_are(page):
+    for block in split(page)[0]:
+        where = f"{page}:{block.line}: {block.language!r}"
+        assert block.language in (*LANGUAGES, *SHOWN), where
+        assert block.needs is None or block.language in LANGUAGES, where
 
 
 def reached_from(sources: list[Path]) -> set[Path]:
@@ -48,7 +56,7 @@ def test_every_page_and_picture_of_docs_is_linked():
 def clone(tmp_path):
     """A copy of the project, and what runs a block in it as its reader would."""
     home, programs = tmp_path / "clone", tmp_path / "programs"
-    ignored = shutil.ignore_patterns("__pycache__", "golden")
+    ignored = shutil.ignore_patterns("__pycache__")
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, home / name, ignore=ignored)

@@ -17,7 +17,7 @@ from ancor.errors import InputError, RunError
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
-SCRIPT = re.compile(r"(?:python )?\b(\w+)\.py\b")
+SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
 
 
 class Parser(argparse.ArgumentParser):
