@@ -71,6 +71,7 @@ def clone(tmp_path):
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(home),
         "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": "1",  # tests run beside one another: more threads would wait
     }
 
     def run(block: Block) -> None:
