@@ -16,7 +16,7 @@ from ancor.data import given
 from ancor.errors import InputError, choose
 from ancor.evaluation.classifiers import CLASSIFIERS
 from ancor.evaluation.support import Features, Support, known_features
-from ancor.image_encoder import ImageEncoder
+from ancor.image_encoder import ImageEncoder, on_device
 
 UNKNOWN = "unknown"
 
@@ -24,9 +24,10 @@ UNKNOWN = "unknown"
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
     """Tells classes apart from one or a few images of each.
 
-    An estimator of scikit-learn whose X is a list of images: paths, PIL images, NumPy arrays
+    An estimator of scikit-learn, whose X is a list of images: paths, PIL images, NumPy arrays
     (H, W) or (H, W, 3) of uint8, tensors (3, H, W) of uint8 or of floats in 0-1, also mixed; a
-    folder's path; or `Features` that the encoder computed before.
+    folder's path; or `Features` that the encoder computed before. Another classifier or
+    coarse_first takes effect at the next `fit` or `add`.
 
     Args:
         encoder: what `ancor.load_encoder` returns.
@@ -133,9 +134,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self._check_fitted()
         encoder, arrays = self.encoder.pack()
         settings = {n: v for n, v in self.get_params(deep=False).items() if n != "encoder"}
+        # Those that took effect, if they were changed since.
+        learnt = {name: getattr(self._episode, name) for name in ("classifier", "coarse_first")}
         about = {
             "encoder": encoder,
-            "settings": settings,
+            "settings": settings | learnt,
             "classes": self.classes_.tolist(),
             "temperature": self.temperature_,
         }
@@ -143,30 +146,38 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         fewshot_file.write(path, about, {**arrays, "labels": self.labels_})
 
     @classmethod
-    def load(cls, path: str | Path, **options: Any) -> "FewShotClassifier":
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "fp32",
+        batch_size: int = 256,
+        quiet: bool = True,
+    ) -> "FewShotClassifier":
         """Read what `save` wrote, without running anything that the file contains.
 
         Args:
             path: the file.
-            options: device, precision, batch_size and quiet, as for `ancor.load_encoder`.
+            device, precision, batch_size, quiet: as for `ancor.load_encoder`.
 
         Raises:
             InputError: there is no such file, it is of another version, cut off or damaged.
         """
         about, arrays = fewshot_file.read(path)
         try:
-            encoder = ImageEncoder.unpack(about["encoder"], arrays, **options)
-            model = cls(encoder, **about["settings"])
-            parts = (torch.from_numpy(arrays[name]) for name in Features.__dataclass_fields__)
-            model.support_ = Features(*parts)
-            model.classes_ = np.array(about["classes"])
-            model.labels_, model.temperature_ = arrays["labels"], float(about["temperature"])
+            parts = ImageEncoder.unpack(about["encoder"], arrays)
+            model = cls(None, **about["settings"])
+            names = Features.__dataclass_fields__
+            support = Features(*(torch.from_numpy(arrays[name]) for name in names))
+            model._remember(support, np.array(about["classes"]), arrays["labels"])
+            model.temperature_ = float(about["temperature"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(
                 f"{str(path)!r} holds no classifier that this version can use "
                 f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); save it anew"
             ) from error
-        return model
+        return model.set_params(encoder=on_device(*parts, device, precision, batch_size, quiet))
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "classes_"):
@@ -193,8 +204,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if self.coarse_first and not self.encoder.num_coarse:
             raise InputError(
                 f"the encoder (head {self.encoder.network.config.head!r}) has no classifier to ask "
-                "for the coarse class first; leave coarse_first out, or give one trained with "
-                "--mode coarse and --head seq, fork or cls"
+                "for the coarse class first; leave coarse_first (--coarse-first) out, or give one "
+                "trained with --mode coarse and --head seq, fork or cls"
             )
 
     def _support(self, images: Any, labels: Sequence | None) -> tuple[Features, np.ndarray]:
@@ -233,18 +244,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 f"one class only, {classes.tolist()[0]!r}; give images of at least 2 classes to "
                 "tell apart"
             )
-        self.support_, self.classes_, self.labels_ = support, classes, positions
+        self._remember(support, classes, positions)
         self._check_settings()
-        self.temperature_ = self._episode().temperature()
+        self.temperature_ = self._episode.temperature()
         return self
 
-    def _episode(self) -> Support:
-        return Support(
-            self.support_,
-            torch.from_numpy(self.labels_),
-            len(self.classes_),
-            self.classifier,
-            self.coarse_first,
+    def _remember(self, support: Features, classes: np.ndarray, labels: np.ndarray) -> None:
+        self.support_, self.classes_, self.labels_ = support, classes, labels
+        self._episode = Support(
+            support, torch.from_numpy(labels), len(classes), self.classifier, self.coarse_first
         )
 
     def _scores_of(self, images: Any) -> Tensor:
@@ -253,7 +261,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self._check_settings()
         query = self.encoder.encode(images)
         self._check_width(query)
-        return self._episode().scores(query)
+        return self._episode.scores(query)
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         return (scores / self.temperature_).softmax(1)

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,17 +39,17 @@ def write(path: Path | str, about: Mapping[str, Any], arrays: Mapping[str, np.nd
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     header = json.dumps({"kind": KIND, "version": VERSION, "sha256": digest})
-    path, temporary = Path(path), None
+    path = Path(path)
+    temporary = Path(f"{path}.part")
     try:
-        descriptor, temporary = tempfile.mkstemp(".part", dir=path.parent)
-        with open(descriptor, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(header.encode() + b"\n" + content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
         raise InputError(
             f"cannot write {str(path)!r} ({error.strerror}); name another file"
         ) from error

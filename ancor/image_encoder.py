@@ -124,7 +124,7 @@ class ImageEncoder:
         return Features(vectors[:, 0], vectors[:, 1:], coarse[:, 0], coarse[:, 1:])
 
     def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return what `unpack` makes the same encoder of: plain values, and arrays by name."""
+        """Return what `unpack` makes its parts of again: plain values, and arrays by name."""
         about = {
             "config": asdict(self.network.config),
             "transforms": asdict(self.transforms),
@@ -133,16 +133,11 @@ class ImageEncoder:
         state = self.network.state_dict()
         return about, {PACKED + name: tensor.cpu().numpy() for name, tensor in state.items()}
 
-    @classmethod
+    @staticmethod
     def unpack(
-        cls,
-        about: Mapping[str, Any],
-        arrays: Mapping[str, np.ndarray],
-        device: str | torch.device = "auto",
-        precision: str = "fp32",
-        **options: Any,
-    ) -> "ImageEncoder":
-        """Make the encoder that `pack` described; `options` are batch_size and quiet."""
+        about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    ) -> tuple[Encoder, TransformSpec, bool]:
+        """Return the network, the transforms and only_base that `pack` described."""
         encoder = Encoder(EncoderConfig(**about["config"]))
         state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
@@ -150,9 +145,7 @@ class ImageEncoder:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in about["transforms"].items()
         }
-        return _on_device(
-            encoder, TransformSpec(**transforms), about["only_base"], device, precision, **options
-        )
+        return encoder, TransformSpec(**transforms), about["only_base"]
 
     def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
         return FeatureBank(
@@ -215,10 +208,19 @@ def load_encoder(
         base = {}
     base = {name: base[name] for name in ("dataset", "image_size", "mean", "std") if name in base}
     transforms = DataConfig(**{**base, **changes}).transforms
-    return _on_device(encoder, transforms, only_base, device, precision, batch_size, quiet)
+    return on_device(encoder, transforms, only_base, device, precision, batch_size, quiet)
 
 
-def _on_device(encoder, transforms, only_base, device, precision, batch_size=256, quiet=True):
+def on_device(
+    encoder: Encoder,
+    transforms: TransformSpec,
+    only_base: bool,
+    device: str | torch.device,
+    precision: str,
+    batch_size: int,
+    quiet: bool,
+) -> ImageEncoder:
+    """Make an ImageEncoder that runs where and as `load_encoder` was told."""
     device = device if isinstance(device, torch.device) else pick_device(device)
     dtype = autocast_dtype(precision, device)
     return ImageEncoder(encoder, transforms, device, only_base, dtype, batch_size, quiet)

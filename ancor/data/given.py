@@ -200,4 +200,4 @@ def labels_of(labels: Sequence, count: int) -> np.ndarray:
         )
     if found.dtype.kind not in "Uiub":
         raise InputError(f"labels of type {found.dtype}; accepted: strings or integers")
-    return found
+    return found.astype(np.int64) if found.dtype.kind in "iu" else found

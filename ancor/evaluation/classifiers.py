@@ -41,9 +41,18 @@ class EpisodeBatch(NamedTuple):
 
 def logistic_regression(batch: EpisodeBatch) -> Tensor:
     """Probabilities of multinomial logistic regression, at its optimum (`logistic.fit`)."""
+    return logistic_probabilities(fit_logistic(batch), batch.query)
+
+
+def fit_logistic(batch: EpisodeBatch) -> logistic.Fit:
+    """Fit logistic regression to the support vectors."""
     support, labels, counts = _distinct(batch)
-    weight, bias, _ = logistic.fit(support, labels, batch.evidence * counts, batch.n_ways)
-    return torch.baddbmm(bias, batch.query, weight).double().softmax(2)
+    return logistic.fit(support, labels, batch.evidence * counts, batch.n_ways)
+
+
+def logistic_probabilities(fit: logistic.Fit, query: Tensor) -> Tensor:
+    """Probabilities (E, Q, n) of queries (E, Q, F)."""
+    return torch.baddbmm(fit.bias, query, fit.weight).double().softmax(2)
 
 
 def _distinct(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,11 +156,16 @@ def class_scores(name: str, batch: EpisodeBatch) -> Tensor:
     support vector, or the highest cosine to one.
     """
     if choose("classifier", name, CLASSIFIERS) in PROBABILISTIC:
-        return PROBABILISTIC[name](batch).clamp(min=LEAST).log()
+        return logarithms(PROBABILISTIC[name](batch))
     distances = DISTANCES[name](batch)
     labels = batch.labels[:, None].expand_as(distances)
     lowest = distances.new_full((*distances.shape[:2], batch.n_ways), torch.inf)
     return -lowest.scatter_reduce_(2, labels, distances, "amin")
+
+
+def logarithms(probabilities: Tensor) -> Tensor:
+    """Return finite logarithms."""
+    return probabilities.clamp(min=LEAST).log()
 
 
 def build_classifier(name: str) -> Classifier:

@@ -2,13 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ancor.evaluation.classifiers import EpisodeBatch, class_scores
+from ancor.evaluation import logistic
+from ancor.evaluation.classifiers import (
+    EpisodeBatch,
+    class_scores,
+    fit_logistic,
+    logarithms,
+    logistic_probabilities,
+)
 from ancor.evaluation.predictors import divide, part_evidence
 from ancor.evaluation.scoring import run_parallel
 from ancor.evaluation.temperature import fit_temperature
@@ -86,9 +94,9 @@ class Support:
 
     def scores(self, query: Features) -> Tensor:
         """Scores (Q, n), whose softmax is each class's probability; -inf of no candidates."""
-        everything = torch.arange(len(self.labels))
         starts = range(0, len(query), MOST_QUERIES)
-        return torch.cat([self._scores(query[s : s + MOST_QUERIES], everything) for s in starts])
+        parts = [query[start : start + MOST_QUERIES] for start in starts]
+        return torch.cat([self._scores(part, *self._whole, self._fits) for part in parts])
 
     def temperature(self) -> float:
         """Fit a temperature to each image's scores by the others.
@@ -106,31 +114,53 @@ class Support:
         def left_out(part: Tensor) -> Tensor:
             others = torch.ones(count, dtype=torch.bool)
             others[part] = False
-            return self._scores(self.features[part], others.nonzero()[:, 0])
+            return self._scores(self.features[part], *self._list(others.nonzero()[:, 0]), {})
 
         scores = torch.cat(list(run_parallel(left_out, parts, torch.device("cpu"))))
         return fit_temperature(scores, self.labels[torch.cat(parts)])
 
-    def _scores(self, query: Features, kept: Tensor) -> Tensor:
-        """Scores by the images at the positions `kept`."""
-        vectors, coarse, labels = self._list(kept)
+    def _scores(
+        self,
+        query: Features,
+        vectors: Tensor,
+        coarse: Tensor,
+        labels: Tensor,
+        fits: dict[bytes, logistic.Fit],
+    ) -> Tensor:
+        """Scores by a support list as of `_list`; `fits` keeps those of LR by what they fit."""
         scores = torch.full((len(query), self.n_ways), -torch.inf, dtype=torch.float64)
         together = [(torch.arange(len(labels)), torch.arange(len(query)))]
         for chosen, asked in divide(coarse, query.coarse) if self.coarse_first else together:
             present, local = labels[chosen].unique(return_inverse=True)
-            found = torch.zeros(len(asked), 1, dtype=torch.float64)
-            if len(present) > 1:
+            queries, key = query.vectors[asked][None], chosen.numpy().tobytes()
+            found = torch.zeros(1, len(asked), 1, dtype=torch.float64)
+            if len(present) > 1 and key not in fits:
                 batch = EpisodeBatch(
                     vectors[chosen][None],
                     local[None],
                     torch.arange(len(chosen))[None],
-                    query.vectors[asked][None],
+                    queries,
                     len(present),
                     part_evidence(len(present)) if self.coarse_first else 1.0,
                 )
-                found = class_scores(self.classifier, batch)[0]
-            scores[asked[:, None], present] = found
+                if self.classifier == "LR":
+                    fits[key] = fit_logistic(batch)
+                else:
+                    found = class_scores(self.classifier, batch)
+            if key in fits:
+                found = logarithms(logistic_probabilities(fits[key], queries))
+            scores[asked[:, None], present] = found[0]
         return scores
+
+    @cached_property
+    def _whole(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The list of all images."""
+        return self._list(torch.arange(len(self.labels)))
+
+    @cached_property
+    def _fits(self) -> dict[bytes, logistic.Fit]:
+        """What LR learnt before: a query alone is answered without fitting anew."""
+        return {}
 
     def _list(self, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors (S, F) that are learnt from, their predicted coarse classes and labels (S,)."""
