@@ -1,6 +1,8 @@
 """Which device a run uses, and what there is to use."""
 
+import ctypes
 import os
+import sys
 
 import psutil
 import torch
@@ -77,6 +79,21 @@ def available_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what it frees for the next step, where it is glibc.
+
+    It would give large blocks back to the kernel at once, and a training step on the CPU would then
+    spend about a seventh of its time on fresh pages. Blocks beyond 1 GiB are still given back.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+        library.mallopt(mmap_threshold, 2**30)
+        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def used_memory(device: torch.device) -> int:

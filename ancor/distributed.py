@@ -5,10 +5,14 @@ there are several. A batch is divided into contiguous parts in the order of the 
 which part is whose, so that sizes never have to be sent.
 """
 
+import ctypes
 import inspect
 import logging
 import os
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, record
 
-from ancor.errors import InputError, RunError, choose
+from ancor.errors import InputError, Interrupted, RunError, choose
 
 BACKENDS = ("nccl", "gloo", "mpi", "xccl")
 TIMEOUT = timedelta(minutes=10)
@@ -88,6 +92,39 @@ def gather(part: Tensor, count: int) -> Tensor:
     return torch.cat([other[:size] for other, size in zip(parts, sizes, strict=True)])
 
 
+def exchange(part: Tensor, order: Tensor) -> Tensor:
+    """Return this process's share of all items taken in another order, without gradient.
+
+    Each item is sent once, to the process that wants it: what a process sends and receives does not
+    grow with the number of processes, as it would if all items went to all.
+
+    Args:
+        part: this process's items, those of `share(len(order))`, contiguous.
+        order: a permutation of all items, on the host, the same on all processes.
+    """
+    if world_size() == 1:
+        return part[_beside(order, part)]
+    own = share(len(order))
+    of_process = torch.empty_like(order)  # whose share each item, and each place, lies in
+    for process in range(world_size()):
+        of_process[share(len(order), process)] = process
+    leaving = of_process[order] == rank()  # places that items of this process go to
+    sent = order[leaving] - own.start
+    sources = of_process[order[own]]
+    received = part.new_empty(len(sources), *part.shape[1:])
+    counts = (
+        torch.bincount(processes, minlength=world_size()).tolist()
+        for processes in (sources, of_process[leaving])
+    )
+    dist.all_to_all_single(received, part.detach()[_beside(sent, part)], *counts)
+    return received[_beside(sources.argsort(stable=True).argsort(), part)]
+
+
+def _beside(indices: Tensor, tensor: Tensor) -> Tensor:
+    """Bring indices from the host to a tensor's device, without waiting."""
+    return indices.to(tensor.device, non_blocking=True)
+
+
 def average(figures: Tensor) -> Tensor:
     """Return the mean of a tensor of figures over all processes."""
     if world_size() == 1:
@@ -95,6 +132,16 @@ def average(figures: Tensor) -> Tensor:
     total = figures.clone()
     dist.all_reduce(total)
     return total / world_size()
+
+
+def largest(number: int) -> int:
+    """Return the largest of all processes' numbers."""
+    if world_size() == 1:
+        return number
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
 
 
 def take_from_first(tensors: list[Tensor]) -> None:
@@ -161,6 +208,16 @@ def in_torchrun() -> bool:
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
+def restarts_may_hang() -> bool:
+    """Whether torchrun will restart failed processes on the store that the failed ones used.
+
+    New processes can then read the dead ones' addresses from it and wait for them; torchrun makes a
+    new store for each start if TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is in its environment.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return shared and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
+
+
 def default_backend() -> str:
     """Return nccl where there are CUDA devices, gloo elsewhere."""
     return "nccl" if torch.cuda.is_available() else "gloo"
@@ -170,7 +227,15 @@ def join(backend: str | None = None) -> None:
     """Join the group that the environment describes (as torchrun sets it)."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    _end_with_parent()
     dist.init_process_group(backend or default_backend(), timeout=TIMEOUT)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when what launched it is killed (Linux)."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # of sys/prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def leave() -> None:
@@ -187,12 +252,15 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
     Raises:
         InputError: the port is taken, or a process raised one.
         RunError: a process failed or was killed.
+        Interrupted: a signal asked to stop; the processes have had 30 seconds to.
     """
-    from torch.distributed.elastic.multiprocessing import errors
+    from torch.distributed.elastic.multiprocessing import SignalException, errors
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if group.node == 0:
         _check_port(group.url)
+    if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the processes launched here
     # The agent's own account of a failure, many lines long; what matters is raised below.
     for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -209,6 +277,8 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
     )
     try:
         elastic_launch(config, _member)(function, group, arguments)
+    except SignalException as ended:
+        raise _interrupted(ended.sigval) from ended
     except errors.ChildFailedError as error:
         raise _own_error(*error.get_first_failure()) from error
 
@@ -218,8 +288,16 @@ def _member(function: Callable[..., None], group: Group, arguments: tuple) -> No
     """Be one process of a launched group."""
     torch.set_num_threads(max(1, torch.get_num_threads() // group.processes))
     join(group.backend)
-    function(*arguments)
+    try:
+        function(*arguments)
+    except Interrupted as ended:
+        sys.exit(128 + ended.number)
     leave()
+
+
+def _interrupted(number: int) -> Interrupted:
+    name = signal.Signals(number).name
+    return Interrupted(number, f"stopped by {name}; --resume auto goes on from the last save")
 
 
 def _own_error(process: int, failure: ProcessFailure) -> Exception:
@@ -227,6 +305,8 @@ def _own_error(process: int, failure: ProcessFailure) -> Exception:
     if failure.exitcode < 0:
         name = failure.signal_name()
         return RunError(f"process {process} ended by signal {name}; all others were ended too")
+    if failure.exitcode > 128:  # as a shell tells that a signal ended it
+        return _interrupted(failure.exitcode - 128)
     message = failure.message
     if isinstance(message, dict):  # as a Python process records it
         message = message["message"]

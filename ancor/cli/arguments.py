@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ancor.cli.data_flags import add_data_flags
-from ancor.errors import InputError, RunError
+from ancor.errors import InputError, Interrupted, RunError
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
@@ -73,6 +73,9 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None
         whose = f" of process {process}" if process else ""
         print(f"{parser.prog}: error{whose}: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except Interrupted as ended:
+        print(f"{parser.prog}: {ended}", file=sys.stderr)
+        return 128 + ended.number
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return 130
@@ -100,12 +103,13 @@ def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
     return group
 
 
-def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._ArgumentGroup:
-    """Add the flags of everything that evaluates trained encoders; return the episodes' group.
+def add_subject_flags(parser: Parser, many: bool = False, batch_size: int = 256) -> None:
+    """Add the flags that say which trained encoders, on which partition, and how they run.
 
     Args:
         parser: the command's.
         many: whether it takes several models.
+        batch_size: default of the images a forward pass.
     """
     data = add_data_flags(parser, default="the one trained on")
     data.add_argument(
@@ -118,17 +122,31 @@ def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._Argume
         "--mode",
         default="fine",
         metavar="LEVEL",
-        help="fine or coarse: the episodes' classes (default: fine)",
+        help="which classes are asked for: fine or coarse (default: fine)",
+    )
+    data.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of every draw; 0 draws the paper's episodes (default: 0)",
     )
     _add_model_flags(parser, {"nargs": "+"} if many else {})
+    _add_pass_flags(parser, batch_size)
+
+
+def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._ArgumentGroup:
+    """Add the flags of everything that draws episodes for trained encoders; return their group.
+
+    Args:
+        parser: the command's.
+        many: whether it takes several models.
+    """
+    add_subject_flags(parser, many)
     episodes = parser.add_argument_group("episodes")
     episodes.add_argument(
         "--n-queries", type=int, default=15, metavar="N", help="query images a class (default: 15)"
     )
-    episodes.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="0 draws the paper's episodes (default: 0)"
-    )
-    _add_pass_flags(parser)
     return episodes
 
 
@@ -163,7 +181,7 @@ def _add_model_flags(parser: Parser, several: dict[str, str]) -> None:
     )
 
 
-def _add_pass_flags(parser: Parser) -> None:
+def _add_pass_flags(parser: Parser, batch_size: int) -> None:
     device = add_device_flags(parser, precision="fp32")
     device.add_argument(
         "--num-workers",
@@ -177,9 +195,9 @@ def _add_pass_flags(parser: Parser) -> None:
     device.add_argument(
         "--test-batch-size",
         type=int,
-        default=256,
+        default=batch_size,
         metavar="N",
-        help="images a forward pass (default: 256)",
+        help=f"images a forward pass (default: {batch_size})",
     )
     device.add_argument(
         "--feature-cache",

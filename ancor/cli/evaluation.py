@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ancor import checkpoint
 from ancor.cli.data_flags import data_config
 from ancor.data.catalog import DataConfig
 from ancor.data.partition import Partition
+from ancor.data.transforms import TransformSpec
 from ancor.devices import autocast_dtype, pick_device
 from ancor.errors import InputError
 from ancor.evaluation.cache import FeatureCache
@@ -57,11 +58,19 @@ class Subject:
     partition: Partition
     settings: Settings
 
-    def bank(self, kind: str, encoder: Encoder | None = None) -> FeatureBank:
-        """Return a bank of its encoder, or of another one of the same architecture."""
+    def bank(
+        self,
+        kind: str,
+        encoder: Encoder | None = None,
+        transforms: TransformSpec | None = None,
+    ) -> FeatureBank:
+        """Return a bank of its encoder, or of another one of the same architecture.
+
+        `transforms` may differ from the dataset's.
+        """
         given = vars(self.settings).copy()
         folder = given.pop("cache_folder")
-        images, transforms = self.partition.images, self.data.transforms
+        images, transforms = self.partition.images, transforms or self.data.transforms
         encoder = self.encoder if encoder is None else encoder
         bank = FeatureBank(encoder, images, transforms, kind=kind, quiet=False, **given)
         if folder is not None:
@@ -70,8 +79,18 @@ class Subject:
         return bank
 
 
-def read_subjects(args: argparse.Namespace, only_base: bool) -> list[Subject]:
-    """Read the models and the data that the arguments name; InputError where they do not fit."""
+def read_subjects(
+    args: argparse.Namespace,
+    only_base: bool,
+    load: Callable[[DataConfig], Partition] | None = None,
+) -> list[Subject]:
+    """Read the models and the data that the arguments name; InputError where they do not fit.
+
+    Args:
+        args: the arguments.
+        only_base: whether backbone features are all that is used.
+        load: gives the images; None: those of the partition that the arguments name.
+    """
     device = pick_device(args.device or "auto", args.gpu)
     settings = Settings(
         device,
@@ -92,15 +111,11 @@ def read_subjects(args: argparse.Namespace, only_base: bool) -> list[Subject]:
         _check_agreement(given, path, encoder, only_base)
     _check_alike(paths, loaded)
     data = [data_config(args, content["config"]["data"]) for _, content in loaded]
-    partition = data[0].load(args.partition)
-    for path, (_, content) in zip(paths, loaded, strict=True):
-        if content["config"]["selected_on"] == args.partition:
-            log.info(
-                "Notice: the encoder of %r was chosen on the partition %r that is now evaluated, "
-                "which flatters it; --partition test is fair, where the dataset has one",
-                path,
-                args.partition,
-            )
+    if load is not None:
+        partition = load(data[0])
+    else:
+        partition = data[0].load(args.partition)
+        _tell_selection(args, paths, loaded)
     return [
         Subject(
             path,
@@ -112,6 +127,18 @@ def read_subjects(args: argparse.Namespace, only_base: bool) -> list[Subject]:
         )
         for path, (encoder, content), config in zip(paths, loaded, data, strict=True)
     ]
+
+
+def _tell_selection(args: argparse.Namespace, paths: Sequence[str], loaded: Sequence) -> None:
+    """Log a notice for each encoder that was chosen on the partition it now meets."""
+    for path, (_, content) in zip(paths, loaded, strict=True):
+        if content["config"]["selected_on"] == args.partition:
+            log.info(
+                "Notice: the encoder of %r was chosen on the partition %r that is now evaluated, "
+                "which flatters it; --partition test is fair, where the dataset has one",
+                path,
+                args.partition,
+            )
 
 
 def _check_numbers(settings: Settings) -> None:

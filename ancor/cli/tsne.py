@@ -3,22 +3,39 @@
 import argparse
 
 from ancor.cli.arguments import Parser, add_evaluation_flags, run
+from ancor.cli.pictures import FORMATS, beside_model, encode, episode_images, save
 
 EXAMPLE = """example, after the one of train.py --help:
   python tsne.py --model_path runs/digits/model_best.pth.tar --partition test"""
-FORMATS = ("png", "svg", "pdf")
 FINE_IMAGES = 50  # of each fine class in the second picture: 15 + 35, as in the paper's code
 
 
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="tsne.py", description=__doc__, epilog=EXAMPLE)
+    picture = add_layout_flags(parser)
+    picture.add_argument(
+        "--output-dir", metavar="DIR", help="where the pictures go (default: beside the model)"
+    )
+    picture.add_argument(
+        "--format", default="png", metavar="NAME", help="png, svg or pdf (default: png)"
+    )
+    picture.add_argument(
+        "--html",
+        action="store_true",
+        help="write both into one page too, which shows the image under the mouse",
+    )
+    return parser
+
+
+def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
+    """Add the flags that `layouts` reads; return the pictures' group."""
     episodes = add_evaluation_flags(parser)
     episodes.add_argument(
         "--n-shots", type=int, default=1, metavar="N", help="support images a class (default: 1)"
     )
     episodes.add_argument(
-        "--n-ways", type=int, default=1000, metavar="N", help="fine classes (default: 1000, all)"
+        "--n-ways", type=int, default=1000, metavar="N", help="classes (default: 1000, all)"
     )
     picture = parser.add_argument_group("pictures")
     picture.add_argument(
@@ -32,13 +49,7 @@ def build_parser() -> Parser:
         help="backbone features even where the model has an embedding",
     )
     picture.add_argument("--perplexity", type=float, default=30.0, help="of t-SNE (default: 30)")
-    picture.add_argument(
-        "--output-dir", metavar="DIR", help="where the pictures go (default: beside the model)"
-    )
-    picture.add_argument(
-        "--format", default="png", metavar="NAME", help="png, svg or pdf (default: png)"
-    )
-    return parser
+    return picture
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,35 +63,56 @@ def command(args: argparse.Namespace) -> None:
 
     from ancor.cli.evaluation import output_path, read_subjects
     from ancor.data.inspection import report_skipped
-    from ancor.errors import InputError, choose
+    from ancor.errors import choose
     from ancor.logs import configure_console
+    from ancor.plots.page import page, require_bokeh
+    from ancor.plots.tsne import figure
 
     configure_console()
     choose("--format", args.format, FORMATS)
-    if not args.perplexity > 0:
-        raise InputError(f"--perplexity {args.perplexity}: a number above 0 is needed")
+    if args.html:
+        require_bokeh()
     (subject,) = read_subjects(args, args.only_base)
-    subject.partition.labels("fine")  # refuses a partition without them
-    run_folder = Path(args.model_path).resolve().parent
-    folder = Path(args.output_dir) if args.output_dir else run_folder
-    stem = f"{run_folder.name}_{subject.data.dataset}"
-    for name, draw in (("coarse", _coarse_picture), ("fine", _fine_picture)):
-        path = folder / f"{stem}_{name}.{args.format}"
-        output_path(str(path))
-        draw(args, subject).savefig(path, dpi=150, bbox_inches="tight")
+    folder = Path(args.output_dir) if args.output_dir else beside_model(args)
+    stem = folder / f"{beside_model(args).name}_{subject.data.dataset}"
+    output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it
+    drawn = []
+    for name, layout in layouts(args, subject):
+        drawn.append(layout)
+        save(figure(layout), output_path(f"{stem}_{name}.{args.format}"), dpi=150)
+    if args.html:
+        path = output_path(f"{stem}.html")
+        path.write_text(page(stem.name, drawn, subject.partition), encoding="utf-8")
         print(f"Wrote {path}")
     report_skipped(subject.partition)
 
 
-def _coarse_picture(args: argparse.Namespace, subject):
+def layouts(args: argparse.Namespace, subject):
+    """Yield the name and the layout of each picture: `coarse`, and with fine labels `fine`.
+
+    Raises:
+        InputError: an argument is not accepted, or there are no labels of --mode.
+    """
+    from ancor.errors import InputError
+
+    if not args.perplexity > 0:
+        raise InputError(f"--perplexity {args.perplexity}: a number above 0 is needed")
+    subject.partition.labels(args.mode)  # refuses a partition without them
+    inside = _coarse_number(args, subject)
+    yield "coarse", _coarse_layout(args, subject)
+    if args.mode == "fine":
+        yield "fine", _fine_layout(args, subject, inside)
+
+
+def _coarse_layout(args: argparse.Namespace, subject):
     """One episode's images, by coarse class; reports the accuracy of the model's own classifier."""
     import numpy as np
 
-    from ancor.plots.tsne import coarse_figure, project
+    from ancor.plots.tsne import Layout, project
 
     everything = np.arange(len(subject.partition))
-    images = _episode_images(args, subject, everything, args.n_shots + args.n_queries)
-    features, logits = _encode(args, subject, images)
+    images = episode_images(args, subject, everything, args.n_shots + args.n_queries)
+    features, logits = encode(args, subject, images)
     coarse = subject.partition.coarse_labels[images]
     weights = _class_weights(args, subject)
     if logits is not None and logits.shape[1] == subject.partition.hierarchy.num_coarse:
@@ -90,33 +122,34 @@ def _coarse_picture(args: argparse.Namespace, subject):
         )
     points, stars = project(features, weights, args.perplexity, args.seed)
     title = f"{subject.data.dataset}, {args.partition}: {len(images)} images by coarse class"
-    names = list(subject.partition.hierarchy.coarse_names)
-    return coarse_figure(points, coarse, names, stars, title)
+    names = subject.partition.hierarchy.coarse_names
+    return Layout(title, points, coarse, names, images, stars)
 
 
-def _fine_picture(args: argparse.Namespace, subject):
-    """One coarse class's images, by fine class."""
+def _fine_layout(args: argparse.Namespace, subject, coarse: int):
+    """Images of a coarse class, by fine class."""
     import numpy as np
 
-    from ancor.plots.tsne import fine_figure, project
+    from ancor.plots.tsne import Layout, project
 
     hierarchy = subject.partition.hierarchy
-    coarse = _coarse_number(args, subject)
     inside = np.flatnonzero(subject.partition.coarse_labels == coarse)
-    images = _episode_images(args, subject, inside, FINE_IMAGES)
-    features, _ = _encode(args, subject, images)
+    images = episode_images(args, subject, inside, FINE_IMAGES)
+    features, _ = encode(args, subject, images)
     weights = _class_weights(args, subject)
     points, stars = project(
         features, None if weights is None else weights[[coarse]], args.perplexity, args.seed
     )
     classes, labels = np.unique(subject.partition.fine_labels[images], return_inverse=True)
-    return fine_figure(
+    return Layout(
+        f"{subject.data.dataset}, {args.partition}: fine classes of "
+        f"{hierarchy.coarse_names[coarse]!r}",
         points,
         labels,
         [hierarchy.fine_names[label] for label in classes],
-        stars[0] if len(stars) else None,
-        f"{subject.data.dataset}, {args.partition}: fine classes of "
-        f"{hierarchy.coarse_names[coarse]!r}",
+        images,
+        stars,
+        arrows=len(stars) > 0,
     )
 
 
@@ -127,53 +160,12 @@ def _coarse_number(args: argparse.Namespace, subject) -> int:
     from ancor.errors import choose
 
     names = subject.partition.hierarchy.coarse_names
+    present = np.unique(subject.partition.coarse_labels)
     if args.coarse_class is None:
-        present = np.unique(subject.partition.coarse_labels)
         return int(np.random.RandomState(args.seed).choice(present))
-    numbers = {str(number): number for number in range(len(names))}
-    numbers |= {name: number for number, name in enumerate(names)}
+    numbers = {str(number): number for number in present.tolist()}
+    numbers |= {names[number]: number for number in present.tolist()}
     return numbers[choose("--coarse-class", args.coarse_class, numbers)]
-
-
-def _episode_images(args: argparse.Namespace, subject, images, per_class: int):
-    """Draw an episode from some images, `per_class` of each class where there are so many."""
-    import numpy as np
-
-    from ancor.data.episodes import EpisodeSampler, Protocol
-
-    sampler = EpisodeSampler(
-        subject.partition.fine_labels[images],
-        rules=subject.data.spec.rules,
-        class_names=subject.partition.hierarchy.fine_names,
-    )
-    smallest = min(len(own) for own in sampler.images_of.values())
-    if smallest < per_class:
-        print(
-            f"The smallest class has {smallest} images: so many of each are drawn, not {per_class}"
-        )
-        per_class = max(2, smallest)
-    protocol = Protocol(args.n_ways, 1, per_class - 1, n_copies=1)
-    sampler.check(protocol)
-    episode = sampler.draw(protocol, 0, args.seed)
-    return images[np.concatenate([episode.support, episode.query])]
-
-
-def _encode(args: argparse.Namespace, subject, images):
-    """Return features (N, F) under the test transform, and class logits (N, C) or None."""
-    import numpy as np
-    import torch
-
-    from ancor.data.partition import QUERY_VIEW
-
-    pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
-    outputs = list(subject.bank("features").outputs(pairs))
-
-    def joined(name: str):
-        parts = [getattr(output, name) for output in outputs]
-        return None if parts[0] is None else torch.cat(parts).float().cpu().numpy()
-
-    embedding = None if args.only_base else joined("embedding")
-    return joined("features") if embedding is None else embedding, joined("logits")
 
 
 def _class_weights(args: argparse.Namespace, subject):

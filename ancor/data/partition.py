@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.transforms import TransformSpec, pixels_of, training_view
-from ancor.errors import InputError
+from ancor.errors import InputError, choose
 from ancor.seeding import address_seed, seeded
 
 QUERY_VIEW = -1
@@ -66,6 +66,7 @@ class Partition:
 
     def labels(self, mode: str) -> np.ndarray:
         """Labels (N,) of the level `coarse` or `fine`; InputError where they are not known."""
+        choose("--mode", mode, ("coarse", "fine"))
         if mode == "coarse":
             return self.coarse_labels
         if self.fine_labels is None:

@@ -188,17 +188,28 @@ class Ancor(nn.Module):
         The first call after a step moves the key encoder: once a step, by the query weights as they
         are before it.
         """
+        # Keys first: their pass then needs no memory beside what the query pass keeps for backward.
+        key = self._encode_keys(batch) if self.config.contrastive else None
         output = self._run["query"](batch.views[0])
         self._embedding = output.features if output.embedding is None else output.embedding
-        key = self._encode_keys(batch) if self.config.contrastive else None
         with torch.autocast(batch.views[0].device.type, enabled=False):
             return {
                 name: self._loss(name, output, key, batch.labels)
                 for name in self.config.calculators
             }
 
-    def after_step(self) -> None:
-        """Put the step's keys, of all processes, into the queue in the order of the batch."""
+    def moved_by_losses(self) -> list[Tensor]:
+        """List batch-norm statistics, DropBlock's clocks and the key encoder's weights."""
+        if self.key_encoder is None:
+            return list(self.encoder.buffers())
+        keys = self.key_encoder
+        return [*self.encoder.buffers(), *keys.buffers(), *keys.parameters()]
+
+    def after_step(self, good: Tensor | None = None) -> None:
+        """Put the step's keys, of all processes, into the queue in the order of the batch.
+
+        If `good`, a boolean (), does not hold, the queue stays as it is.
+        """
         if self.queue is None:
             return
         by_process = [
@@ -208,7 +219,7 @@ class Ancor(nn.Module):
             for own in [distributed.share(len(keys), of=process)]
         ]
         keys, labels = (torch.cat(part) for part in zip(*by_process, strict=True))
-        self.queue.enqueue(keys, labels)
+        self.queue.enqueue(keys, labels, good)
         self._waiting.clear()
 
     def without_averaging(self) -> AbstractContextManager:
@@ -246,10 +257,11 @@ class Ancor(nn.Module):
             keys = own = self._run["key"](views).embedding
         else:
             count, mine = len(batch.shuffle), distributed.share(len(batch.shuffle))
-            shuffle = batch.shuffle.to(views.device, non_blocking=True)
-            shuffled = distributed.gather(views, count)[shuffle[mine]]
+            pixels_last = views.permute(0, 2, 3, 1).contiguous()
+            shuffled = distributed.exchange(pixels_last, batch.shuffle).permute(0, 3, 1, 2)
             keys = distributed.gather(self._run["key"](shuffled).embedding, count)
-            keys = keys[shuffle.argsort()]
+            back = batch.shuffle.argsort().to(keys.device, non_blocking=True)
+            keys = keys[back]
             own, labels = keys[mine], distributed.gather(labels, count)
         self._waiting.append((keys, labels))
         return own

@@ -7,6 +7,7 @@ The paper: Bukchin et al., "Fine-grained Angular Contrastive Learning with Coars
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,6 +56,24 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -(normalise(prediction) * normalise(target.detach())).sum(1).mean()
 
 
+class _Products(torch.autograd.Function):
+    """Products (n, K) of queries (n, D) with columns (D, K) that lie as `KeyQueue` keeps them.
+
+    The same as `query @ columns`, in the order of factors that is fast for few queries; no gradient
+    to the columns.
+    """
+
+    @staticmethod
+    def forward(ctx, query: Tensor, columns: Tensor) -> Tensor:
+        ctx.save_for_backward(columns)
+        return (columns.T @ query.T).T.contiguous()
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor):
+        (columns,) = ctx.saved_tensors
+        return upstream @ columns.T, None
+
+
 def _angular_similarities(
     query: Tensor, columns: Tensor, weight: Tensor, count_close: bool | None = None
 ) -> Tensor:
@@ -70,7 +89,7 @@ def _angular_similarities(
         count_close: recompute exactly the close entries, or the `MAX_CLOSE` closest without
             looking; default: the first on the CPU, where looking costs nothing.
     """
-    products = torch.cat([query, weight[None]]) @ columns
+    products = _Products.apply(torch.cat([query, weight[None]]), columns)
     squared = (2 - 2 * products[-1]).detach()
     similarities = (products[:-1] - query @ weight[:, None]) * squared.clamp(min=CLOSE).rsqrt()
     if count_close is None:
@@ -122,7 +141,7 @@ class Contrast(NamedTuple):
         if columns.dtype != query.dtype:  # of one ring at a time; rounding took the unit length
             columns = F.normalize(columns.to(query.dtype), dim=0)
         if self.class_weight is None:
-            result = query @ columns
+            result = _Products.apply(query, columns)
         else:
             result = _angular_similarities(query, columns, self.class_weight[ring])
         if self.filled is None:
@@ -151,8 +170,9 @@ def by_class(contrast: Contrast) -> Blocks:
 
     The work follows the classes that the batch holds, not their number C.
     """
-    order = contrast.labels.argsort(stable=True)
-    rings, counts = contrast.labels.unique(return_counts=True)
+    labels = contrast.labels.numpy()
+    rings, counts = np.unique(labels, return_counts=True)
+    order = torch.from_numpy(labels.argsort(kind="stable"))
     groups = order.to(contrast.query.device, non_blocking=True).split(counts.tolist())
     for ring, group in zip(rings.tolist(), groups, strict=True):
         for rows in group.split(_rows_per_block(contrast.columns.shape[-1])):

@@ -2,7 +2,9 @@
 
 MoCo (He et al., CVPR 2020, arXiv 1911.05722) keeps one queue; ANCOR (Bukchin et al., CVPR 2021,
 arXiv 2012.03515) one for each coarse class. Columns are stored at unit length: every use
-normalises, so nothing is lost and nothing has to be normalised again.
+normalises, so nothing is lost and nothing has to be normalised again. Shapes are those of the
+published files, (D, K) and (C, D, K); in memory a key's numbers lie side by side, with which a CPU
+multiplies a long queue by a few queries about twice as fast.
 """
 
 import torch
@@ -16,7 +18,7 @@ class KeyQueue(nn.Module):
     """What both kinds share: a buffer of unit columns, write positions, and how full it is.
 
     Attributes:
-        queue: the columns, (D, K) or (C, D, K).
+        queue: the columns, (D, K) or (C, D, K), each in one piece.
         queue_ptr: next column to write, (1,) or (C,).
         enqueued: keys written so far, shaped as `queue_ptr`; not part of `state_dict`, whose names
             are those of the published files.
@@ -28,8 +30,10 @@ class KeyQueue(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], rings: int, dtype: torch.dtype) -> None:
         super().__init__()
-        start = F.normalize(torch.randn(shape), dim=-2).to(dtype)
-        self.register_buffer("queue", start)
+        keys = torch.empty(*shape[:-2], shape[-1], shape[-2], dtype=dtype)
+        for ring in keys.view(-1, *keys.shape[-2:]):  # one at a time, to save memory
+            ring.copy_(F.normalize(torch.randn(ring.shape), dim=1))
+        self.register_buffer("queue", keys.mT)
         self.register_buffer("queue_ptr", torch.zeros(rings, dtype=torch.int64))
         self.register_buffer("enqueued", torch.zeros(rings, dtype=torch.int64), persistent=False)
 
@@ -40,13 +44,19 @@ class KeyQueue(nn.Module):
 
     def rings(self) -> Tensor:
         """View the queue as rings, (R, D, K), with R = 1 or C."""
-        return self.queue.view(-1, *self.queue.shape[-2:])
+        return self.queue if self.queue.ndim == 3 else self.queue[None]
 
     def filled(self) -> Tensor:
         """Columns that hold a key rather than a random start value, shaped as `queue_ptr`."""
         return self.enqueued.clamp(max=self.length)
 
-    def _advance(self, counts: Tensor) -> None:
+    def _write(self, place: tuple, keys: Tensor, counts: Tensor, good: Tensor | None) -> None:
+        """Write keys at a place of the queue and move on, unless `good` does not hold."""
+        keys = keys.to(self.queue.dtype)
+        if good is not None:
+            keys = torch.where(good, keys, self.queue[place])
+            counts = counts * good
+        self.queue[place] = keys
         self.queue_ptr.copy_((self.queue_ptr + counts) % self.length)
         self.enqueued.add_(counts)
 
@@ -58,13 +68,16 @@ class SingleQueue(KeyQueue):
         super().__init__((dim, length), 1, dtype)
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor, labels: Tensor) -> None:
-        """Store keys (N, D) in batch order; the labels (N,) are not looked at."""
+    def enqueue(self, keys: Tensor, labels: Tensor, good: Tensor | None = None) -> None:
+        """Store keys (N, D) in batch order; the labels (N,) are not looked at.
+
+        If `good`, a boolean (), does not hold, nothing changes.
+        """
         count = len(keys)
         order = torch.arange(max(0, count - self.length), count, device=keys.device)
         slots = (self.queue_ptr + order) % self.length
-        self.queue[:, slots] = F.normalize(keys[order], dim=1).T.to(self.queue.dtype)
-        self._advance(torch.full_like(self.queue_ptr, count))
+        columns = F.normalize(keys[order], dim=1).T
+        self._write((slice(None), slots), columns, torch.full_like(self.queue_ptr, count), good)
 
 
 class ClassQueues(KeyQueue):
@@ -76,8 +89,11 @@ class ClassQueues(KeyQueue):
         super().__init__((num_classes, dim, length), num_classes, dtype)
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor, labels: Tensor) -> None:
-        """Store each of the keys (N, D) in the ring of its label (N,), in batch order."""
+    def enqueue(self, keys: Tensor, labels: Tensor, good: Tensor | None = None) -> None:
+        """Store each of the keys (N, D) in the ring of its label (N,), in batch order.
+
+        If `good`, a boolean (), does not hold, nothing changes.
+        """
         # Not bincount, which asks the device for the largest label and waits for the answer.
         counts = torch.zeros_like(self.queue_ptr).index_add_(0, labels, torch.ones_like(labels))
         order = torch.argsort(labels, stable=True)
@@ -88,8 +104,8 @@ class ClassQueues(KeyQueue):
         if len(labels) > self.length:  # only then can two keys of this batch share a column
             last = rank >= counts[sorted_labels] - self.length
             order, sorted_labels, slots = order[last], sorted_labels[last], slots[last]
-        self.queue[sorted_labels, :, slots] = F.normalize(keys[order], dim=1).to(self.queue.dtype)
-        self._advance(counts)
+        place = (sorted_labels, slice(None), slots)
+        self._write(place, F.normalize(keys[order], dim=1), counts, good)
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

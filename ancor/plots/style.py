@@ -11,6 +11,7 @@ COLOURS = (
     "#8A7F00",
     "#000000",
 )
+LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d", "8")
 
 
@@ -22,16 +23,25 @@ def look(number: int) -> dict[str, str]:
     }
 
 
+def line(number: int) -> dict[str, str]:
+    """Return a colour and a line style for curve `number`; 8 pairs before the first repeats."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
+
+
+def legend_columns(names: int) -> int:
+    """Tell in how many columns a legend beside a picture has room for so many names."""
+    return -(-names // 24)
+
+
 def legend_beside(axes) -> None:
     """Put the legend right of the axes, in as many columns as its entries need."""
     handles, names = axes.get_legend_handles_labels()
-    columns = -(-len(names) // 24)
     axes.legend(
         handles,
         names,
         loc="upper left",
         bbox_to_anchor=(1.01, 1),
-        ncols=columns,
+        ncols=legend_columns(len(names)),
         frameon=False,
         fontsize=9,
         borderaxespad=0,

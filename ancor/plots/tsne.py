@@ -1,8 +1,44 @@
 """t-SNE pictures of an encoder's features (van der Maaten and Hinton, JMLR 2008)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ancor.plots.style import legend_beside, look
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A t-SNE picture, as data.
+
+    Attributes:
+        title: of the picture.
+        points: the features in the plane, (N, 2).
+        labels: class of each, (N,).
+        names: of the classes.
+        images: number of each image in its partition, (N,).
+        stars: class weights in the plane: one a class, or one with arrows to each class's median,
+            or none; (C, 2), (1, 2) or (0, 2).
+        arrows: whether the star has them.
+    """
+
+    title: str
+    points: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
+    images: np.ndarray
+    stars: np.ndarray
+    arrows: bool = False
+
+    @property
+    def star_name(self) -> str:
+        """What the legend calls the stars."""
+        return "coarse class weight" if self.arrows else "class weights"
+
+    def medians(self) -> list[np.ndarray]:
+        """Median of the points of each class that has any, in order of the classes: (2,) each."""
+        return [np.median(self.points[self.labels == n], axis=0) for n in np.unique(self.labels)]
 
 
 def project(
@@ -33,66 +69,45 @@ def project(
     return points[: len(features)], points[len(features) :]
 
 
-def _scatter(axes, points: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
-    for number, name in enumerate(names):
-        own = points[labels == number]
-        axes.scatter(
-            *own.T, s=22, alpha=0.75, linewidths=0.3, edgecolors="white", label=name, **look(number)
-        )
-
-
-def _star(axes, point: np.ndarray, colour: str) -> None:
-    axes.scatter(
-        *point, marker="*", s=420, color=colour, edgecolors="black", linewidths=1.2, zorder=3
-    )
-
-
-def _star_legend(axes, label: str) -> None:
-    axes.plot([], [], "*", color="white", markeredgecolor="black", markersize=11, label=label)
-
-
-def _canvas(title: str):
+def figure(layout: Layout):
+    """Draw points by class, class weights as stars, and arrows from one to the classes' medians."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 7))
-    axes = figure.add_subplot()
-    axes.set_title(title)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    drawn = Figure(figsize=(8, 7))
+    axes = drawn.add_subplot()
+    axes.set(title=layout.title, xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
-    return figure, axes
-
-
-def coarse_figure(
-    points: np.ndarray, labels: np.ndarray, names: list[str], stars: np.ndarray, title: str
-):
-    """Draw points (N, 2) by coarse class, and the class weights (C, 2) as stars."""
-    figure, axes = _canvas(title)
-    _scatter(axes, points, labels, names)
-    for number, star in enumerate(stars):
-        _star(axes, star, look(number)["color"])
-    if len(stars):
-        _star_legend(axes, "class weights")
+    for number, name in enumerate(layout.names):
+        axes.scatter(
+            *layout.points[layout.labels == number].T,
+            s=22,
+            alpha=0.75,
+            linewidths=0.3,
+            edgecolors="white",
+            label=name,
+            **look(number),
+        )
+    if layout.arrows:
+        _arrows(axes, layout)
+    for number, star in enumerate(layout.stars):
+        axes.scatter(*star, marker="*", s=480, color="white", edgecolors="black", zorder=3)
+        if not layout.arrows:
+            axes.scatter(*star, s=30, zorder=4, **look(number))
+    if len(layout.stars):
+        axes.plot(
+            [], [], "*", color="white", markeredgecolor="black", ms=14, label=layout.star_name
+        )
     legend_beside(axes)
-    return figure
+    return drawn
 
 
-def fine_figure(
-    points: np.ndarray, labels: np.ndarray, names: list[str], star: np.ndarray | None, title: str
-):
-    """Draw points (N, 2) by fine class; from the coarse weight's star an arrow to each median."""
-    figure, axes = _canvas(title)
-    _scatter(axes, points, labels, names)
-    if star is not None:
-        for number in range(len(names)):
-            axes.annotate(
-                "",
-                xy=np.median(points[labels == number], axis=0),
-                xytext=star,
-                arrowprops={"arrowstyle": "-|>", "lw": 2, "color": look(number)["color"]},
-                zorder=2,
-            )
-        _star(axes, star, "white")
-        _star_legend(axes, "coarse class weight")
-    legend_beside(axes)
-    return figure
+def _arrows(axes, layout: Layout) -> None:
+    for number, median in zip(np.unique(layout.labels), layout.medians(), strict=True):
+        colour = look(number)["color"]
+        axes.annotate(
+            "",
+            xy=median,
+            xytext=layout.stars[0],
+            arrowprops={"arrowstyle": "-|>", "lw": 2, "color": colour},
+            zorder=2,
+        )

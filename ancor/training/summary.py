@@ -80,6 +80,11 @@ def notices(
 ) -> Iterator[str]:
     """Yield what a user might trip over."""
     training = config.training
+    if distributed.restarts_may_hang():
+        yield (
+            "A restart by torchrun can hang: start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in "
+            "the environment"
+        )
     if batches.batch_size < training.batch_size:
         yield (
             f"The training set is smaller than a batch of {training.batch_size}: "

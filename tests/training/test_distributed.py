@@ -131,11 +131,15 @@ def test_two_processes_do_what_one_does(case, outcomes):
 
 
 def check_gather() -> None:
-    """Divide and gather every count: run by both processes of the fixture above."""
+    """Divide, gather and exchange every count: run by both processes of the fixture above."""
     for count in (1, 2, 3, 7, 9):
         whole = torch.arange(2 * count).view(count, 2)
         part = whole[distributed.share(count)]
         assert torch.equal(distributed.gather(part, count), whole)
+        for seed in range(5):
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+            expected = whole[order][distributed.share(count)]
+            assert torch.equal(distributed.exchange(part, order), expected)
 
 
 def bytes_of_a_step(length: int) -> int:

@@ -1,0 +1,86 @@
+"""Write a model's pictures into its run's TensorBoard: features, t-SNE, settings with scores."""
+
+import argparse
+
+from ancor.cli.arguments import Parser, run
+from ancor.cli.pictures import beside_model, chosen_images, encode
+from ancor.cli.tsne import add_layout_flags, layouts
+from ancor.errors import InputError
+
+EXAMPLE = """example, after the one of train.py --help:
+  python -m ancor board --model_path runs/digits/model_best.pth.tar --partition validation"""
+IMAGES = 1000  # in the projector by default
+
+
+def build_parser() -> Parser:
+    """Build the parser."""
+    parser = Parser(prog="ancor board", description=__doc__, epilog=EXAMPLE)
+    picture = add_layout_flags(parser)
+    picture.add_argument(
+        "--n",
+        type=int,
+        metavar="N",
+        help=f"images in the projector, drawn by --seed (default: {IMAGES})",
+    )
+    picture.add_argument(
+        "--output-dir", metavar="DIR", help="a TensorBoard folder (default: the model's own)"
+    )
+    parser.set_defaults(images=None, default_n=IMAGES)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run board and return its exit status."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Write as the arguments say."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    from ancor.cli.evaluation import output_path, read_subjects
+    from ancor.data.inspection import report_skipped
+    from ancor.logs import configure_console
+    from ancor.plots.board import add_figure, add_hparams, add_projector
+    from ancor.plots.tsne import figure
+    from ancor.runs import read_run
+
+    configure_console()
+    (subject,) = read_subjects(args, args.only_base)
+    chosen = chosen_images(args, subject.partition)
+    try:
+        run = read_run(beside_model(args))
+    except InputError as error:
+        run = None
+        print(f"No settings and scores are written: {error}")
+    folder = args.output_dir or str(beside_model(args))
+    output_path(f"{folder}/projector_config.pbtxt")
+    pictures = [(name, figure(layout)) for name, layout in layouts(args, subject)]
+    features, _ = encode(args, subject, chosen)
+    step = max((steps[-1] for steps, _ in run.curves.values()), default=0) if run else 0
+    with SummaryWriter(folder) as writer:
+        for name, drawn in pictures:
+            add_figure(writer, f"t-SNE {args.partition}/{name}", drawn, step)
+        images = [subject.partition.images[number] for number in chosen.tolist()]
+        labels = _labels(subject.partition, chosen)
+        add_projector(writer, features, images, labels, step, args.partition)
+        if run is not None:
+            add_hparams(writer, _telling(run.settings), run.final_scores())
+    print(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
+    report_skipped(subject.partition)
+
+
+def _telling(settings) -> dict:
+    """Return the settings without those that only tell where the images are found."""
+    kept = ("data.dataset", "data.image_size", "data.split")
+    return {k: v for k, v in settings.items() if k in kept or not k.startswith("data.")}
+
+
+def _labels(partition, chosen) -> dict[str, list[str]]:
+    """Return the names of the images' classes, of the levels that are known, and their numbers."""
+    hierarchy = partition.hierarchy
+    found = {"coarse": [hierarchy.coarse_names[c] for c in partition.coarse_labels[chosen]]}
+    if partition.fine_labels is not None:
+        fine = [hierarchy.fine_names[label] for label in partition.fine_labels[chosen]]
+        found = {"fine": fine, **found}
+    return {**found, "image": [str(number) for number in chosen]}

@@ -1,0 +1,85 @@
+"""Draw the training curves of runs, and tell their scores and the settings in which they differ."""
+
+import argparse
+
+from ancor.cli.arguments import Parser, run
+from ancor.cli.pictures import add_output_flag, picture_path, save
+
+EXAMPLE = """example, after the one of train.py --help:
+  python -m ancor compare runs/digits"""
+
+
+def build_parser() -> Parser:
+    """Build the parser."""
+    parser = Parser(prog="ancor compare", description=__doc__, epilog=EXAMPLE)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder that train.py wrote")
+    add_output_flag(parser, default="compare.png")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run compare and return its exit status."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Compare as the arguments say."""
+    from ancor.errors import InputError
+    from ancor.plots.curves import curves_figure, panels
+    from ancor.runs import read_run
+
+    runs = dict(zip(_names(args.runs), map(read_run, args.runs), strict=True))
+    curves = {name: run.curves for name, run in runs.items()}
+    if not panels(curves):
+        raise InputError(f"no curve in {', '.join(map(repr, args.runs))}; train longer")
+    path = picture_path(args.output or "compare.png")
+    for line in [*_scores(runs), "", *_differences(runs)]:
+        print(line)
+    save(curves_figure(curves), path)
+
+
+def _names(folders: list[str]) -> list[str]:
+    """Name runs by their folders, and by their whole paths where folders are called alike."""
+    from pathlib import Path
+
+    from ancor.errors import InputError
+
+    paths = [Path(folder).resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise InputError(f"{' '.join(folders)}: give each run once")
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(Path(f)) for f in folders]
+
+
+def _scores(runs: dict):
+    """Yield a table of each run's final and best scores."""
+    scores = {name: run.final_scores() for name, run in runs.items()}
+    columns = dict.fromkeys(column for own in scores.values() for column in own)
+    rows = [
+        [name, *(f"{own[column]:.3f}" if column in own else "-" for column in columns)]
+        for name, own in scores.items()
+    ]
+    titles = [column.removeprefix("validation/") for column in columns]
+    yield from _table([["run", *titles], *rows])
+
+
+def _differences(runs: dict):
+    """Yield a table of the settings in which the runs differ."""
+    settings = {name: run.settings for name, run in runs.items()}
+    names = dict.fromkeys(name for own in settings.values() for name in own)
+    rows = []
+    for name in names:
+        values = [str(own.get(name, "-")) for own in settings.values()]
+        if len(set(values)) > 1:
+            rows.append([name, *values])
+    if rows:
+        yield from _table([["setting", *runs], *rows])
+    elif len(runs) > 1:
+        yield "The runs' settings are the same"
+
+
+def _table(rows: list[list[str]]):
+    """Yield rows of words in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()

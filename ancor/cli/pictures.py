@@ -1,0 +1,121 @@
+"""What the commands that draw pictures share: which images, their features, where pictures go."""
+
+import argparse
+from pathlib import Path
+
+from ancor.cli.arguments import Parser
+from ancor.errors import InputError, choose
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def add_choice_flags(parser: Parser, count: int) -> argparse._ArgumentGroup:
+    """Add the flags that choose images of a partition; `count`: how many by default."""
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--images", type=int, nargs="+", metavar="I", help="their numbers in the partition, from 0"
+    )
+    group.add_argument(
+        "--n",
+        type=int,
+        metavar="N",
+        help=f"how many are drawn by --seed where none are named (default: {count})",
+    )
+    group.set_defaults(default_n=count)
+    return group
+
+
+def add_output_flag(parser: Parser, default: str) -> None:
+    """Add --output, a picture; `default` tells where it goes otherwise."""
+    parser.add_argument_group("picture").add_argument(
+        "--output", metavar="FILE", help=f"ends in .png, .svg or .pdf (default: {default})"
+    )
+
+
+def picture_path(name: str, flag: str = "--output") -> Path:
+    """Return a picture's path, of a known format and in a folder that exists and can be written to.
+
+    Raises:
+        InputError: it is not so.
+    """
+    from ancor.cli.evaluation import output_path
+
+    choose(f"{flag} {name!r}: format", Path(name).suffix[1:].lower(), FORMATS)
+    return output_path(name)
+
+
+def save(figure, path: Path, dpi: int = 110) -> None:
+    """Write a figure, nothing cut off, and say so."""
+    figure.savefig(path, dpi=dpi, bbox_inches="tight")
+    print(f"Wrote {path}")
+
+
+def beside_model(args: argparse.Namespace) -> Path:
+    """Return the folder of the model."""
+    return Path(args.model_path).resolve().parent
+
+
+def chosen_images(args: argparse.Namespace, partition):
+    """Return the images that --images names, or --n that --seed draws; (Q,) of int64."""
+    import numpy as np
+
+    from ancor.seeding import address_seed
+
+    size = len(partition)
+    if args.images is not None:
+        for number in args.images:
+            if not 0 <= number < size:
+                raise InputError(
+                    f"--images {number}: partition {partition.name!r} of {partition.dataset!r} "
+                    f"has {size} images; accepted: 0 to {size - 1}"
+                )
+        return np.array(args.images)
+    count = args.default_n if args.n is None else args.n
+    if count < 1:
+        raise InputError(f"--n {count}: at least 1 is needed")
+    rng = np.random.default_rng(address_seed(args.seed, "picture"))
+    return np.sort(rng.choice(size, min(count, size), replace=False))
+
+
+def episode_images(args: argparse.Namespace, subject, images, per_class: int):
+    """Draw an episode from some images, `per_class` of each class where there are so many."""
+    import numpy as np
+
+    from ancor.data.episodes import EpisodeSampler, Protocol
+
+    sampler = EpisodeSampler(
+        subject.partition.labels(args.mode)[images],
+        rules=subject.data.spec.rules,
+        class_names=subject.partition.hierarchy.names(args.mode),
+    )
+    smallest = min(len(own) for own in sampler.images_of.values())
+    if smallest < per_class:
+        print(
+            f"The smallest class has {smallest} images: so many of each are drawn, not {per_class}"
+        )
+        per_class = max(2, smallest)
+    protocol = Protocol(args.n_ways, 1, per_class - 1, n_copies=1)
+    sampler.check(protocol)
+    episode = sampler.draw(protocol, 0, args.seed)
+    return images[np.concatenate([episode.support, episode.query])]
+
+
+def encode(args: argparse.Namespace, subject, images):
+    """Return features (N, F) under the test transform, and class logits (N, C) or None.
+
+    Features are the head's embedding where there is one and --only-base was not given.
+    """
+    import numpy as np
+    import torch
+
+    from ancor.data.partition import QUERY_VIEW
+
+    pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
+    outputs = list(subject.bank("features").outputs(pairs))
+
+    def joined(name: str):
+        parts = [getattr(output, name) for output in outputs]
+        return None if parts[0] is None else torch.cat(parts).float().cpu().numpy()
+
+    embedding = None if args.only_base else joined("embedding")
+    return joined("features") if embedding is None else embedding, joined("logits")

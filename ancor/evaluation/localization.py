@@ -1,0 +1,60 @@
+"""Where an encoder looks: its head at each position of the last feature map.
+
+The paper's picture: the norm of the embedding is high where the image holds what tells classes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ancor.data.partition import QUERY_VIEW
+from ancor.evaluation.features import EMBEDDING, FeatureBank
+from ancor.models.encoder import Encoder
+
+
+def embeds(encoder: Encoder) -> bool:
+    """Tell whether there is an embedding head to apply."""
+    return encoder.config.head in EMBEDDING
+
+
+def embedded(encoder: Encoder, features: Tensor) -> Tensor:
+    """Map features (..., F) to the embedding (..., D); without a head for it, to themselves."""
+    if not embeds(encoder):
+        return features
+    hidden = encoder.head[:-1](features) if encoder.config.mlp else features
+    return F.linear(hidden, encoder.embedder.weight, encoder.embedder.bias)
+
+
+@torch.inference_mode()
+def position_norms(bank: FeatureBank, images: np.ndarray) -> np.ndarray:
+    """Norm of the embedding at each position of the last feature map, under the test transform.
+
+    Args:
+        bank: of the encoder and the images; large images want a small batch size.
+        images: numbers of images, (N,).
+
+    Returns:
+        (N, h, w) of float32, where h and w are the map's sides.
+    """
+    pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
+    norms = []
+    with _last_maps(bank.encoder) as maps:
+        for _ in bank.outputs(pairs):
+            vectors = embedded(bank.encoder, maps.pop().float().movedim(1, -1))
+            norms.append(vectors.norm(dim=-1).cpu())
+    return torch.cat(norms).numpy()
+
+
+@contextmanager
+def _last_maps(encoder: Encoder) -> Iterator[list[Tensor]]:
+    """Give a list to which every pass adds what goes into the pooling, (N, F, h, w)."""
+    maps: list[Tensor] = []
+    hook = encoder.backbone.avgpool.register_forward_pre_hook(lambda _, given: maps.append(*given))
+    try:
+        yield maps
+    finally:
+        hook.remove()

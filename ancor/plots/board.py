@@ -1,0 +1,80 @@
+"""What TensorBoard shows beside curves: figures, settings with scores, and the features.
+
+Functions take a `torch.utils.tensorboard.SummaryWriter`.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+
+from ancor.plots.thumbnails import thumbnail
+
+SIDE = 32  # of a thumbnail in the projector's sprite, in pixels
+
+
+def add_projector(
+    writer,
+    features: np.ndarray,
+    images: Sequence[Any],
+    labels: Mapping[str, Sequence[str]],
+    step: int,
+    tag: str = "features",
+) -> None:
+    """Put features into the embedding projector, each with its thumbnail and labels.
+
+    Args:
+        writer: a SummaryWriter; the projector shows what was added to its folder last.
+        features: (N, F).
+        images: N images of a dataset, PIL or tensors.
+        labels: of each kind of label its N names, such as `fine` and `coarse`; two kinds or more.
+        step: optimiser steps done.
+        tag: what the projector calls them.
+    """
+    import torch
+
+    sprites = np.stack([np.asarray(thumbnail(image, SIDE)) for image in images])
+    rows = [[_cell(name) for name in row] for row in zip(*labels.values(), strict=True)]
+    with redirect_stdout(None):  # it says so when it replaces what an earlier call wrote
+        writer.add_embedding(
+            np.asarray(features),
+            metadata=rows,
+            metadata_header=list(labels),
+            label_img=torch.from_numpy(sprites).permute(0, 3, 1, 2).float() / 255,
+            global_step=step,
+            tag=tag,
+        )
+
+
+def _cell(name: str) -> str:
+    """Return a name as a table of tabs and lines can hold it."""
+    return re.sub(r"\s+", " ", str(name)) or "-"
+
+
+def add_hparams(writer, settings: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+    """Put a run's settings and scores into the table of hyper-parameters.
+
+    Args:
+        writer: a SummaryWriter; the table's row is its folder.
+        settings: by name; lists are told as text, those that are None are left out.
+        scores: by name.
+    """
+    plain = {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in settings.items()
+        if value is not None
+    }
+    writer.add_hparams(plain, {f"score/{k}": v for k, v in scores.items()}, run_name=".")
+
+
+def add_figure(writer, name: str, figure, step: int) -> None:
+    """Put a matplotlib figure, nothing cut off, among the images."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    pixels = np.asarray(Image.open(buffer).convert("RGB"))
+    writer.add_image(name, pixels, step, dataformats="HWC")

@@ -1,0 +1,27 @@
+"""Images as small pictures: for hovering, for the embedding projector, for tables of images."""
+
+import base64
+import io
+
+import numpy as np
+
+from ancor.data.transforms import pixels_of
+
+
+def picture(image) -> np.ndarray:
+    """Return an image of a dataset, PIL or tensor, as bytes (H, W, 3)."""
+    return pixels_of(image).permute(1, 2, 0).numpy()
+
+
+def thumbnail(image, side: int):
+    """Return an image's middle square as a PIL image of `side` pixels."""
+    from PIL import Image, ImageOps
+
+    return ImageOps.fit(Image.fromarray(np.ascontiguousarray(picture(image))), (side, side))
+
+
+def data_uri(image, side: int) -> str:
+    """Return an image's thumbnail as the text that an HTML page shows as a picture."""
+    buffer = io.BytesIO()
+    thumbnail(image, side).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,386 @@
+"""Training: our step against the bare work of its networks, and against a plain implementation.
+
+The bare work is both encoders' passes, the query encoder's backward pass, the optimiser's step
+and the key encoder's moving average, in our precision and memory format. The plain step is what
+the paper describes, written down without care: it clones the queue, normalises the copy,
+multiplies it by a one-hot form of the batch, and averages the key encoder through state dicts, in
+fp32. Each lives in a process of its own, which gives its peak memory; they take their steps in turn
+while the others wait, so that a ratio compares neighbours in time.
+
+    python benchmarks/training.py step         # time and peak memory of a step
+    python benchmarks/training.py queue        # loss and queue alone, against K, C, and plainly
+    python benchmarks/training.py processes    # one process against two with the same global batch
+    python benchmarks/training.py compile      # what --compile changes
+"""
+
+import argparse
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import psutil
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from ancor import distributed
+from ancor.devices import autocast_dtype, keep_freed_memory
+from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.base import Batch
+from ancor.methods.losses import Contrast, contrastive_loss
+from ancor.methods.queues import ClassQueues
+from ancor.models.encoder import EncoderConfig
+from ancor.training.config import TrainConfig
+from ancor.training.loop import Trainer
+from ancor.training.meter import Meter
+
+CPU = torch.device("cpu")
+DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
+# arch: (pixels, images a batch, coarse classes)
+NETWORKS = {"resnet12": (84, 32, 20), "resnet50": (224, 16, 17), "conv4": (32, 64, 3)}
+Step = Callable[[], object]
+
+
+class Shape:
+    """What a trainer needs to know of its batches: there are none here."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size, self.device = batch_size, CPU
+
+
+def workload(arch: str, length: int, layout: torch.memory_format, share: bool = False):
+    """Return a method with its start weights, and a batch (this process's share of it)."""
+    pixels, images, classes = NETWORKS[arch]
+    torch.manual_seed(0)
+    encoder = EncoderConfig(arch, "seq", True, DIM, classes)
+    method = Ancor(encoder, AncorConfig(queue_length=length)).to(memory_format=layout).train()
+    views = torch.randn(2, images, 3, pixels, pixels)
+    labels = torch.randint(0, classes, (images,))
+    own = distributed.share(images) if share else slice(None)
+    views = tuple(view[own].contiguous(memory_format=layout) for view in views)
+    return method, Batch(views, labels[own], labels[own])
+
+
+def our_step(arch: str, length: int, precision: str, compiled: bool = False) -> Step:
+    """Return the toolkit's own step."""
+    method, batch = workload(arch, length, torch.channels_last, share=True)
+    method.prepare(CPU, compiled)
+    dtype = autocast_dtype(precision, CPU)
+    shape = Shape(NETWORKS[arch][1])
+    trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
+    return lambda: trainer._step(batch, Meter())
+
+
+def bare_step(arch: str, length: int, precision: str) -> Step:
+    """Return the network's work alone: what no implementation can do without."""
+    method, batch = workload(arch, 1, torch.channels_last)
+    query, key = method.encoder, method.key_encoder
+    dtype = autocast_dtype(precision, CPU)
+    optimizer = torch.optim.SGD(query.parameters(), 0.03, 0.9, weight_decay=1e-4, fused=True)
+    ours, theirs = query.shared_parameters(), key.shared_parameters()
+
+    def step() -> None:
+        with torch.no_grad():
+            torch._foreach_lerp_(theirs, ours, 1 - MOMENTUM)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            output = query(batch.views[0])
+            with torch.no_grad():
+                key(batch.views[1])
+        (output.embedding.float().sum() + output.logits.float().sum()).backward()
+        optimizer.step()
+
+    return step
+
+
+def plain_loss(
+    query: Tensor, key: Tensor, queue: Tensor, weights: Tensor, labels: Tensor
+) -> Tensor:
+    """Return the angular contrastive loss inside each class, every copy made."""
+    weights = F.normalize(weights.detach(), dim=1)
+    own = weights[labels]
+    query = F.normalize(F.normalize(query, dim=1) - own, dim=1)
+    key = F.normalize(F.normalize(key, dim=1) - own, dim=1)
+    columns = F.normalize(queue.clone().detach(), dim=1)
+    columns = F.normalize(columns - weights[:, :, None], dim=1)
+    one_hot = F.one_hot(labels, len(weights)).to(query.dtype)
+    spread = one_hot[:, :, None] * query[:, None]  # (N, C, D): zero but for the own class
+    negatives = torch.einsum("ncd,cdk->nk", spread, columns)
+    positives = (query * key).sum(1, keepdim=True)
+    logits = torch.cat([positives, negatives], dim=1) / TEMPERATURE
+    return F.cross_entropy(logits, torch.zeros(len(labels), dtype=torch.int64))
+
+
+def plain_enqueue(queue: Tensor, pointers: Tensor, keys: Tensor, labels: Tensor) -> None:
+    """Write keys one by one into the rings (C, D, K) of their classes."""
+    for key, label in zip(keys, labels.tolist(), strict=True):
+        position = int(pointers[label])
+        queue[label, :, position] = key
+        pointers[label] = (position + 1) % queue.shape[2]
+
+
+def plain_step(arch: str, length: int, precision: str) -> Step:
+    """Return the paper's step, written plainly; always in fp32."""
+    method, batch = workload(arch, 1, torch.contiguous_format)
+    query, key = method.encoder, method.key_encoder
+    queue = F.normalize(torch.randn(len(query.class_weight), DIM, length), dim=1)
+    pointers = torch.zeros(len(queue), dtype=torch.int64)
+    optimizer = torch.optim.SGD(query.parameters(), 0.03, 0.9, weight_decay=1e-4, foreach=False)
+
+    def step() -> None:
+        output = query(batch.views[0])
+        with torch.no_grad():
+            ours, theirs = query.state_dict(), key.state_dict()
+            moved = {
+                name: MOMENTUM * old + (1 - MOMENTUM) * ours[same]
+                if old.is_floating_point()
+                else old
+                for name, old in theirs.items()
+                for same in [name if name in ours else name.replace("head.2.", "head.2.fc1.")]
+            }
+            key.load_state_dict(moved)
+            keys = key(batch.views[1]).embedding
+        loss = F.cross_entropy(output.logits, batch.labels) + plain_loss(
+            output.embedding, keys, queue, query.class_weight, batch.labels
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        plain_enqueue(queue, pointers, F.normalize(keys, dim=1), batch.labels)
+
+    return step
+
+
+def contrast(classes: int, length: int, images: int = 64, present: int | None = None):
+    """Return what a contrastive loss is given, with a filled queue, and that queue."""
+    torch.manual_seed(0)
+    queue = ClassQueues(classes, DIM, length)
+    labels = torch.arange(images) % (present or classes)
+    vectors = torch.randn(2, images, DIM)
+    query = vectors[0].requires_grad_()
+    weights = torch.randn(classes, DIM)
+    return Contrast(query, vectors[1], queue.rings(), labels, weights, TEMPERATURE), queue
+
+
+def our_loss(*asked: int) -> Step:
+    """Return the toolkit's loss, its gradient, and the keys' way into the queue."""
+    given, queue = contrast(*asked)
+
+    def step() -> None:
+        contrastive_loss("cst_by_class", given).value.backward()
+        queue.enqueue(given.key, given.labels)
+
+    return step
+
+
+def plain_loss_alone(*asked: int) -> Step:
+    """Return the same, written plainly."""
+    given, queue = contrast(*asked)
+    columns = queue.queue.contiguous()
+
+    def step() -> None:
+        plain_loss(given.query, given.key, columns, given.class_weight, given.labels).backward()
+        plain_enqueue(columns, queue.queue_ptr, given.key, given.labels)
+
+    return step
+
+
+STEPS = {
+    "ours": our_step,
+    "bare": bare_step,
+    "plain": plain_step,
+    "our loss": our_loss,
+    "plain loss": plain_loss_alone,
+}
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process ever held, in MB (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def work(pipe, which: str, *asked) -> None:
+    """Be a process that takes a step each time it is asked.
+
+    It tells the seconds, its peak memory, and by how much that exceeds what it held before.
+    """
+    if not which.startswith("plain"):
+        keep_freed_memory()
+    step = STEPS[which](*asked)
+    held = psutil.Process().memory_info().rss / 2**20
+    while pipe.recv():
+        started = perf_counter()
+        step()
+        pipe.send((perf_counter() - started, peak_memory(), peak_memory() - held))
+
+
+class Worker:
+    """The parent's end of a process that runs `work`; the first step is not counted."""
+
+    def __init__(self, *asked) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, *asked), daemon=True)
+        self.process.start()
+        self.seconds: list[float] = []
+        self.first = self.step()
+        self.seconds.clear()
+
+    def step(self) -> float:
+        """Have it take a step."""
+        self.pipe.send(True)
+        seconds, self.peak, self.extra = self.pipe.recv()
+        self.seconds.append(seconds)
+        return seconds
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+def ratio(above: Worker, below: Worker) -> float:
+    """Return the median of the ratios of neighbours in time."""
+    return median(a / b for a, b in zip(above.seconds, below.seconds, strict=True))
+
+
+def compare_steps(args) -> None:
+    """Print the table of a whole step."""
+    print(f"a step, K {args.queue_k}, {torch.get_num_threads()} threads, median of {args.rounds}")
+    print("| network | precision | bare s | ours s | / bare | plain s | / ours | MB | plain | / |")
+    print("| --- " * 10 + "|")
+    for arch in args.arch:
+        for precision in args.precision:
+            with ExitStack() as stack:
+                ours, bare, plain = (
+                    stack.enter_context(Worker(which, arch, args.queue_k, precision))
+                    for which in ("ours", "bare", "plain")
+                )
+                for _ in range(args.rounds):
+                    for worker in (ours, bare, plain):
+                        worker.step()
+            print(
+                f"| {arch} {NETWORKS[arch][0]} px | {precision} | {median(bare.seconds):.2f} "
+                f"| {median(ours.seconds):.2f} | {ratio(ours, bare):.2f} "
+                f"| {median(plain.seconds):.2f} | {ratio(plain, ours):.2f} "
+                f"| {ours.peak:.0f} | {plain.peak:.0f} | {ours.peak / plain.peak:.2f} |",
+                flush=True,
+            )
+
+
+def compare_losses(args) -> None:
+    """Print what loss and queue cost, alone."""
+    print("C 17, N 64: | K | ours ms | extra MB | of the queue | plain ms | extra MB | ratio |")
+    for length in (1024, 4096, 16384, 65536, 262144):
+        names = ("our loss", "plain loss")[: 1 if length > 65536 else 2]  # tens of GB otherwise
+        with ExitStack() as stack:
+            workers = [stack.enter_context(Worker(name, 17, length)) for name in names]
+            for _ in range(3 * args.rounds):
+                for worker in workers:
+                    worker.step()
+        ours, size = workers[0], 17 * DIM * length * 4 / 2**20
+        line = f"| {length} | {1e3 * median(ours.seconds):.1f} | {ours.extra:.0f} "
+        line += f"| {ours.extra / size:.3f} "
+        for plain in workers[1:]:
+            line += f"| {1e3 * median(plain.seconds):.1f} | {plain.extra:.0f} "
+            line += f"| {ratio(plain, ours):.1f} "
+        print(line + "|", flush=True)
+    print("K 8192, N 64, 5 classes present: | C | ours ms |")
+    with ExitStack() as stack:
+        workers = {
+            classes: stack.enter_context(Worker("our loss", classes, 8192, 64, 5))
+            for classes in (5, 17, 68, 351)
+        }
+        for _ in range(5 * args.rounds):
+            for worker in workers.values():
+                worker.step()
+    for classes, worker in workers.items():
+        print(f"| {classes} | {1e3 * median(worker.seconds):.1f} |")
+
+
+def steps_of_a_group(arch: str, length: int, precision: str, rounds: int, path: str) -> None:
+    """Take steps in a group of processes; the first writes the median seconds."""
+    keep_freed_memory()
+    step, seconds = our_step(arch, length, precision), []
+    for _ in range(rounds + 1):
+        started = perf_counter()
+        step()
+        seconds.append(perf_counter() - started)
+    if distributed.is_first():
+        Path(path).write_text(str(median(seconds[1:])))
+
+
+def compare_processes(args) -> None:
+    """Print what a step of one global batch takes in one process and in two."""
+    print(f"K {args.queue_k}, the same global batch: | network | precision | 1 s | 2 s | ratio |")
+    for arch in args.arch:
+        for precision in args.precision:
+            found = []
+            for processes in (1, 2):
+                with socket.socket() as probe, TemporaryDirectory() as folder:
+                    probe.bind(("localhost", 0))
+                    port = probe.getsockname()[1]
+                    probe.close()
+                    path = str(Path(folder) / "seconds")
+                    group = distributed.Group(processes, url=f"tcp://localhost:{port}")
+                    asked = (arch, args.queue_k, precision, args.rounds, path)
+                    distributed.launch(steps_of_a_group, group, *asked)
+                    found.append(float(Path(path).read_text()))
+            print(
+                f"| {arch} | {precision} | {found[0]:.2f} | {found[1]:.2f} "
+                f"| {found[1] / found[0]:.2f} |",
+                flush=True,
+            )
+
+
+def compare_compiled(args) -> None:
+    """Print what --compile changes."""
+    print(f"K {args.queue_k}: | network | precision | as it is s | compiled s | ratio | first s |")
+    for arch in args.arch:
+        for precision in args.precision:
+            asked = ("ours", arch, args.queue_k, precision)
+            with Worker(*asked) as plain, Worker(*asked, True) as compiled:
+                for _ in range(args.rounds):
+                    plain.step()
+                    compiled.step()
+            print(
+                f"| {arch} | {precision} | {median(plain.seconds):.2f} "
+                f"| {median(compiled.seconds):.2f} | {ratio(plain, compiled):.2f} "
+                f"| {compiled.first:.1f} |",
+                flush=True,
+            )
+
+
+PARTS = {
+    "step": compare_steps,
+    "queue": compare_losses,
+    "processes": compare_processes,
+    "compile": compare_compiled,
+}
+
+
+def main() -> None:
+    """Measure what the first word asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--arch", nargs="+", default=["resnet12", "resnet50"], choices=NETWORKS)
+    parser.add_argument("--precision", nargs="+", default=["fp32", "auto"])
+    parser.add_argument("--queue-k", type=int, default=65536)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    PARTS[args.part](args)
+
+
+if __name__ == "__main__":
+    main()

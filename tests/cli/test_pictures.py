@@ -1,0 +1,225 @@
+"""The commands that draw, as a user meets them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from PIL import Image
+
+from ancor import __main__ as toolkit
+from ancor.cli import board, compare, localize, neighbours, show, tsne
+from ancor.cli.data_flags import data_config
+from ancor.training.batches import TrainingBatches
+from tests import made
+
+LOCALIZE = ["--partition", "test", "--n", "2"]
+
+
+def one_line(capsys) -> str:
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1, message
+    assert "Traceback" not in message
+    return message
+
+
+def drawn(path) -> tuple[int, int]:
+    """Return width and height of a picture that is not of one colour."""
+    pixels = imread(path)
+    assert pixels.std() > 0.02
+    return pixels.shape[1], pixels.shape[0]
+
+
+@pytest.fixture
+def model(quick_run):
+    return ["--model_path", str(quick_run / "model_best.pth.tar")]
+
+
+def test_each_command_has_its_name_in_the_toolkit(capsys):
+    for name in ("localize", "neighbours", "compare", "show", "board"):
+        with pytest.raises(SystemExit) as ended:
+            toolkit.main([name, "--help"])
+        assert ended.value.code == 0
+        assert "example" in capsys.readouterr().out
+
+
+def test_tsne_writes_a_page_beside_its_pictures(model, tmp_path):
+    pytest.importorskip("bokeh")
+    command = [*model, "--partition", "test", "--output-dir", str(tmp_path), "--format", "svg"]
+    assert tsne.main([*command, "--html"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"digits_digits{end}" for end in ("_coarse.svg", "_fine.svg", ".html")
+    }
+    text = (tmp_path / "digits_digits.html").read_text()
+    assert "digits, test: 160 images by coarse class" in text
+    assert "closed loops" in text
+
+
+def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, capsys):
+    root = tmp_path / "data"
+    for coarse in ("a", "b", "c"):
+        for number in range(6):
+            made.write(root / coarse / f"{number}.png", number)
+    command = [*model, "--dataset", "folder", "--data", str(root), "--partition", "train"]
+    command += ["--output-dir", str(tmp_path / "out"), "--image-size", "32"]
+    assert tsne.main(command) == 2
+    assert "--mode coarse" in one_line(capsys)
+    assert tsne.main([*command, "--mode", "coarse"]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["digits_folder_coarse.png"]
+
+
+def test_compare_draws_curves_and_tells_scores_and_differences(quick_run, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    config = json.loads((quick_run / "config.json").read_text())
+    config["training"]["lr"] = 0.5
+    config["environment"]["host"] = "elsewhere"
+    (other / "config.json").write_text(json.dumps(config))
+    metrics = (quick_run / "metrics.jsonl").read_text()
+    (other / "metrics.jsonl").write_text(metrics[:-20])  # as a killed run leaves it
+    path = tmp_path / "curves.png"
+    assert compare.main([str(quick_run), str(other), "--output", str(path)]) == 0
+    assert drawn(path)[0] > 1000
+    out = capsys.readouterr().out
+    last = json.loads(metrics.splitlines()[-1])["validation/5-way"]
+    head, ours, *_ = out.splitlines()
+    assert "5-way best" in head
+    assert f"{last:.3f}" in ours
+    differing = out.split("setting ")[1].splitlines()[1:-1]
+    assert [line.split() for line in differing] == [["training.lr", "0.1", "0.5"]]
+
+
+def test_show_draws_the_views_that_training_draws():
+    args = show.build_parser().parse_args(["--dataset", "digits", "--n", "2", "--seed", "5"])
+    data = data_config(args)
+    partition = data.load("train")
+    rows = list(show._rows(args, data, partition))
+    assert [name for name, _ in rows] == list(partition.hierarchy.coarse_names)
+    cpu = torch.device("cpu")
+    labels = partition.coarse_labels
+    batches = TrainingBatches(partition, labels, data.transforms, 2, 8, 5, 0, cpu)
+    contents = [partition.images.content(i) for i in range(len(partition))]
+    for label, (_, images) in enumerate(rows):
+        assert len(images) == 2
+        for original, query, key in images:
+            index = contents.index(original[:, :, 0].tobytes())
+            assert partition.coarse_labels[index] == label
+            views = batches.loader.dataset[(0, index)][0]
+            for ours, theirs in zip((query, key), views, strict=True):
+                np.testing.assert_array_equal(ours, theirs.permute(1, 2, 0))
+
+
+def test_show_writes_a_sheet(tmp_path):
+    assert show.main(["--dataset", "digits", "--n", "2", "--output", str(tmp_path / "s.png")]) == 0
+    width, height = drawn(tmp_path / "s.png")
+    assert width > 1.5 * height > 300
+
+
+def test_neighbours_frames_right_and_wrong_and_reports_their_share(model, tmp_path, capsys):
+    command = [*model, "--partition", "test", "--output", str(tmp_path / "n.png"), "--k", "3"]
+    assert neighbours.main([*command, "--images", "5", "17"]) == 0
+    drawn(tmp_path / "n.png")
+    drawn_share, all_share = capsys.readouterr().out.splitlines()[1].split()
+    assert 30 < float(all_share) < 100
+    assert float(drawn_share) in {0, 16.67, 33.33, 50, 66.67, 83.33, 100}
+
+
+def test_localize_takes_a_partition_or_files(model, tmp_path, capsys):
+    path = tmp_path / "l.png"
+    assert localize.main([*model, *LOCALIZE, "--output", str(path)]) == 0
+    files = [str(made.write(tmp_path / "pictures" / f"{n}.png", n, (40 + n, 30))) for n in (1, 2)]
+    shutil.copy(path, tmp_path / "first.png")
+    for size in ([], ["--image-size", "32"]):
+        assert localize.main([*model, "--image", *files, *size, "--output", str(path)]) == 0
+        assert drawn(path) != (0, 0)
+    assert Image.open(path).tobytes() != Image.open(tmp_path / "first.png").tobytes()
+    assert "no embedding" not in capsys.readouterr().out
+
+
+def test_board_writes_into_the_runs_own_folder(quick_run, tmp_path, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "digits"
+    run.mkdir()
+    for name in ("config.json", "metrics.jsonl", "model_best.pth.tar"):
+        shutil.copy(quick_run / name, run)
+    command = ["--model_path", str(run / "model_best.pth.tar"), "--partition", "test", "--n", "50"]
+    command += ["--n-queries", "4"]
+    assert board.main(command) == 0
+    events = EventAccumulator(str(run)).Reload()
+    assert set(events.Tags()["images"]) == {"t-SNE test/coarse", "t-SNE test/fine"}
+    assert "score/validation/5-way best" in events.Tags()["scalars"]
+    (folder,) = run.glob("*/test")
+    rows = (folder / "metadata.tsv").read_text().splitlines()
+    assert rows[0] == "fine\tcoarse\timage"
+    assert len(rows) == 51
+    (run / "metrics.jsonl").unlink()
+    other = ["--output-dir", str(tmp_path / "out"), "--mode", "coarse"]
+    assert board.main([*command, *other]) == 0
+    assert "No settings and scores" in capsys.readouterr().out
+    assert (tmp_path / "out" / "projector_config.pbtxt").stat().st_size > 0
+
+
+BAD = {
+    "image number": (neighbours, ["--images", "360"], ["--images 360", "0 to 359"]),
+    "number of images": (neighbours, ["--n", "0"], ["--n 0"]),
+    "too many neighbours": (neighbours, ["--k", "360"], ["--k 360", "359"]),
+    "format": (neighbours, ["--output", "x.bmp"], ["'x.bmp'", "png", "svg"]),
+    "no such level": (neighbours, ["--mode", "medium"], ["'medium'", "coarse, fine"]),
+    "unwritable": (neighbours, ["--output", "/proc/none/x.png"], ["/proc/none/x.png"]),
+    "heat map's image": (localize, ["--images", "-1"], ["--images -1"]),
+    "no image": (localize, ["--image", __file__], ["test_pictures.py", "cannot be decoded"]),
+    "missing image": (localize, ["--image", "/nowhere.png"], ["/nowhere.png"]),
+    "both": (localize, ["--image", "a.png", "--images", "1"], ["--image", "--images"]),
+    "board's images": (board, ["--n", "0"], ["--n 0"]),
+    "board's folder": (board, ["--output-dir", "/proc/none"], ["/proc/none"]),
+    "perplexity": (board, ["--perplexity", "0"], ["--perplexity 0"]),
+    "page's folder": (tsne, ["--output-dir", "/proc/none", "--html"], ["/proc/none"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(name, model, tmp_path, monkeypatch, capsys):
+    command, flags, words = BAD[name]
+    monkeypatch.chdir(tmp_path)
+    assert command.main([*model, "--partition", "test", *flags]) in (1, 2)
+    message = one_line(capsys)
+    for word in words:
+        assert word in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["{run}", "{run}"], ["once"]),
+        (["/nowhere"], ["/nowhere", "config.json"]),
+        (["{run}", "--output", "x.gif"], ["x.gif"]),
+    ],
+)
+def test_bad_input_to_compare_is_one_line(flags, words, quick_run, capsys):
+    assert compare.main([flag.format(run=quick_run) for flag in flags]) == 2
+    message = one_line(capsys)
+    assert all(word in message for word in words)
+
+
+@pytest.mark.parametrize("flags", [["--n", "0"], ["--epoch", "-1"], ["--output", "x.tiff"]])
+def test_bad_input_to_show_is_one_line(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert show.main(["--dataset", "digits", *flags]) == 2
+    assert flags[-1] in one_line(capsys)
+
+
+def test_a_model_without_an_embedding_is_told_of(tmp_path, capsys):
+    from torchvision import models
+
+    path = tmp_path / "resnet18.pth"
+    torch.save(models.resnet18().state_dict(), path)
+    command = ["--model_path", str(path), "--dataset", "digits", "--partition", "test", "--n", "1"]
+    out = str(tmp_path / "x.png")
+    assert localize.main([*command, "--image-size", "32", "--output", out]) == 0
+    assert "no embedding" in capsys.readouterr().out
+    assert neighbours.main([*command, "--no-only-base", "--output", out]) == 2
+    assert "--only-base" in one_line(capsys)

@@ -1,0 +1,81 @@
+"""What a run's folder tells, however the run ended."""
+
+import json
+
+import pytest
+
+from ancor.errors import InputError
+from ancor.plots.curves import curves_figure, panels
+from ancor.runs import read_run
+
+
+def write_run(folder, records, config=None, tail=""):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config or {"method": {"temperature": 0.2}}))
+    text = "".join(json.dumps(record) + "\n" for record in records) + tail
+    (folder / "metrics.jsonl").write_text(text)
+    return folder
+
+
+def step(number, loss, **more):
+    return {"kind": "step", "step": number, "epoch": 1, "loss/cls": loss, **more}
+
+
+def test_a_cut_off_last_line_is_passed_over(tmp_path):
+    run = read_run(write_run(tmp_path / "a", [step(1, 2.0), step(2, 1.0)], tail='{"kind": "st'))
+    assert run.curves["loss/cls"] == ([1, 2], [2.0, 1.0])
+    assert run.settings == {"method.temperature": 0.2}
+
+
+def test_what_a_resumed_run_did_again_replaces_what_was_cut_off(tmp_path):
+    steps = [step(1, 9.0), step(2, 8.0), step(3, 7.0), step(2, 0.8), step(3, 0.7), step(4, 0.6)]
+    run = read_run(write_run(tmp_path / "a", steps))
+    assert run.curves["loss/cls"] == ([1, 2, 3, 4], [9.0, 0.8, 0.7, 0.6])
+
+
+def test_final_and_best_scores(tmp_path):
+    epochs = [
+        {"kind": "epoch", "step": n, "epoch": n, "validation/5-way": score}
+        for n, score in enumerate((50.0, 80.0, 70.0), start=1)
+    ]
+    scores = read_run(write_run(tmp_path / "a", [step(1, 2.0), *epochs])).final_scores()
+    assert scores == {"loss/cls": 2.0, "validation/5-way": 70.0, "validation/5-way best": 80.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("", "empty"),
+        ("not json\n", "line 1"),
+        ('{"kind": "step", "step": 1}\n{"kind"\n{"kind": "step", "step": 2}\n', "line 2"),
+        ("[1, 2]\n", "line 1"),
+    ],
+)
+def test_broken_metrics_are_one_line(content, word, tmp_path):
+    write_run(tmp_path / "a", [])
+    (tmp_path / "a" / "metrics.jsonl").write_text(content)
+    with pytest.raises(InputError, match=word) as error:
+        read_run(tmp_path / "a")
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_a_run_and_a_config_without_settings_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no run's folder"):
+        read_run(tmp_path)
+    write_run(tmp_path / "a", [step(1, 1.0)])
+    (tmp_path / "a" / "config.json").write_text("[1")
+    with pytest.raises(InputError, match=r"config\.json"):
+        read_run(tmp_path / "a")
+
+
+def test_each_run_has_a_line_of_its_own_in_each_panel_that_it_has(tmp_path):
+    curves = {
+        "a": {"loss/cls": ([1, 2], [2.0, 1.0]), "health/queue_fill": ([1, 2], [0.1, 0.2])},
+        "b": {"loss/cls": ([1, 2], [3.0, 2.0]), "images_per_s": ([1], [9.0])},
+    }
+    assert panels(curves) == ["loss/cls", "health/queue_fill"]
+    losses, fill = curves_figure(curves).axes
+    assert [list(line.get_ydata()) for line in losses.lines] == [[2.0, 1.0], [3.0, 2.0]]
+    looks = {(line.get_color(), line.get_linestyle()) for line in losses.lines}
+    assert len({colour for colour, _ in looks}) == len({style for _, style in looks}) == 2
+    assert len(fill.lines) == 1
