@@ -19,6 +19,7 @@ import ancor
 from ancor import checkpoint, published, weight_files
 from ancor.data.catalog import DataConfig
 from ancor.errors import InputError, RunError, choose
+from ancor.integrity import CHECKSUM, checksum
 from ancor.models.encoder import Encoder
 from ancor.seeding import generator
 
@@ -120,7 +121,8 @@ def export(
         The largest difference from PyTorch, relative to the output's largest value if above 1.
 
     Raises:
-        InputError: a package is missing, or the file cannot be written.
+        InputError: a package is missing, images are too small for the backbone, or the file cannot
+            be written.
         RunError: the difference is above `TOLERANCE`; nothing is left behind.
     """
     graph = Graph(encoder, outputs)
@@ -129,6 +131,7 @@ def export(
         about[weight_files.CONTENT] = json.dumps(_own_content(content, data))
     size = data.transforms.size
     images = torch.randn(max(BATCHES), 3, size, size, generator=generator(0, "export"))
+    _check_size(graph, images)
     with _renamed_when_right(path) as temporary:
         run = WRITERS[to](graph, images, about, temporary)
         difference = max(_difference(graph, run, images[:count]) for count in BATCHES)
@@ -169,6 +172,17 @@ def metadata(
         "std": list(spec.std),
     }
     return {name: json.dumps(value) for name, value in values.items()}
+
+
+def _check_size(graph: Graph, images: Tensor) -> None:
+    try:
+        with torch.inference_mode():
+            graph(images[:1])
+    except RuntimeError as error:
+        raise InputError(
+            f"--image-size {images.shape[-1]}: {graph.encoder.config.arch} cannot pass images of "
+            "so few pixels; give more"
+        ) from error
 
 
 def _own_content(content: dict, data: DataConfig) -> dict:
@@ -255,8 +269,12 @@ def _write_pt2(graph: Graph, images: Tensor, about: dict, path: Path) -> Callabl
 
 
 def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
-    state = published.encoder_state(graph.encoder, published.QUERY)
-    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    tensors = sorted(published.encoder_state(graph.encoder, published.QUERY).items())
+    # As they will be read: in this order, and laid out in the plain way.
+    state = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors}
+    content = json.loads(about[weight_files.CONTENT])
+    content[CHECKSUM] = checksum({**content, "state_dict": state})
+    about = {**about, weight_files.CONTENT: json.dumps(content)}
     path.write_bytes(_package("safetensors.torch", "safetensors").save(state, metadata=about))
     return Graph(checkpoint.load_encoder(path)[0], graph.outputs)
 

@@ -138,7 +138,7 @@ def _pickle_of(path: Path) -> bytes:
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:
-    """Read tensors by name: length of the header, the header in JSON, all tensors' bytes.
+    """Read tensors, sorted by name: length of the header, the header in JSON, all tensors' bytes.
 
     Where the metadata has it, the content of a checkpoint, whose `state_dict` the tensors are.
     """
@@ -149,7 +149,7 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
     header = json.loads(content[8 : 8 + length])
     data = bytearray(content[8 + length :])
     about = header.pop("__metadata__", {})
-    tensors = {name: _slice(name, entry, data) for name, entry in header.items()}
+    tensors = {name: _slice(name, entry, data) for name, entry in sorted(header.items())}
     return {**json.loads(about[CONTENT]), "state_dict": tensors} if CONTENT in about else tensors
 
 

@@ -9,7 +9,7 @@ import torch
 from ancor import __main__ as toolkit
 from ancor import checkpoint, export
 from ancor.data.catalog import DataConfig
-from ancor.errors import RunError
+from ancor.errors import InputError, RunError
 from ancor.models.backbones import BACKBONES
 from ancor.models.encoder import Encoder, EncoderConfig
 from ancor.models.heads import BARE, HEADS
@@ -120,6 +120,19 @@ def test_own_reader_knows_what_shapes_leave_open(form, write):
     assert path.stat().st_mode & 0o044  # others may read it
 
 
+@pytest.mark.parametrize("arch", ["conv4", "resnet12"])
+def test_exported_weights_are_sealed_however_they_lay_in_memory(arch, write):
+    """1x1 kernels have strides of their own where channels lie last."""
+    encoder = moved(EncoderConfig(arch, "seq", False, 16, 3)).to(memory_format=torch.channels_last)
+    path, _ = write(encoder, "safetensors")
+    checkpoint.load_encoder(path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.safetensors' is damaged"):
+        checkpoint.load_encoder(path)
+
+
 def test_a_file_of_other_outputs_is_not_left_behind(write, tmp_path, monkeypatch):
     def wrong(graph, images, about, path):
         path.write_bytes(b"x")
@@ -196,6 +209,7 @@ BAD = {
     "suffix of none": (["--output", "x.bin"], ["'x.bin'", "onnx, pt2"]),
     "unknown output": (["--to", "pt2", "--output-layer", "keys"], ["'keys'", "embedding"]),
     "weights of one": (["--to", "safetensors", "--output-layer", "logits"], ["weights alone"]),
+    "too small": (["--to", "pt2", "--output", "x.pt2", "--image-size", "8"], ["--image-size 8"]),
     "unwritable": (["--output", "/proc/none/x.pt2"], ["/proc/none/x.pt2", "--output"]),
 }
 
