@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 BASE = {"errors", "seeding", "devices", "distributed", "logs"}
 MAY_IMPORT = {
     "cli": None,  # everything
+    "export": {"checkpoint", "published", "weight_files", "integrity", "data", "models", *BASE},
     "fewshot": {"image_encoder", "fewshot_file", "evaluation", "data", *BASE},
     "fewshot_file": {"errors"},
     "image_encoder": {"evaluation", "checkpoint", "data", "models", *BASE},
