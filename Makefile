@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo test test-slow torture lint clean
 
 setup: $(VENV)/ready
 
@@ -26,6 +26,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -n auto -m slow
+
+# Everything that hurts, at full length: about an hour and a half on two cores.
+torture: setup
+	ANCOR_TORTURE=1 $(BIN)/python -m pytest -n auto -s tests/faults
 
 lint: setup
 	$(BIN)/ruff check .

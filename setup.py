@@ -17,6 +17,7 @@ EXTRAS = {
         "nbclient>=0.10",
         "ipykernel>=6.29",
         "ruff>=0.6",
+        "setuptools>=71",
     ],
 }
 # Stands in requirements.txt too, and is installed by the extra "breeds" only.

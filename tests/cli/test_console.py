@@ -100,7 +100,7 @@ def test_bash_completes_commands_flags_and_files(completed):
     assert completed("ancor", "export", "--output") == ["--output", "--output-layer"]
     assert completed("ancor", "completion", "") == ["bash", "zsh", "tcsh"]
     assert completed("ancor", "inspect", str(ROOT / "LICE")) == [str(ROOT / "LICENSE")]
-    assert completed("ancor", "train", "--data", str(ROOT / "anc")) == [str(ROOT / "ancor")]
+    assert completed("ancor", "train", "--data", str(ROOT / "exam")) == [str(ROOT / "examples")]
 
 
 @pytest.mark.parametrize("command", toolkit.COMMANDS)
