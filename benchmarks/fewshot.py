@@ -23,8 +23,14 @@ from ancor.evaluation.episodic import mean_and_interval
 from ancor.fewshot import FewShotClassifier
 from ancor.image_encoder import ImageEncoder, load_encoder
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.seeding import seeded
 
 SHOTS = 5
+SETTINGS = {
+    "LR": {},
+    "LR, coarse first": {"coarse_first": True},
+    **{name: {"classifier": name} for name in ("Proto", "Cosine", "NN", "KNN")},
+}
 
 
 def measure_speed() -> None:
@@ -59,36 +65,40 @@ def measure_speed() -> None:
 
 def measure_accuracy(args: argparse.Namespace) -> None:
     """Print a table of accuracies with a line a setting."""
-    encoder = load_encoder(args.model_path, device=args.device)
-    test, train = (DataConfig("fashion-mnist", args.data).load(p) for p in ("test", "train"))
-    queries = encoder.encode(list(test.images))
-    classes, support = range(train.hierarchy.num_fine), []
-    for draw in range(args.draws):
+    data = DataConfig("fashion-mnist", args.data)
+    parts = data.load("train"), data.load("test")
+    trained = load_encoder(args.model_path, device=args.device)
+    with seeded(0, "weights"):
+        network = Encoder(trained.network.config)
+    untrained = ImageEncoder(network, trained.transforms, trained.device)
+    print("| classifier | 1 image a class | 5 images a class |\n| --- | --- | --- |")
+    print_rows("", trained, SETTINGS, parts, args.draws)
+    print_rows(", before training", untrained, {"LR": {}}, parts, args.draws)
+
+
+def print_rows(about: str, encoder: ImageEncoder, settings: dict, parts: tuple, draws: int) -> None:
+    """Print a line for each setting of the classifier on one encoder's features."""
+    train, test = parts
+    queries, support = encoder.encode(list(test.images)), []
+    classes = range(train.hierarchy.num_fine)
+    for draw in range(draws):
         rng = np.random.default_rng(draw)
         drawn = [rng.choice(np.flatnonzero(train.fine_labels == c), SHOTS, False) for c in classes]
         support.append(encoder.encode([train.images[n] for n in np.concatenate(drawn)], 5))
     labels = np.repeat(classes, SHOTS)
-    print("| classifier | 1 image a class | 5 images a class |\n| --- | --- | --- |")
-    for name, settings in {
-        "LR": {},
-        "LR, coarse first": {"coarse_first": True},
-        "Proto": {"classifier": "Proto"},
-        "Cosine": {"classifier": "Cosine"},
-        "NN": {"classifier": "NN"},
-        "KNN": {"classifier": "KNN"},
-    }.items():
-        if "coarse_first" in settings and not encoder.num_coarse:
+    for name, chosen in settings.items():
+        if "coarse_first" in chosen and not encoder.num_coarse:
             continue
         cells = []
         for shots in (1, SHOTS):
-            model, scores = FewShotClassifier(encoder, **settings), []
+            model, scores = FewShotClassifier(encoder, **chosen), []
             kept = np.arange(len(labels)) % SHOTS < shots
             for features in support:
                 model.fit(features[torch.from_numpy(kept)], labels[kept])
                 scores.append(model.score(queries, test.fine_labels))
             mean, half = mean_and_interval(np.array(scores))
             cells.append(f"{100 * mean:.1f} ± {100 * half:.1f}")
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name}{about} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
