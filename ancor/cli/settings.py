@@ -148,10 +148,14 @@ def _read_config(path: Path) -> dict[str, Any]:
 def run_config(settings: dict[str, Any]):
     """Build the configuration of a run from its settings."""
     from ancor.data.catalog import DataConfig
+    from ancor.devices import check_workers
     from ancor.methods.ancor import AncorConfig
     from ancor.models.encoder import EncoderConfig
     from ancor.training.config import TrainConfig
     from ancor.training.run_files import RunConfig
+
+    if settings["workers"] is not None:
+        check_workers("--workers", settings["workers"])
 
     def section(kind: type, name: str):
         values = {field: settings[flag] for field, flag in FLAGS[name].items()}

@@ -25,6 +25,7 @@ from ancor.data.transforms import TransformSpec
 from ancor.errors import InputError, choose
 
 PARTITIONS = ("train", "validation", "test")
+SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
 ALIASES = {"tieredImageNet": "tiered"}
 
 
@@ -72,8 +73,8 @@ class DataConfig:
                     f"--split {self.split} divides BREEDS superclasses and {self.dataset} has "
                     f"none; accepted with: {', '.join((*SETS, 'breeds'))}"
                 )
-        if self.image_size is not None and self.image_size < 8:
-            raise InputError(f"--image-size {self.image_size}: at least 8 pixels are needed")
+        if self.image_size is not None and not SIDES[0] <= self.image_size <= SIDES[1]:
+            raise InputError(f"--image-size {self.image_size}: accepted: {SIDES[0]} to {SIDES[1]}")
         for name in ("mean", "std"):
             self._check_channels(name)
 

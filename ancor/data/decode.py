@@ -1,6 +1,7 @@
 """From a file's bytes to an RGB image, whatever kind of image it is."""
 
 import struct
+import warnings
 import zlib
 from io import BytesIO
 
@@ -53,7 +54,7 @@ def decode(content: bytes, name: str, upright: bool = False):
     try:
         if not content:
             raise ValueError("the file is empty")
-        image = Image.open(BytesIO(content), formats=FORMATS)
+        image = _opened(content)
         image.load()
         if upright:
             image = ImageOps.exif_transpose(image)
@@ -66,6 +67,25 @@ def decode(content: bytes, name: str, upright: bool = False):
             f"{name!r} cannot be decoded ({reason}); replace or remove it, or give "
             "--skip-bad-images"
         ) from error
+
+
+def _opened(content: bytes):
+    """Read an image's header; an error where it announces more pixels than Pillow thinks sound.
+
+    Pillow itself only warns of up to twice as many. No pixel has been unpacked yet.
+    """
+    from PIL import Image
+
+    for kind in (Image.DecompressionBombWarning, UserWarning):  # both say what is an error or fine
+        warnings.filterwarnings("ignore", category=kind, module="PIL")
+    image = Image.open(BytesIO(content), formats=FORMATS)
+    width, height = image.size
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(
+            f"{width} x {height} pixels; at most {Image.MAX_IMAGE_PIXELS} are accepted, as more "
+            "may be made to fill the memory"
+        )
+    return image
 
 
 def _rgb(image):

@@ -3,7 +3,9 @@
 A partition's labels are its own: no class, fine or coarse, lies in two partitions.
 """
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,22 @@ LAYOUT = (
     "or these files directly"
 )
 FILES = {"train": "train", "validation": "val", "test": "test"}
+MOST_CLASSES = 1_000_000
+MOST_PACKED = 100  # times its size in the archive that an array of pixels may have
+UNREADABLE = (
+    KeyError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 LEVELS = ("specific", "general")
 
 
@@ -63,13 +81,13 @@ def _find(root: Path, *names: str) -> Path:
 
 
 def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
-    values = np.asarray(content.get(key))
-    if values.dtype.kind not in "iu" or values.ndim != 1:
+    values = safe_pickle.whole_numbers(content.get(key))
+    if values is None or values.max(initial=0) >= MOST_CLASSES:
         raise InputError(
             f"{str(path)!r} has no list of whole numbers under {key!r} (found: "
-            f"{', '.join(sorted(content))}); label_specific and label_general are needed"
+            f"{', '.join(sorted(content))}); label_specific and label_general are needed, below {MOST_CLASSES}"
         )
-    return values.astype(np.int64)
+    return values
 
 
 def _names(names: Any, labels: np.ndarray) -> tuple[str, ...]:
@@ -108,12 +126,21 @@ def _freed(items: list):
         yield item.tobytes() if isinstance(item, np.ndarray) else item
 
 
+def _refuse_bomb(path: Path) -> None:
+    """Raise a ValueError where an archive unpacks to much more than pixels ever do."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > MOST_PACKED * member.compress_size + 2**20:
+                raise ValueError(f"{member.filename!r} would unpack to {member.file_size} bytes")
+
+
 def _read_npz(path: Path) -> Images:
     """Read the array `images`, (N, H, W, 3) of uint8."""
     try:
+        _refuse_bomb(path)
         with np.load(path, allow_pickle=False) as file:
-            pixels = file["images"]
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            pixels = np.asanyarray(file["images"])
+    except UNREADABLE as error:
         raise InputError(
             f"{str(path)!r} has no readable array 'images' ({error}); fetch the file again"
         ) from error

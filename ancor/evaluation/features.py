@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
-from ancor.errors import InputError, choose
+from ancor.errors import InputError, RunError, choose
 from ancor.evaluation.cache import FeatureCache
 from ancor.logs import progress
 from ancor.models.encoder import Encoder, EncoderOutput
@@ -119,4 +119,9 @@ class FeatureBank:
                     found = output.logits.argmax(1, keepdim=True).float()
                 else:
                     found = F.normalize(getattr(output, self.kind).float(), dim=1)
+                    if not found.isfinite().all():
+                        raise RunError(
+                            f"the encoder's {self.kind} of some images are not finite; check "
+                            "--mean, --std and the file of weights"
+                        )
                 yield found.cpu()
