@@ -1,7 +1,9 @@
 """Checkpoints: plain containers and tensors, under the parameter names of the published files."""
 
 import hashlib
+import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from ancor import weight_files
 from ancor.errors import InputError
+from ancor.integrity import CHECKSUM, sealed, verify
 from ancor.methods.ancor import Ancor
 from ancor.models.backbones import same_weights
 from ancor.models.dropblock import DropBlock
@@ -27,8 +30,11 @@ from ancor.published import (
     tensors_of,
 )
 
-FORMAT = 1
-BEST, LAST = "model_best.pth.tar", "last.pth.tar"
+log = logging.getLogger(__name__)
+
+FORMAT = 2
+READABLE = (1, FORMAT)  # format 1 had no checksum, and saved only after whole epochs
+BEST, LAST, PREVIOUS = "model_best.pth.tar", "last.pth.tar", "previous.pth.tar"
 
 
 def method_state(method: Ancor) -> dict[str, Tensor]:
@@ -81,16 +87,80 @@ def set_clocks(method: Ancor, counts: Mapping[str, int]) -> None:
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint to a temporary name in the same folder, then rename it.
+    """Write a checkpoint with its checksum to a temporary name in the same folder, then rename it.
 
-    At no moment does `path` name a file that is cut off.
+    At no moment does `path` name a file that is cut off, not even after a loss of power.
+
+    Raises:
+        OSError: it cannot be written; what `path` named before is untouched.
     """
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            try:
+                torch.save(sealed(content), file)
+            except RuntimeError as error:
+                cause = error.__context__  # torch hides what the file said
+                if not isinstance(cause, OSError):
+                    raise
+                raise OSError(cause.errno, cause.strerror) from error
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the names in a folder survive a loss of power, where folders can be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def keep_as_previous(folder: Path) -> None:
+    """Let `previous` name what `last` names, before `last` is replaced: one is always whole.
+
+    Raises:
+        OSError: the names cannot be changed.
+    """
+    last = folder / LAST
+    if not last.exists():
+        return
+    temporary = folder / (PREVIOUS + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(last, temporary)
+    except OSError:  # a file system without links
+        shutil.copyfile(last, temporary)
+    os.replace(temporary, folder / PREVIOUS)
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest checkpoint of a run that is whole, and its content; None: there is none.
+
+    Says what it passes over, and why.
+
+    Raises:
+        InputError: there are files, and none is whole.
+    """
+    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    for path in found:
+        try:
+            return path, read(path)
+        except InputError as error:
+            log.warning("Passed over: %s", error)
+    if found:
+        raise InputError(
+            f"no checkpoint in {str(folder)!r} is whole; restore one from a copy, or start afresh "
+            "by --overwrite instead of --resume auto"
+        )
+    return None
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -99,7 +169,7 @@ def read(path: Path | str) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, or it is not a whole checkpoint of this toolkit.
     """
-    content = weight_files.load(path)
+    content = _load(path)
     if not _is_ours(content, path):
         raise InputError(
             f"{str(path)!r} is no checkpoint of this toolkit (no config in it); "
@@ -108,15 +178,22 @@ def read(path: Path | str) -> dict[str, Any]:
     return content
 
 
+def _load(path: Path | str) -> Any:
+    content = weight_files.load(path)
+    verify(content, str(path))
+    return content
+
+
 def _is_ours(content: Any, path: Path | str) -> bool:
     """Tell whether train.py wrote it; InputError where a later version did."""
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         return False
     number = content["config"].get("format", FORMAT)
-    if number != FORMAT:
+    if number not in READABLE or (number == FORMAT and CHECKSUM not in content):
         raise InputError(
-            f"{str(path)!r} is of format {number!r}; this version reads format {FORMAT}: "
-            "use the version of the toolkit that wrote it, or a newer one"
+            f"{str(path)!r} is of format {number!r}{'' if CHECKSUM in content else ', unsealed'}; "
+            f"this version reads the formats {READABLE}: use the version of the toolkit that wrote "
+            "it, or another copy of the file"
         )
     return "encoder" in content["config"] and isinstance(content.get("state_dict"), dict)
 
@@ -136,7 +213,7 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     Raises:
         InputError: it cannot be read, or holds no encoder known here.
     """
-    content = weight_files.load(path)
+    content = _load(path)
     if _is_ours(content, path):
         config = EncoderConfig(**content["config"]["encoder"])
         state, prefix = content["state_dict"], QUERY
@@ -196,7 +273,7 @@ def describe(path: Path | str) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or holds no encoder known here.
     """
-    content = weight_files.load(path)
+    content = _load(path)
     tensors = tensors_of(content, str(path))
     found = recognise(tensors, str(path))
     ours = _is_ours(content, path)

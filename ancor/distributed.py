@@ -5,10 +5,14 @@ there are several. A batch is divided into contiguous parts in the order of the 
 which part is whose, so that sizes never have to be sent.
 """
 
+import ctypes
 import inspect
 import logging
 import os
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, record
 
-from ancor.errors import InputError, RunError, choose
+from ancor.errors import InputError, Interrupted, RunError, choose
 
 BACKENDS = ("nccl", "gloo", "mpi", "xccl")
 TIMEOUT = timedelta(minutes=10)
@@ -130,6 +134,16 @@ def average(figures: Tensor) -> Tensor:
     return total / world_size()
 
 
+def largest(number: int) -> int:
+    """Return the largest of all processes' numbers."""
+    if world_size() == 1:
+        return number
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
 def take_from_first(tensors: list[Tensor]) -> None:
     """Overwrite tensors in place by the first process's."""
     if world_size() > 1:
@@ -213,7 +227,15 @@ def join(backend: str | None = None) -> None:
     """Join the group that the environment describes (as torchrun sets it)."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    _end_with_parent()
     dist.init_process_group(backend or default_backend(), timeout=TIMEOUT)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when what launched it is killed (Linux)."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # of sys/prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def leave() -> None:
@@ -230,14 +252,18 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
     Raises:
         InputError: the port is taken, or a process raised one.
         RunError: a process failed or was killed.
+        Interrupted: a signal asked to stop; the processes have had 30 seconds to.
     """
-    from torch.distributed.elastic.multiprocessing import errors
+    from torch.distributed.elastic.multiprocessing import SignalException, errors
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if group.node == 0:
         _check_port(group.url)
+    if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the processes launched here
     # The agent's own account of a failure, many lines long; what matters is raised below.
-    for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
+    elastic = "torch.distributed.elastic"
+    for name in (elastic, f"{elastic}.agent.server.api", "torch.multiprocessing.spawn"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=group.nodes,
@@ -252,6 +278,8 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
     )
     try:
         elastic_launch(config, _member)(function, group, arguments)
+    except SignalException as ended:
+        raise _interrupted(ended.sigval) from ended
     except errors.ChildFailedError as error:
         raise _own_error(*error.get_first_failure()) from error
 
@@ -261,8 +289,16 @@ def _member(function: Callable[..., None], group: Group, arguments: tuple) -> No
     """Be one process of a launched group."""
     torch.set_num_threads(max(1, torch.get_num_threads() // group.processes))
     join(group.backend)
-    function(*arguments)
+    try:
+        function(*arguments)
+    except Interrupted as ended:
+        sys.exit(128 + ended.number)
     leave()
+
+
+def _interrupted(number: int) -> Interrupted:
+    name = signal.Signals(number).name
+    return Interrupted(number, f"stopped by {name}; --resume auto goes on from the last save")
 
 
 def _own_error(process: int, failure: ProcessFailure) -> Exception:
@@ -270,6 +306,8 @@ def _own_error(process: int, failure: ProcessFailure) -> Exception:
     if failure.exitcode < 0:
         name = failure.signal_name()
         return RunError(f"process {process} ended by signal {name}; all others were ended too")
+    if failure.exitcode > 128:  # as a shell tells that a signal ended it
+        return _interrupted(failure.exitcode - 128)
     message = failure.message
     if isinstance(message, dict):  # as a Python process records it
         message = message["message"]

@@ -23,6 +23,17 @@ class RunError(RuntimeError):
     """
 
 
+class Interrupted(Exception):
+    """A signal asked a run to stop, and it did, having saved.
+
+    The scripts print the message to stderr and exit with status 128 + `number`.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 def choose(what: str, value: str, accepted) -> str:
     """Return `value` if it is one of `accepted`, else raise an InputError that lists them."""
     if value not in accepted:

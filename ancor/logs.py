@@ -2,11 +2,12 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ancor.distributed import is_first
 
@@ -29,6 +30,12 @@ def shows_bars(quiet: bool) -> bool:
     return not quiet and is_first() and sys.stderr.isatty()
 
 
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
 def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
     """Wrap in a tqdm bar on stderr where that is a terminal; elsewhere, or if quiet, in none."""
     from tqdm import tqdm
@@ -36,27 +43,38 @@ def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
     return tqdm(items, disable=not shows_bars(quiet), leave=False, **bar)
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that is silent where it cannot be written: a full disk is told of elsewhere."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing."""
+
+
 class RunLog:
     """Writes a run's records into its folder, appending to what an earlier part left there.
 
     Args:
         folder: the run's output directory.
+        metrics: its metrics.jsonl, open for appending.
         first_step: steps done before; TensorBoard drops what a cut-off part wrote after them.
         bars: whether progress bars run beside, around which messages have to be led.
     """
 
-    def __init__(self, folder: Path, first_step: int = 0, bars: bool = False) -> None:
+    def __init__(
+        self, folder: Path, metrics: TextIO, first_step: int = 0, bars: bool = False
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        self._stack = ExitStack()
-        handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        self._stack, self._failed = ExitStack(), False
+        handler = _LogFile(folder / "log.txt", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
         self._stack.callback(handler.close)
         self._stack.callback(log.removeHandler, handler)
-        metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
-        self._metrics = self._stack.enter_context(metrics)
+        self._metrics = metrics
+        if metrics.tell():  # an earlier part may have been cut off in the middle of a line
+            metrics.write("\n" * (not _ends_a_line(folder / "metrics.jsonl")))
         self.board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
         self._stack.callback(self.board.close)
         if bars:
@@ -70,10 +88,16 @@ class RunLog:
             step: optimiser steps done.
             values: figures by name; names with a slash make groups of their own.
         """
-        self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self.board.add_scalar(name if "/" in name else f"{kind}/{name}", value, step)
+        try:
+            self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self.board.add_scalar(name if "/" in name else f"{kind}/{name}", value, step)
+            self._failed = False
+        except OSError as error:  # a full disk is no reason to stop training
+            if not self._failed:
+                log.error("Could not write figures (%s); training goes on", error.strerror)
+            self._failed = True
 
     def picture(self, name: str, image: Any) -> None:
         """Show an image, (3, H, W), in TensorBoard."""

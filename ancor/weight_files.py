@@ -147,7 +147,8 @@ def _pickle_of(path: Path) -> bytes:
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
     with zipfile.ZipFile(path) as file:
-        return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
+        member = next(m for m in file.infolist() if m.filename.endswith("data.pkl"))
+        return b"" if member.compress_type != zipfile.ZIP_STORED else file.read(member)
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:

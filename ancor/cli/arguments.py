@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ancor.cli.data_flags import add_data_flags
-from ancor.errors import InputError, RunError
+from ancor.errors import InputError, Interrupted, RunError
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
@@ -69,6 +69,9 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None
             raise
         told = RunError("the memory does not suffice for this; take smaller images or batches")
         return _refuse(parser, args, told, 1)
+    except Interrupted as ended:
+        print(f"{parser.prog}: {ended}", file=sys.stderr)
+        return 128 + ended.number
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return 130

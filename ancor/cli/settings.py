@@ -51,6 +51,8 @@ DEFAULTS: dict[str, Any] = {
     "val_episodes": 200,
     "print_freq": 10,
     "save_freq": 1,
+    "save_minutes": None,
+    "skip_nonfinite": 0,
     "keep_epochs": (59, 99, 159, 199),
     "max_steps": None,
     "workers": None,
@@ -92,6 +94,8 @@ FLAGS: dict[str, dict[str, str]] = {
             "val_episodes",
             "print_freq",
             "save_freq",
+            "save_minutes",
+            "skip_nonfinite",
             "keep_epochs",
             "max_steps",
             "workers",
@@ -139,7 +143,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
     try:
         return _flags_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"--config {str(path)!r} cannot be read as a run's config.json ({error})"
         ) from error

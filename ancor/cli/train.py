@@ -133,7 +133,8 @@ def _add_run_flags(parser: Parser) -> None:
     group.add_argument(
         "--resume",
         metavar="FILE",
-        help="go on from this last.pth.tar; auto: from --output-dir's, or start afresh",
+        help="go on from this last.pth.tar; auto: from the newest whole one in --output-dir, or "
+        "start afresh",
     )
     group.add_argument("--config", metavar="FILE", help="repeat the run of this config.json")
     add(
@@ -143,6 +144,18 @@ def _add_run_flags(parser: Parser) -> None:
     )
     add("--seed", type=int, metavar="N", help="seed of everything random")
     add("-s", "--save-freq", type=int, metavar="N", help="epochs between validations and saves")
+    add(
+        "--save-minutes",
+        type=float,
+        metavar="M",
+        help="save also when M minutes have passed since the last save (default: not)",
+    )
+    add(
+        "--skip-nonfinite",
+        type=int,
+        metavar="N",
+        help="go on after up to N steps in which a loss was not finite; each is undone",
+    )
     add(
         "--keep-epochs",
         type=int,
@@ -225,7 +238,7 @@ def _group(given: dict[str, Any]):
 
 def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
-    from ancor import checkpoint, distributed
+    from ancor import distributed
     from ancor.devices import keep_freed_memory, pick_device
     from ancor.logs import configure_console
     from ancor.training.run import Launch, train
@@ -237,8 +250,7 @@ def _train(given: dict[str, Any]) -> None:
         device = pick_device(gpu=distributed.local_rank())
     if device.type == "cpu":
         keep_freed_memory()
-    resume_from = _resume_path(given)
-    content = checkpoint.read(resume_from) if resume_from else None
+    resume_from, content = _resumed(given)
     settings, notes = resolve(given, content)
     default_folder = "runs/{dataset}-{head}-{metric}".format(**settings)
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
@@ -260,14 +272,15 @@ def _train(given: dict[str, Any]) -> None:
     train(run_config(settings), launch, notes)
 
 
-def _resume_path(given: dict[str, Any]) -> Path | None:
-    """Return the file to resume from; None: a fresh start."""
-    from ancor.checkpoint import LAST
+def _resumed(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:
+    """Return the file to resume from and its content; None: a fresh start."""
+    from ancor import checkpoint
 
     resume = given.get("resume")
+    if resume is None:
+        return None, None
     if resume != "auto":
-        return Path(resume) if resume else None
+        return Path(resume), checkpoint.read(resume)
     if "output_dir" not in given:
         raise InputError("--resume auto looks into --output-dir, which was not given; name it")
-    path = Path(given["output_dir"]) / LAST
-    return path if path.exists() else None
+    return checkpoint.newest(Path(given["output_dir"])) or (None, None)

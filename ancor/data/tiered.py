@@ -4,6 +4,7 @@ A partition's labels are its own: no class, fine or coarse, lies in two partitio
 """
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -36,6 +37,7 @@ UNREADABLE = (
     NotImplementedError,
     RuntimeError,
     struct.error,
+    tokenize.TokenError,
     zlib.error,
     zipfile.BadZipFile,
 )

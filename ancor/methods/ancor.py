@@ -198,8 +198,18 @@ class Ancor(nn.Module):
                 for name in self.config.calculators
             }
 
-    def after_step(self) -> None:
-        """Put the step's keys, of all processes, into the queue in the order of the batch."""
+    def moved_by_losses(self) -> list[Tensor]:
+        """List batch-norm statistics, DropBlock's clocks and the key encoder's weights."""
+        if self.key_encoder is None:
+            return list(self.encoder.buffers())
+        keys = self.key_encoder
+        return [*self.encoder.buffers(), *keys.buffers(), *keys.parameters()]
+
+    def after_step(self, good: Tensor | None = None) -> None:
+        """Put the step's keys, of all processes, into the queue in the order of the batch.
+
+        If `good`, a boolean (), does not hold, the queue stays as it is.
+        """
         if self.queue is None:
             return
         by_process = [
@@ -209,7 +219,7 @@ class Ancor(nn.Module):
             for own in [distributed.share(len(keys), of=process)]
         ]
         keys, labels = (torch.cat(part) for part in zip(*by_process, strict=True))
-        self.queue.enqueue(keys, labels)
+        self.queue.enqueue(keys, labels, good)
         self._waiting.clear()
 
     def without_averaging(self) -> AbstractContextManager:

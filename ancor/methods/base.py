@@ -39,8 +39,11 @@ class Method(Protocol):
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         """Compute the losses of a batch by name."""
 
-    def after_step(self) -> None:
-        """Do what follows the optimiser's step."""
+    def moved_by_losses(self) -> list[Tensor]:
+        """List the tensors that `losses` changes, which an undone step has to get back."""
+
+    def after_step(self, good: Tensor | None = None) -> None:
+        """Do what follows the optimiser's step; nothing if `good`, a boolean (), does not hold."""
 
     def figures(self) -> dict[str, Tensor]:
         """Return figures of the last batch that tell whether training is healthy."""

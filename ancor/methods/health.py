@@ -18,6 +18,6 @@ def effective_rank(vectors: Tensor) -> Tensor:
 
     Roy and Vetterli, "The effective rank", EUSIPCO 2007. From 1 to min(N, D).
     """
-    values = torch.linalg.svdvals(vectors.float())
+    values = torch.linalg.svdvals(vectors.float().nan_to_num())  # an undone step may have some
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return torch.special.entr(shares).sum().exp()

@@ -50,7 +50,13 @@ class KeyQueue(nn.Module):
         """Columns that hold a key rather than a random start value, shaped as `queue_ptr`."""
         return self.enqueued.clamp(max=self.length)
 
-    def _advance(self, counts: Tensor) -> None:
+    def _write(self, place: tuple, keys: Tensor, counts: Tensor, good: Tensor | None) -> None:
+        """Write keys at a place of the queue and move on, unless `good` does not hold."""
+        keys = keys.to(self.queue.dtype)
+        if good is not None:
+            keys = torch.where(good, keys, self.queue[place])
+            counts = counts * good
+        self.queue[place] = keys
         self.queue_ptr.copy_((self.queue_ptr + counts) % self.length)
         self.enqueued.add_(counts)
 
@@ -62,13 +68,16 @@ class SingleQueue(KeyQueue):
         super().__init__((dim, length), 1, dtype)
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor, labels: Tensor) -> None:
-        """Store keys (N, D) in batch order; the labels (N,) are not looked at."""
+    def enqueue(self, keys: Tensor, labels: Tensor, good: Tensor | None = None) -> None:
+        """Store keys (N, D) in batch order; the labels (N,) are not looked at.
+
+        If `good`, a boolean (), does not hold, nothing changes.
+        """
         count = len(keys)
         order = torch.arange(max(0, count - self.length), count, device=keys.device)
         slots = (self.queue_ptr + order) % self.length
-        self.queue[:, slots] = F.normalize(keys[order], dim=1).T.to(self.queue.dtype)
-        self._advance(torch.full_like(self.queue_ptr, count))
+        columns = F.normalize(keys[order], dim=1).T
+        self._write((slice(None), slots), columns, torch.full_like(self.queue_ptr, count), good)
 
 
 class ClassQueues(KeyQueue):
@@ -80,8 +89,11 @@ class ClassQueues(KeyQueue):
         super().__init__((num_classes, dim, length), num_classes, dtype)
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor, labels: Tensor) -> None:
-        """Store each of the keys (N, D) in the ring of its label (N,), in batch order."""
+    def enqueue(self, keys: Tensor, labels: Tensor, good: Tensor | None = None) -> None:
+        """Store each of the keys (N, D) in the ring of its label (N,), in batch order.
+
+        If `good`, a boolean (), does not hold, nothing changes.
+        """
         # Not bincount, which asks the device for the largest label and waits for the answer.
         counts = torch.zeros_like(self.queue_ptr).index_add_(0, labels, torch.ones_like(labels))
         order = torch.argsort(labels, stable=True)
@@ -92,8 +104,8 @@ class ClassQueues(KeyQueue):
         if len(labels) > self.length:  # only then can two keys of this batch share a column
             last = rank >= counts[sorted_labels] - self.length
             order, sorted_labels, slots = order[last], sorted_labels[last], slots[last]
-        self.queue[sorted_labels, :, slots] = F.normalize(keys[order], dim=1).to(self.queue.dtype)
-        self._advance(counts)
+        place = (sorted_labels, slice(None), slots)
+        self._write(place, F.normalize(keys[order], dim=1), counts, good)
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

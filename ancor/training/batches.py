@@ -11,8 +11,10 @@ from ancor.data.colour import recolour
 from ancor.data.partition import Partition, TrainingViews
 from ancor.data.transforms import TransformSpec, normalise
 from ancor.distributed import share
+from ancor.errors import RunError
 from ancor.methods.base import Batch
 from ancor.seeding import generator
+from ancor.training.signals import leave_signals_to_the_run
 
 
 class EpochBatches(Sampler):
@@ -24,18 +26,20 @@ class EpochBatches(Sampler):
 
     Attributes:
         epoch: the epoch that the next iteration goes through.
+        first: the batch that it begins with.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.epoch = 0
+        self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
         return self.size // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = torch.randperm(self.size, generator=generator(self.seed, "shuffle", self.epoch))
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        for number in range(self.first, len(self)):
+            start = number * self.batch_size
             batch = order[start : start + self.batch_size][share(self.batch_size)]
             yield [(self.epoch, index) for index in batch.tolist()]
 
@@ -78,6 +82,7 @@ class TrainingBatches:
             batch_sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=leave_signals_to_the_run,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
         )
@@ -85,12 +90,27 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield this process's parts of the batches of an epoch."""
-        self.sampler.epoch = epoch
-        for views, drawings, labels, indices in self.loader:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield this process's parts of the batches of an epoch, from batch `first` on.
+
+        Raises:
+            RunError: a loading process died.
+        """
+        self.sampler.epoch, self.sampler.first = epoch, first
+        for views, drawings, labels, indices in self._loaded():
             moved = [self._moved(*both) for both in zip(views, drawings, strict=True)]
             yield Batch(tuple(moved), labels, indices)
+
+    def _loaded(self) -> Iterator:
+        try:
+            yield from self.loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RunError(
+                "a loading process died, perhaps for want of memory; --resume auto goes on from "
+                "the last save, with fewer --workers if need be"
+            ) from error
 
     def preview(self, count: int) -> Tensor:
         """Return the views of the first images, image by image: bytes (count * views, 3, S, S)."""

@@ -26,6 +26,8 @@ class TrainConfig:
         val_episodes: episodes of each validation; 0: none.
         print_freq: steps between two prints.
         save_freq: epochs between two saves, each after a validation.
+        save_minutes: save also when so many have passed since the last save; None: not.
+        skip_nonfinite: steps that may be undone because something in them was not finite.
         keep_epochs: epochs (from 0) after which the encoder is kept in a file of its own.
         max_steps: stop after this many steps; None: do all epochs.
         workers: processes that load data, for each training process; None: as suits the images.
@@ -50,6 +52,8 @@ class TrainConfig:
     val_episodes: int = 200
     print_freq: int = 10
     save_freq: int = 1
+    save_minutes: float | None = None
+    skip_nonfinite: int = 0
     keep_epochs: tuple[int, ...] = (59, 99, 159, 199)
     max_steps: int | None = None
     workers: int | None = None
@@ -73,8 +77,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
-        if self.workers is not None and self.workers < 0:
-            raise InputError(f"--workers {self.workers}: 0 or more are needed")
+        for name in ("workers", "skip_nonfinite"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InputError(f"--{name.replace('_', '-')} {value}: 0 or more are needed")
+        if self.save_minutes is not None and not 0 < self.save_minutes < math.inf:
+            raise InputError(f"--save-minutes {self.save_minutes}: a number above 0 is needed")
         if self.val_episodes == 1 or self.val_episodes < 0:
             raise InputError(
                 f"--val-episodes {self.val_episodes}: 0 (no validation) or at least 2 are needed"

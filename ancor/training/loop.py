@@ -1,7 +1,7 @@
 """The training loop. It knows no method: it adds losses up, logs each by name, and steps."""
 
 import logging
-import math
+import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -12,15 +12,17 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from ancor.devices import used_memory
-from ancor.distributed import rank, share, world_size
-from ancor.errors import RunError
+from ancor.distributed import largest, rank, share, world_size
+from ancor.errors import Interrupted, RunError
 from ancor.logs import RunLog, progress
 from ancor.methods.base import Batch, Method
 from ancor.methods.losses import LossTerm
 from ancor.seeding import address_seed, generator
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
-from ancor.training.meter import Meter
+from ancor.training.guard import StepGuard
+from ancor.training.meter import Failure, Meter
+from ancor.training.signals import Requests
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +33,16 @@ class Progress:
 
     Attributes:
         epoch: epochs finished.
-        step: optimiser steps done.
+        position: batches done of the epoch that has begun.
+        step: steps done, those included that were undone.
+        undone: steps that were undone because something in them was not finite.
         best_accs: the rising 5-way validation accuracies (0-100), from 0.
     """
 
     epoch: int = 0
+    position: int = 0
     step: int = 0
+    undone: int = 0
     best_accs: list[float] = field(default_factory=lambda: [0.0])
 
     def improves(self, accuracy: float) -> bool:
@@ -58,7 +64,8 @@ class Trainer:
         validate: scores the encoder, or None.
         dtype: what network passes are cast to by autocast; None: fp32.
         save: called with (trainer, whether this is the best, whether to keep this epoch) after
-            every `save_freq` epochs, every one of `keep_epochs`, and the last.
+            every `save_freq` epochs, every one of `keep_epochs`, and the last; every
+            `save_minutes`, when a signal asks for it, and before a signal ends training.
         quiet: no bars.
     """
 
@@ -75,42 +82,60 @@ class Trainer:
     ) -> None:
         self.method, self.batches, self.config = method, batches, config
         self.run_log, self.validate, self.save, self.quiet = run_log, validate, save, quiet
-        self.progress = Progress()
+        self.progress, self.meter = Progress(), Meter()
+        self.requests = Requests()
         self.dtype = dtype
         self.scaler = torch.GradScaler(batches.device.type, enabled=dtype == torch.float16)
+        self.fused = batches.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.SGD(
             method.encoder.parameters(),
             lr=config.lr,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            fused=batches.device.type in ("cpu", "cuda"),
+            fused=self.fused,
         )
+        self.guard = StepGuard(method.moved_by_losses())
+        self._norm: Tensor | None = None
+        self._saved = time.monotonic()
 
     def fit(self) -> None:
-        """Train from where `progress` stands to the last epoch, or to `max_steps`."""
-        while self.progress.epoch < self.config.epochs and not self._at_max_steps():
-            epoch, started = self.progress.epoch, time.perf_counter()
-            self._train_one_epoch(epoch)
-            self.progress.epoch += 1
-            figures = {"epoch": epoch + 1, "seconds": time.perf_counter() - started}
-            last = self.progress.epoch == self.config.epochs or self._at_max_steps()
-            keep = last or epoch in self.config.keep_epochs
-            if keep or self.progress.epoch % self.config.save_freq == 0:
-                scores = self._validation()
-                self.save(self, self._is_best(scores, last), keep)
-                figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
-            self.run_log.record("epoch", self.progress.step, figures)
+        """Train from where `progress` stands to the last epoch, or to `max_steps`.
+
+        Raises:
+            Interrupted: a signal asked to stop; everything is saved.
+            RunError: something was not finite.
+        """
+        with self.requests:
+            while self.progress.epoch < self.config.epochs and not self._at_max_steps():
+                self._epoch(self.progress.epoch)
+
+    def _epoch(self, epoch: int) -> None:
+        """Do an epoch, or what is left of it, and what follows."""
+        started = time.perf_counter()
+        self._train_one_epoch(epoch)
+        if self.progress.position == len(self.batches):
+            self.progress.epoch, self.progress.position = epoch + 1, 0
+        figures = {"epoch": epoch + 1, "seconds": time.perf_counter() - started}
+        last = self.progress.epoch == self.config.epochs or self._at_max_steps()
+        keep = last or epoch in self.config.keep_epochs
+        if keep or self.progress.epoch % self.config.save_freq == 0:
+            scores = self._validation(epoch)
+            self._save(self._is_best(scores, last), keep)
+            figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
+        self.run_log.record("epoch", self.progress.step, figures)
+
+    def _save(self, best: bool = False, keep: bool = False) -> None:
+        self.save(self, best, keep)
+        self._saved, self.requests.save = time.monotonic(), False
 
     def _at_max_steps(self) -> bool:
         return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
 
-    def _validation(self) -> dict[str, tuple[float, float]]:
+    def _validation(self, epoch: int) -> dict[str, tuple[float, float]]:
         scores = self.validate() if self.validate else {}
         if scores:
             shown = ", ".join(f"{k} {100 * m:.2f} ± {100 * h:.2f}" for k, (m, h) in scores.items())
-            log.info(
-                "Epoch %d/%d  validation: %s", *(self.progress.epoch, self.config.epochs, shown)
-            )
+            log.info("Epoch %d/%d  validation: %s", epoch + 1, self.config.epochs, shown)
         return scores
 
     def _is_best(self, scores: dict[str, tuple[float, float]], last: bool) -> bool:
@@ -123,22 +148,42 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.method.train()
-        meter, asked = Meter(), time.perf_counter()
-        for number, batch in enumerate(self._bar(epoch), start=1):
-            meter.waited(time.perf_counter() - asked)
-            self._step(batch, meter)
+        asked = time.perf_counter()
+        for number, batch in enumerate(self._bar(epoch), start=self.progress.position + 1):
+            self.meter.waited(time.perf_counter() - asked)
+            self._step(batch, self.meter)
+            self.progress.position = number
             last = number == len(self.batches) or self._at_max_steps()
-            if last or number % self.config.print_freq == 0:
-                self._print(epoch, number, rate, meter.read())
-                meter = Meter()
+            prints = last or number % self.config.print_freq == 0
+            if prints:
+                self._print(epoch, number, rate, *self.meter.read())
+                self.meter = Meter()
+            self._heed_requests(prints)
             if last:
                 break
             asked = time.perf_counter()
 
+    def _heed_requests(self, at_print: bool) -> None:
+        """Save if it is time to, and stop if a signal asks; several processes agree at prints."""
+        stop = self.requests.stop
+        if world_size() > 1:
+            stop = largest(stop) if at_print else 0
+        minutes = self.config.save_minutes
+        due = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+        if stop or due or self.requests.save:
+            self._save()
+        if stop:
+            raise Interrupted(
+                stop,
+                f"stopped by {signal.Signals(stop).name} after step {self.progress.step}, all of "
+                "it saved; --resume auto goes on",
+            )
+
     def _bar(self, epoch: int) -> Iterable[Batch]:
         return progress(
-            self.batches.epoch(epoch),
+            self.batches.epoch(epoch, self.progress.position),
             self.quiet,
+            initial=self.progress.position,
             total=len(self.batches),
             desc=f"epoch {epoch + 1}/{self.config.epochs}",
             unit="batch",
@@ -152,19 +197,37 @@ class Trainer:
         # Gradients are averaged over processes; with unequal parts each has to count by its images.
         scale = len(batch.labels) * world_size() / self.batches.batch_size
         losses = []
+        self.guard.remember()
         self.optimizer.zero_grad()
         for part, weight in zip(parts, weights, strict=True):
             last = len(losses) == len(parts) - 1
             with nullcontext() if last else self.method.without_averaging():
                 losses.append(self._losses(part))
                 total = sum(term.value for term in losses[-1].values())
-                self.scaler.scale(total * (weight * scale)).backward()
+                # Not a number where the total is not finite: then no gradient is, on any process.
+                weight = weight * scale * (1 + 0 * total.detach())
+                self.scaler.scale(total * weight).backward()
         self.scaler.unscale_(self.optimizer)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.method.after_step()
+        self._norm = get_total_norm(
+            [p.grad for p in self.method.encoder.parameters() if p.grad is not None]
+        )
+        good = self._norm.isfinite()
+        self._update(good)
+        self.guard.settle(good)
+        self.method.after_step(good)
         self.progress.step += 1
-        meter.add(losses, weights, len(batch.labels))
+        meter.add(losses, weights, good, len(batch.labels))
+
+    def _update(self, good: Tensor) -> None:
+        """Take the optimiser's step if `good`, a boolean (), holds."""
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)  # which looks for itself
+            self.scaler.update()
+        elif self.fused:
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~good).float()
+            self.optimizer.step()
+        elif good:
+            self.optimizer.step()
 
     def _losses(self, batch: Batch) -> dict[str, LossTerm]:
         device = self.batches.device.type
@@ -194,18 +257,36 @@ class Trainer:
 
     def _health(self) -> dict[str, float]:
         """Figures of the last batch: gradient norm, queue fill, signs of collapse."""
-        gradients = [p.grad for p in self.method.encoder.parameters() if p.grad is not None]
-        figures = {"gradient_norm": get_total_norm(gradients), **self.method.figures()}
+        figures = {"gradient_norm": self._norm, **self.method.figures()}
         values = torch.stack([value.float() for value in figures.values()]).tolist()
         return {f"health/{name}": value for name, value in zip(figures, values, strict=True)}
 
-    def _print(self, epoch: int, number: int, rate: float, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
-            if name.startswith("loss/") and not math.isfinite(value):
+    def _count(self, failures: list[Failure], steps: int) -> None:
+        """Count the steps that were undone among the last ones; RunError where they are too many.
+
+        Args:
+            failures: those steps.
+            steps: steps since the last print.
+        """
+        if self.scaler.is_enabled():  # a scale that is too large for a step is no failure
+            failures = [failure for failure in failures if failure.name != "gradient"]
+        for failure in failures:
+            self.progress.undone += 1
+            what = (
+                f"the {failure.name} became {failure.value} at step "
+                f"{self.progress.step - steps + failure.place + 1}"
+            )
+            if self.progress.undone > self.config.skip_nonfinite:
                 raise RunError(
-                    f"the loss {name.removeprefix('loss/')} became {value} by step "
-                    f"{self.progress.step}; lower --lr, or look at the images with --print-freq 1"
+                    f"{what}, which was undone; lower --lr, look at the images, or let up to N "
+                    "such steps pass by --skip-nonfinite N"
                 )
+            log.warning("%s; the step was undone", what.capitalize())
+
+    def _print(
+        self, epoch: int, number: int, rate: float, figures: dict[str, float], failures: list
+    ) -> None:
+        self._count(failures, len(self.meter))
         record = {"epoch": epoch + 1, "lr": rate, **figures, **self._health()}
         record["memory_mb"] = used_memory(self.batches.device) / 2**20
         self.run_log.record("step", self.progress.step, record)

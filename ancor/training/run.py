@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ancor import checkpoint, devices, distributed
 from ancor.data.images import GreyImages
 from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
-from ancor.errors import InputError, MissingPartition, choose
+from ancor.errors import InputError, MissingPartition, RunError, choose
 from ancor.logs import NoLog, RunLog, shows_bars
 from ancor.methods.ancor import Ancor
 from ancor.methods.queues import queue_bytes
@@ -94,12 +95,13 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         config = replace(config, selected_on="last")
     batches = _batches(config, partition, method, workers, launch)
     first = distributed.is_first()
-    if first:
-        open_directory(launch.folder, launch.overwrite)
     first_step = launch.content["progress"]["step"] if launch.content else 0
-    with (
-        RunLog(launch.folder, first_step, shows_bars(launch.quiet)) if first else NoLog()
-    ) as run_log:
+    with ExitStack() as stack:
+        run_log = NoLog()
+        if first:
+            metrics = stack.enter_context(open_directory(launch.folder, launch.overwrite))
+            run_log = RunLog(launch.folder, metrics, first_step, shows_bars(launch.quiet))
+        stack.enter_context(run_log)
         if first:
             write_configuration(config, launch.folder, launch.device)
         for line in summary(
@@ -116,6 +118,8 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         _spread(method, config, launch.device)
         _show_batch(run_log, batches)
         trainer.fit()
+        if saver.failed:
+            raise RunError(f"the last save into {str(launch.folder)!r} failed ({saver.failed})")
         for read in [partition] if validate is None else [partition, validate.partition]:
             report_skipped(read)
         log.info("Done: %d steps; files in %s", trainer.progress.step, launch.folder)
@@ -230,9 +234,11 @@ def _validator(
 def _resume(trainer: Trainer, launch: Launch) -> None:
     if launch.content is not None:
         restore(trainer, launch.content)
-        log.info("Going on from %s after epoch %d", launch.resumed_from, trainer.progress.epoch)
+        done = trainer.progress
+        part = f" and {done.position} batches" if done.position else ""
+        log.info("Going on from %s after epoch %d%s", launch.resumed_from, done.epoch, part)
     if launch.start_epoch is not None:
-        trainer.progress.epoch = launch.start_epoch
+        trainer.progress.epoch, trainer.progress.position = launch.start_epoch, 0
 
 
 def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:

@@ -1,10 +1,12 @@
 """The files of a run: where they go, what is saved, what a resume reads."""
 
+import errno
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ancor import checkpoint
 from ancor.data.catalog import DataConfig
@@ -14,6 +16,14 @@ from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.models.encoder import EncoderConfig
 from ancor.training.config import TrainConfig
 from ancor.training.loop import Progress, Trainer
+from ancor.training.meter import Meter
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder are not told apart
+    fcntl = None
+
+log = logging.getLogger(__name__)
 
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {
@@ -33,7 +43,8 @@ FIXED = {
     "method": None,
     "training": ("mode", "batch_size", "seed"),
 }
-RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, "metrics.jsonl")
+METRICS = "metrics.jsonl"
+RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, METRICS)
 
 
 @dataclass(frozen=True)
@@ -82,20 +93,50 @@ def _holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in RUN_MARKS)
 
 
-def open_directory(folder: Path, overwrite: bool) -> None:
-    """Create the folder, or empty it of an earlier run's own files; InputError where that fails."""
+def open_directory(folder: Path, overwrite: bool) -> TextIO:
+    """Create the folder, or empty it of an earlier run's own files, and lock it for this process.
+
+    The kernel releases the lock when the process ends, however it ends, and does not hand it on to
+    loading processes.
+
+    Returns:
+        metrics.jsonl, open for appending; the lock goes with it.
+
+    Raises:
+        InputError: the folder cannot be written to, or another run writes into it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for pattern in ("*.pth.tar", "metrics.jsonl", "log.txt", "events.out.tfevents.*"):
-                for path in folder.glob(pattern):
-                    path.unlink()
-        probe = folder / ".write-test"
-        probe.touch()
-        probe.unlink()
+        metrics = (folder / METRICS).open("a", encoding="utf-8", buffering=1)
     except OSError as error:
         raise InputError(
             f"cannot write to --output-dir {str(folder)!r} ({error.strerror}); name another folder"
+        ) from error
+    _lock(metrics, folder)
+    if overwrite:
+        metrics.truncate(0)  # not removed: the lock is on it
+        for pattern in ("*.pth.tar", "log.txt", "events.out.tfevents.*"):
+            for path in folder.glob(pattern):
+                path.unlink()
+    return metrics
+
+
+def _lock(file: TextIO, folder: Path) -> None:
+    """Lock a file against other processes, where the system can."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise InputError(
+                f"another run is writing into --output-dir {str(folder)!r}; wait for it, stop it, "
+                "or name another folder"
+            ) from error
+        raise InputError(
+            f"--output-dir {str(folder)!r} cannot be locked ({error.strerror}); name a folder on "
+            "another file system"
         ) from error
 
 
@@ -105,18 +146,36 @@ class RunSaver:
     Args:
         folder: the run's output directory.
         config: goes into every file.
+
+    Attributes:
+        failed: why the last save failed; None: it did not.
     """
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder, self.config = folder, config.plain()
+        self.failed: str | None = None
 
     def __call__(self, trainer: Trainer, best: bool, keep: bool) -> None:
         """Write `last`, and the encoder alone as `model_best` or under the epoch's number.
 
-        Only the first process writes.
+        Only the first process writes. Where that fails (a full disk), earlier files are untouched,
+        one line says so, and `failed` tells until a later save succeeds.
         """
         if not is_first():
             return
+        try:
+            self._write(trainer, best, keep)
+            self.failed = None
+        except OSError as error:
+            self.failed = error.strerror or str(error)
+            log.error(
+                "Could not save into %r (%s); earlier files are whole, the next save tries again",
+                *(str(self.folder), self.failed),
+            )
+            if best and len(trainer.progress.best_accs) > 1:
+                trainer.progress.best_accs.pop()  # it is in no file: a later one may be as good
+
+    def _write(self, trainer: Trainer, best: bool, keep: bool) -> None:
         progress, method = trainer.progress, trainer.method
         common = {
             "epoch": progress.epoch,
@@ -128,14 +187,20 @@ class RunSaver:
         if best:
             checkpoint.save({**common, "state_dict": encoder}, self.folder / checkpoint.BEST)
         if keep:
-            name = f"checkpoint_{progress.epoch - 1:04d}.pth.tar"
+            begun = progress.epoch + (progress.position > 0)
+            name = f"checkpoint_{begun - 1:04d}.pth.tar"
             checkpoint.save({**common, "state_dict": encoder}, self.folder / name)
+        checkpoint.keep_as_previous(self.folder)
         whole = {
             **common,
             "state_dict": checkpoint.method_state(method),
             "optimizer": trainer.optimizer.state_dict(),
             "progress": {
                 "step": progress.step,
+                "position": progress.position,
+                "undone": progress.undone,
+                "meter": trainer.meter.state(),
+                "scaler": trainer.scaler.state_dict(),
                 "clocks": checkpoint.clocks(method),
                 "enqueued": method.queue.enqueued.tolist() if method.queue is not None else None,
             },
@@ -173,4 +238,14 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     checkpoint.set_clocks(method, progress["clocks"])
     if method.queue is not None:
         method.queue.enqueued.copy_(method.queue.enqueued.new_tensor(progress["enqueued"]))
-    trainer.progress = Progress(content["epoch"], progress["step"], list(content["best_accs"]))
+    # Format 1 knew only whole epochs.
+    trainer.progress = Progress(
+        content["epoch"],
+        progress.get("position", 0),
+        progress["step"],
+        progress.get("undone", 0),
+        list(content["best_accs"]),
+    )
+    trainer.meter = Meter(progress.get("meter"))
+    if progress.get("scaler"):
+        trainer.scaler.load_state_dict(progress["scaler"])

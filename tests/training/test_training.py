@@ -39,7 +39,7 @@ def test_a_run_leaves_its_files_and_no_others(quick_run):
     assert len(events) == 1
     assert names - events == {
         *("config.json", "command.txt", "log.txt", "metrics.jsonl"),
-        *("last.pth.tar", "model_best.pth.tar", "checkpoint_0001.pth.tar"),
+        *("last.pth.tar", "previous.pth.tar", "model_best.pth.tar", "checkpoint_0001.pth.tar"),
     }
 
 
@@ -186,7 +186,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, capsys):
     assert main(command) == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "the loss cls became nan by step" in message
+    assert "the loss cls became nan at step" in message
 
 
 def test_untouched_flags_take_the_datasets_defaults_and_say_so(tmp_path, capsys):

@@ -1,0 +1,75 @@
+"""Disks that fill up, and files that vanish."""
+
+import resource
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from ancor import checkpoint
+from ancor.cli.train import main
+from ancor.training.run_files import RunSaver
+from tests.faults.runs import BASE, content, same_weights
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """Have every write beyond so many bytes of a file fail, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_wherever_a_save_stops_the_file_before_it_is_whole(tmp_path):
+    path = tmp_path / "last.pth.tar"
+    old = {"config": {"encoder": {}, "format": 2}, "state_dict": {"x": torch.zeros(50_000)}}
+    checkpoint.save(old, path)
+    new = {**old, "state_dict": {"x": torch.ones(50_000), "y": torch.ones(3, 4)}}
+    size = path.stat().st_size
+    for limit in [*range(0, size, size // 50), size - 1]:
+        with files_of_at_most(limit), pytest.raises(OSError, match="too large"):
+            checkpoint.save(new, path)
+        assert checkpoint.read(path)["state_dict"]["x"].sum() == 0
+        assert [p.name for p in tmp_path.iterdir()] == ["last.pth.tar"]
+    checkpoint.save(new, path)
+    assert checkpoint.read(path)["state_dict"]["x"].sum() == 50_000
+
+
+def test_training_goes_on_and_the_next_save_tries_again(tmp_path, monkeypatch, capsys):
+    """Every save of the second of three epochs fails, at another write each time."""
+    whole = tmp_path / "whole"
+    assert main([*BASE, "-s", "1", "--epochs", "3", "--output-dir", str(whole)]) == 0
+    real, write = RunSaver._write, iter((40_000, 400_000, 1_000_000))
+
+    def limited(self, trainer, best, keep):
+        if trainer.progress.epoch != 2:
+            return real(self, trainer, best, keep)
+        with files_of_at_most(next(write)):
+            return real(self, trainer, best, keep)
+
+    monkeypatch.setattr(RunSaver, "_write", limited)
+    folder = tmp_path / "run"
+    plain = [flag for flag in BASE if flag != "--quiet"]
+    assert main([*plain, "-s", "1", "--epochs", "3", "--output-dir", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Could not save into") == 1
+    assert same_weights(folder, whole)
+    assert content(folder)["epoch"] == 3
+    assert checkpoint.read(folder / "previous.pth.tar")["epoch"] == 1
+
+
+def test_a_run_whose_last_save_fails_says_so(tmp_path, monkeypatch, capsys):
+    real = RunSaver._write
+
+    def limited(self, *given):
+        with files_of_at_most(1000):
+            return real(self, *given)
+
+    monkeypatch.setattr(RunSaver, "_write", limited)
+    flags = ["--max-steps", "1", "--output-dir", str(tmp_path / "run")]
+    assert main([*BASE, *flags]) == 1
+    assert "the last save into" in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "run").glob("*.pth.tar*"))

@@ -1,0 +1,116 @@
+"""SIGTERM, SIGINT and SIGUSR1 between any two steps, and two runs in one folder."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from ancor.cli.train import main
+from ancor.training import loop
+from tests.faults.runs import BASE, content, same_weights, start, wait_for
+from tests.faults.sizes import SEED, TORTURE
+
+STEPS = 60  # of 16 an epoch
+
+
+def signal_at(monkeypatch, steps: set[int], number: signal.Signals) -> None:
+    """Send this process a signal during some steps of every run."""
+    real = loop.Trainer._step
+
+    def step(self, batch, meter):
+        if self.progress.step in steps:
+            steps.discard(self.progress.step)
+            os.kill(os.getpid(), number)
+        real(self, batch, meter)
+
+    monkeypatch.setattr(loop.Trainer, "_step", step)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert main([*BASE, "--max-steps", str(STEPS), "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("run", range(30 if TORTURE else 2))
+def test_interrupted_runs_end_in_the_same_weights(run, undisturbed, tmp_path, monkeypatch, capsys):
+    rng = random.Random(SEED + run if TORTURE else run)
+    moments = set(rng.sample(range(STEPS), rng.randint(1, 3)))
+    number = rng.choice([signal.SIGTERM, signal.SIGINT])
+    folder = tmp_path / "run"
+    command = [*BASE, "--max-steps", str(STEPS), "--output-dir", str(folder)]
+    for moment in sorted(moments):
+        with monkeypatch.context() as patched:
+            signal_at(patched, {moment}, number)
+            workers = ["-j", str(rng.randint(0, 1))]
+            assert main([*command, *workers]) == 128 + number
+        assert capsys.readouterr().err.count("\n") == 1
+        assert content(folder)["progress"]["step"] == moment + 1
+    assert main(command) == 0
+    assert same_weights(folder, undisturbed)
+    assert content(folder)["best_accs"] == content(undisturbed)["best_accs"]
+
+
+def test_a_signal_to_save_saves_and_goes_on(tmp_path, monkeypatch):
+    seen = []
+    real = loop.Trainer._save
+
+    def save(self, *what):
+        seen.append(self.progress.step)
+        real(self, *what)
+
+    monkeypatch.setattr(loop.Trainer, "_save", save)
+    signal_at(monkeypatch, {4}, signal.SIGUSR1)
+    folder = tmp_path / "run"
+    assert main([*BASE, "--max-steps", "8", "--output-dir", str(folder)]) == 0
+    assert seen == [5, 8]
+    assert content(folder)["progress"]["step"] == 8
+
+
+def test_two_signals_end_a_run_at_once_and_one_line_each(tmp_path):
+    folder = tmp_path / "run"
+    running = start(folder, "--save-minutes", "0.01", "-p", "1")
+    wait_for((folder / "last.pth.tar").exists, running)
+    running.send_signal(signal.SIGSTOP)  # so that both arrive before a step ends
+    running.send_signal(signal.SIGTERM)
+    running.send_signal(signal.SIGCONT)
+    said = running.communicate(timeout=60)[0]
+    assert running.returncode == 143, said
+    assert len(said.splitlines()) == 1, said
+    assert "SIGTERM" in said
+    assert "--resume auto" in said
+
+
+def test_two_processes_stop_at_the_same_step(tmp_path):
+    folder = tmp_path / "run"
+    launched = ["--multiprocessing-distributed", "--nproc", "2"]
+    launched += ["--dist-url", "tcp://localhost:29471", "-p", "3", "--save-minutes", "0.01"]
+    running = start(folder, *launched)
+    wait_for((folder / "last.pth.tar").exists, running)
+    running.send_signal(signal.SIGTERM)
+    said = running.communicate(timeout=60)[0]
+    assert running.returncode == 143, said
+    assert len(said.splitlines()) == 1, said
+    step = content(folder)["progress"]["step"]
+    assert step % 16 % 3 == 0  # a print
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_lives(tmp_path, capsys):
+    folder = tmp_path / "run"
+    first = start(folder, "--save-minutes", "0.01", "-j", "1")
+    wait_for((folder / "last.pth.tar").exists, first)
+    command = [*BASE, "--output-dir", str(folder), "--max-steps", "1"]
+    for flags in (command, [*command, "--overwrite"]):
+        second = start(folder, *flags)
+        said = second.communicate(timeout=60)[0]
+        assert (second.returncode, len(said.splitlines())) == (2, 1), said
+        assert "another run is writing" in said
+    first.kill()
+    first.wait()
+    started = time.monotonic()
+    third = start(folder, "--max-steps", str(content(folder)["progress"]["step"] + 2))
+    assert third.wait(timeout=60) == 0, third.communicate()[0]
+    assert time.monotonic() - started < 60

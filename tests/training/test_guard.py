@@ -1,0 +1,148 @@
+"""A step in which something is not finite leaves no trace."""
+
+import copy
+
+import pytest
+import torch
+
+from ancor.cli.train import main
+from ancor.errors import RunError
+from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.base import Batch
+from ancor.models.encoder import EncoderConfig
+from ancor.training import loop
+from ancor.training.config import TrainConfig
+from ancor.training.guard import StepGuard
+from ancor.training.loop import Trainer
+from ancor.training.meter import Meter
+from tests.conftest import QUICK
+
+
+class Batches:
+    batch_size, device = 8, torch.device("cpu")
+
+
+def batch(seed: int, value: float | None = None) -> Batch:
+    """Make a batch; with a value, one pixel of one view has it."""
+    views = torch.randn(2, 8, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    if value is not None:
+        views[seed % 2, 3, 0, 0, 0] = value
+    return Batch(tuple(views), torch.arange(8) % 3, torch.arange(8))
+
+
+def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
+    state = {f"module {n}": t for n, t in trainer.method.state_dict().items()}
+    state |= {f"buffer {n}": t for n, t in trainer.method.named_buffers()}
+    for number, own in enumerate(trainer.optimizer.state.values()):
+        state |= {f"optimiser {number} {n}": t for n, t in own.items() if torch.is_tensor(t)}
+    return copy.deepcopy(state)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("seed", [0, 1], ids=["query", "key"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_that_is_not_finite_changes_nothing(value, seed, accumulate):
+    torch.manual_seed(0)
+    config = AncorConfig(queue_length=16, encoder_momentum=0.5)
+    method = Ancor(EncoderConfig("resnet12forcifar", "seq", True, 6, 3), config)
+    method.to(memory_format=torch.channels_last).train()
+    method.prepare(torch.device("cpu"))
+    trainer = Trainer(method, Batches(), TrainConfig(accumulate=accumulate), None, None, None)
+    meter = Meter()
+    for step in (10, 12):
+        trainer._step(batch(step), meter)
+    before = everything(trainer)
+    trainer._step(batch(seed, value), meter)
+    after = everything(trainer)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor), name
+    trainer._step(batch(14), meter)
+    assert not torch.equal(everything(trainer)["module queue.queue"], before["module queue.queue"])
+    figures, (failure,) = meter.read()
+    assert failure.place == 2
+    assert failure.name in ("loss cls", "loss cst_by_class")
+    assert all(torch.tensor(value).isfinite() for value in figures.values())
+
+
+def test_a_guard_puts_back_without_looking_too():
+    layout = torch.channels_last
+    tensors = [torch.randn(4, 3, 2, 2).to(memory_format=layout), torch.arange(5), torch.randn(2)]
+    before = [tensor.clone() for tensor in tensors]
+    for device_cannot_look in (False, True):
+        for good in (True, False):
+            guard = StepGuard(tensors)
+            guard.remember()
+            for tensor in tensors:
+                tensor.mul_(3).add_(1)
+            tensors[0][0, 0] = float("nan")
+            verdict = torch.tensor(good)
+            if device_cannot_look:  # as on a GPU
+                verdict = Elsewhere(verdict)
+            guard.settle(verdict)
+            for tensor, kept in zip(tensors, before, strict=True):
+                assert torch.equal(tensor, kept) != good
+                tensor.copy_(kept)
+
+
+class Elsewhere:
+    """A truth value that says that it lies on a GPU, and cannot be asked."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+    def __bool__(self) -> bool:
+        raise AssertionError("the device was asked")
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        plain = [a.value if isinstance(a, cls) else a for a in args]
+        return function(*plain, **(kwargs or {}))
+
+
+def poisoned(monkeypatch, steps: set[int]) -> None:
+    """Have some steps of every run see an image that is not a number."""
+    real = Trainer._step
+
+    def step(self, given, meter):
+        if self.progress.step in steps:
+            given = given._replace(views=tuple(view * float("nan") for view in given.views))
+        real(self, given, meter)
+
+    monkeypatch.setattr(loop.Trainer, "_step", step)
+
+
+def test_a_run_ends_at_such_a_step_by_name(tmp_path, monkeypatch, capsys):
+    poisoned(monkeypatch, {6})
+    folder = tmp_path / "run"
+    assert main([*QUICK, "--max-steps", "10", "-p", "4", "--output-dir", str(folder)]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "the loss cls became nan at step 7" in message
+    assert "--skip-nonfinite" in message
+
+
+def test_so_many_of_them_may_pass(tmp_path, monkeypatch):
+    poisoned(monkeypatch, {2, 3, 6})
+    flags = [*QUICK, "--max-steps", "8", "-p", "4", "--val-episodes", "0"]
+    folder = tmp_path / "run"
+    assert main([*flags, "--skip-nonfinite", "3", "--output-dir", str(folder)]) == 0
+    last = torch.load(folder / "last.pth.tar", weights_only=True)
+    assert last["progress"]["undone"] == 3
+    assert sum(last["progress"]["enqueued"]) == 5 * 64
+    assert all(t.isfinite().all() for t in last["state_dict"].values())
+    assert main([*flags, "--skip-nonfinite", "2", "--output-dir", str(tmp_path / "other")]) == 1
+
+
+def test_a_gradient_alone_can_fail():
+    trainer = Trainer.__new__(Trainer)
+    trainer.scaler = torch.GradScaler("cpu", enabled=False)
+    trainer.progress, trainer.config = loop.Progress(step=10), TrainConfig()
+    meter = Meter()
+    term = loop.LossTerm(*(torch.tensor(1.0),) * 3)
+    for good in (True, False):
+        meter.add([{"cls": term}], [1.0], torch.tensor(good), 4)
+    with pytest.raises(RunError, match="the gradient became inf at step 10"):
+        trainer._count(meter.read()[1], len(meter))
