@@ -87,7 +87,8 @@ def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
     if values is None or values.max(initial=0) >= MOST_CLASSES:
         raise InputError(
             f"{str(path)!r} has no list of whole numbers under {key!r} (found: "
-            f"{', '.join(sorted(content))}); label_specific and label_general are needed, below {MOST_CLASSES}"
+            f"{', '.join(sorted(content))}); label_specific and label_general are needed, below "
+            f"{MOST_CLASSES}"
         )
     return values
 

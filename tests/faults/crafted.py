@@ -156,7 +156,7 @@ def tricks(target: Path) -> dict[str, bytes]:
         "key": b"}" + run + b"Ns.",
         "append": b"]" + run + b"a.",
         "memo": system + b"q\x01" + b"0h\x01" + unicode4(shell) + b"\x85R.",
-        "large memo": system + b"r\x10\x00\x00\x00" + b"0j\x10\x00\x00\x00" + unicode4(shell) + b"\x85R.",
+        "large memo": system + b"r\x10\0\0\0" + b"0j\x10\0\0\0" + unicode4(shell) + b"\x85R.",
         "extension 1": b"\x82\x01.",
         "extension 4": b"\x84\x01\x00\x00\x00.",
         "persistent": b"\x80\x02" + system + unicode4(shell) + b"\x85RQ.",
@@ -168,8 +168,8 @@ def tricks(target: Path) -> dict[str, bytes]:
         "tensor of a function": tensor + b"(" + run + b"K\x00)N\x89" + ordered + b"tR.",
         "hooks of a tensor": tensor + b"(NK\x00))\x89" + run + b"tR.",
         "parameter": b"ctorch._utils\n_rebuild_parameter\n(N\x89" + run + b"tR.",
-        "type of a tensor": b"ctorch._tensor\n_rebuild_from_type_v2\n(" + system + b"cbuiltins\nlist\n"
-        + unicode4(shell) + b"\x85NtR.",
+        "type of a tensor": b"ctorch._tensor\n_rebuild_from_type_v2\n(" + system
+        + b"cbuiltins\nlist\n" + unicode4(shell) + b"\x85NtR.",
         "new object": b"\x80\x02" + system + unicode4(shell) + b"\x85\x81.",
         "new object, by names": b"\x80\x04" + system + b")}\x92.",
         "obj": b"(" + system + unicode4(shell) + b"o.",

@@ -21,7 +21,9 @@ def png_header(width: int, height: int) -> bytes:
 
     start = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     packed = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", start) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", start) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
@@ -32,7 +34,9 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
 
 def bomb(kind: str, side: int) -> bytes:
     """A whole image of one colour: a few kilobytes that unpack to side * side pixels."""
-    return saved(Image.new("1", (side, side)), kind, **({"optimize": True} if kind == "PNG" else {}))
+    return saved(
+        Image.new("1", (side, side)), kind, **({"optimize": True} if kind == "PNG" else {})
+    )
 
 
 def images() -> dict[str, bytes]:

@@ -130,8 +130,8 @@ def streams() -> Iterator[tuple]:
     with tempfile.TemporaryFile(dir="/tmp") as out, tempfile.TemporaryFile(dir="/tmp") as err:
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         try:
             yield out, err
         finally:
@@ -195,6 +195,12 @@ def keep(main: Callable, argv: Sequence[str], room: Room, places: Sequence[Path]
     """
     before = room.snapshot()
     ended = run(main, argv, room)
+    judge(ended, argv, room, before, places)
+    return ended
+
+
+def judge(ended: Ended, argv: Sequence[str], room: Room, before: dict, places: Sequence[Path]):
+    """Assert that a command that ended in a room has kept the promise, and tidy up after it."""
     after = room.snapshot()
     changed = [path for path in after if after[path] != before.get(path)]
     gone = [path for path in before if path not in after]
@@ -206,7 +212,6 @@ def keep(main: Callable, argv: Sequence[str], room: Room, places: Sequence[Path]
     wrong = broken_promise(ended)
     assert wrong is None, f"{wrong}\n{list(argv)}\n{ended.err}"
     assert not stray, f"wrote to {stray}\n{list(argv)}\n{ended.err}"
-    return ended
 
 
 def _inside(path: str, places: list[str]) -> bool:

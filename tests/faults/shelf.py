@@ -57,7 +57,17 @@ def _models(models: Path, data: Path) -> None:
         return models / name / "model_best.pth.tar"
 
     whole = train("digits", "--dataset", "digits").read_bytes()
-    train(ODD_NAMES[0], "--dataset", "digits", "--head", "cls", "--calc-types", "cls", "--loss-types", "ce")
+    train(
+        ODD_NAMES[0],
+        "--dataset",
+        "digits",
+        "--head",
+        "cls",
+        "--calc-types",
+        "cls",
+        "--loss-types",
+        "ce",
+    )
     train("folder", "--dataset", "folder", "--data", str(data / "folder"), "--image-size", "32")
     train("glyphs", "--dataset", "glyphs")
     (models / "cut.pth.tar").write_bytes(whole[: len(whole) // 2])

@@ -1,6 +1,6 @@
 """How much is tried.
 
-ANCOR_TORTURE=1 gives the full counts, with a seed that is printed; ANCOR_TORTURE_SEED=N repeats one.
+ANCOR_TORTURE=1 gives the full counts, with a seed that is printed; ANCOR_TORTURE_SEED=N repeats it.
 """
 
 import os

@@ -1,8 +1,5 @@
 """Whatever lies in a folder of data: check-data and train.py keep the promise."""
 
-import os
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
