@@ -92,7 +92,7 @@ class FeatureBank:
         self.encoder.eval()
         try:
             for images in progress(loader, self.quiet, desc="features", unit="batch"):
-                yield self._encode(images)
+                yield _finite(self._encode(images))
         finally:
             self.encoder.train(was_training)
 
@@ -119,9 +119,15 @@ class FeatureBank:
                     found = output.logits.argmax(1, keepdim=True).float()
                 else:
                     found = F.normalize(getattr(output, self.kind).float(), dim=1)
-                    if not found.isfinite().all():
-                        raise RunError(
-                            f"the encoder's {self.kind} of some images are not finite; check "
-                            "--mean, --std and the file of weights"
-                        )
                 yield found.cpu()
+
+
+def _finite(output: EncoderOutput) -> EncoderOutput:
+    """Return an encoder's output; RunError where a number in it is none, as no score could be."""
+    for part, values in output._asdict().items():
+        if values is not None and not values.isfinite().all():
+            raise RunError(
+                f"the encoder's {part} of some images are not finite; check --mean, --std and the "
+                "file of weights"
+            )
+    return output

@@ -278,7 +278,7 @@ def archives(target: Path) -> dict[str, bytes]:
         "backslash.pth": zipped({"..\\..\\x": b"x", "archive/data.pkl": evil}),
         "twice.pth": zipped({"archive/data.pkl": b"}.", "b/data.pkl": evil}),
         "link.pth": linked(target),
-        "bomb.pth": zipped({"archive/data.pkl": bytes(300 * 2**20)}, packed=True),
+        "bomb.pth": zipped({"archive/data.pkl": bytes(30 * 2**20)}, packed=True),
         "bomb, code.pth": zipped(
             {"archive/data.pkl": evil, "archive/code/x.py": b"1"}, packed=True
         ),
@@ -359,7 +359,7 @@ def array_files(target: Path) -> dict[str, bytes]:
         "a pickle": evil,
     }
     files = {name: zipped({"images.npy": content}) for name, content in made.items()}
-    files["bomb"] = zipped({"images.npy": bytes(300 * 2**20)}, packed=True)
+    files["bomb"] = zipped({"images.npy": bytes(30 * 2**20)}, packed=True)
     files["up"] = zipped({"../" * 12 + str(target)[1:]: b"x", "images.npy": made["objects"]})
     files["no zip"] = evil
     return files

@@ -164,10 +164,10 @@ def idx_files() -> dict[str, bytes]:
 
 
 def zlib_bomb() -> bytes:
-    """A gzip file of 200 kB that unpacks to 200 MB."""
+    """A gzip file of 20 kB that unpacks to 20 MB."""
     import gzip
 
-    return gzip.compress(bytes(200 * 2**20), 6)
+    return gzip.compress(bytes(20 * 2**20), 6)
 
 
 def write_all(folder: Path, contents: dict[str, bytes]) -> None:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from ancor import weight_files
 from ancor.cli.check_data import main as check_data
+from ancor.cli.train import main as train
+from ancor.cli.tsne import main as tsne
 from ancor.data import safe_pickle
 from ancor.data.catalog import DataConfig
 from ancor.data.decode import decode
@@ -19,7 +21,7 @@ from ancor.models.encoder import EncoderConfig
 from tests.faults import crafted, odd_files
 from tests.faults.promise import commands, keep
 from tests.faults.shelf import QUICK
-from tests.made import aircraft, tiered
+from tests.made import aircraft, tiered, write
 
 TRAIN = ["train", "--dataset", "digits", *QUICK, "--output-dir", "out"]
 EVAL = ["eval", "--model-path", "MODEL", "--n-test-runs", "2", "--n-queries", "2"]
@@ -36,6 +38,7 @@ LINES = [
     ([*EVAL, "--n-aug-support-samples", "1000000000"], "--n-aug-support-samples 1000000000"),
     ([*EVAL, "--support-views", "1000000000"], "--support-views 1000000000: accepted"),
     ([*EVAL, "--std", "1e-46", "1e-46", "1e-46"], "features of some images are not finite"),
+    (["tsne", *EVAL[1:3], "--std", "1e-300", "1", "1", "--output-dir", "out"], "are not finite"),
     ([*EVAL, "--csv=--"], "--csv '--': this is no value"),
     ([*EVAL, "--model-path", "a" * 300], "check the path"),
     ([*TRAIN, "--output-dir", "a" * 300], "File name too long: 'aaa"),
@@ -64,6 +67,26 @@ def test_any_seed_draws_a_picture(seed, new_room, shelf):
     line = ["--model-path", model, "--n-queries", "2", "--seed", seed, "--output-dir", "out"]
     with new_room() as room:
         assert keep(commands()["tsne"].main, line, room, ["out"]).status == 0
+
+
+def test_page_escapes_names_of_runs_and_classes(tmp_path):
+    pytest.importorskip("bokeh")
+    script = "<script>alert(1)<"
+    data, run = tmp_path / "data", tmp_path / script
+    for part in ("train", "val"):
+        for number in range(12):
+            name = f"{script} {number % 2}"
+            fine = name if part == "val" else ""
+            write(data / part / name / fine / f"{number}.png", number)
+    flags = ["--dataset", "folder", "--data", str(data), "--image-size", "16"]
+    assert train([*QUICK, *flags, "--quiet", "--output-dir", str(run)]) == 0
+    model = str(run / "model_best.pth.tar")
+    line = ["--model-path", model, "--n-queries", "2", "--html", "--output-dir", str(tmp_path)]
+    assert tsne(line) == 0
+    (page,) = tmp_path.glob("*.html")
+    text = page.read_text(encoding="utf-8")
+    assert "alert(1)" in text
+    assert script not in text
 
 
 def test_a_class_of_bytes_that_are_no_text_is_told(new_room, shelf):
