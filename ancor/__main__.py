@@ -3,10 +3,16 @@
 import sys
 from importlib import import_module
 
+import ancor
+
 # For each command the module whose `main(argv)` runs it, and what it does.
 COMMANDS = {
     "train": ("ancor.cli.train", "train an encoder on coarse labels"),
     "eval": ("ancor.cli.eval", "score an encoder by few-shot episodes"),
+    "ensemble": ("ancor.cli.ensemble", "score several encoders by their mean probabilities"),
+    "concat": ("ancor.cli.concat", "score several encoders on their features side by side"),
+    "cascade": ("ancor.cli.cascade", "score two encoders, coarse class first"),
+    "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
     "neighbours": ("ancor.cli.neighbours", "draw images beside their nearest neighbours"),
@@ -15,6 +21,8 @@ COMMANDS = {
     "board": ("ancor.cli.board", "write features and pictures into a run's TensorBoard"),
     "check-data": ("ancor.cli.check_data", "say what a dataset is like and what would stop a run"),
     "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),
+    "export": ("ancor.cli.export", "write an encoder as ONNX, .pt2 or .safetensors"),
+    "completion": ("ancor.cli.completion", "print what completes these commands in a shell"),
 }
 
 
@@ -24,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"ancor {ancor.__version__}")
+        return 0
     if argv[0] not in COMMANDS:
         print(
             f"ancor: error: command {argv[0]!r} is not known; accepted: {', '.join(COMMANDS)}",
@@ -38,7 +49,7 @@ def usage() -> str:
     """List the commands, one a line."""
     lines = [f"  {name:<12}{line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
-        ["usage: python -m ancor COMMAND ... (COMMAND --help lists its flags)", *lines]
+        ["usage: ancor COMMAND ... (COMMAND --help lists its flags; --version)", *lines]
     )
 
 

@@ -293,7 +293,7 @@ def describe(path: Path | str) -> dict[str, Any]:
             if t.is_floating_point() and "running_" not in name
         ),
         "epoch": content["epoch"] if isinstance(content.get("epoch"), int) else None,
-        "dataset": about.get("data", {}).get("dataset"),
+        "dataset": (about.get("data") or {}).get("dataset"),
         "selected_on": about.get("selected_on"),
         "ours": ours,
         "bytes": Path(path).stat().st_size,

@@ -50,6 +50,8 @@ SAFETENSORS_TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+# In a .safetensors file's metadata: in JSON, what a checkpoint holds beside its tensors.
+CONTENT = "checkpoint"
 
 
 class _FloatType:
@@ -151,17 +153,20 @@ def _pickle_of(path: Path) -> bytes:
         return b"" if member.compress_type != zipfile.ZIP_STORED else file.read(member)
 
 
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name: length of the header, the header in JSON, all tensors' bytes."""
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    """Read tensors, sorted by name: length of the header, the header in JSON, all tensors' bytes.
+
+    Where the metadata has it, the content of a checkpoint, whose `state_dict` the tensors are.
+    """
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     if length > len(content) - 8:
         raise ValueError(f"a header of {length} bytes in a file of {len(content)}")
     header = json.loads(content[8 : 8 + length])
     data = bytearray(content[8 + length :])
-    return {
-        name: _slice(name, entry, data) for name, entry in header.items() if name != "__metadata__"
-    }
+    about = header.pop("__metadata__", {})
+    tensors = {name: _slice(name, entry, data) for name, entry in sorted(header.items())}
+    return {**json.loads(about[CONTENT]), "state_dict": tensors} if CONTENT in about else tensors
 
 
 def _slice(name: str, entry: dict[str, Any], data: bytearray) -> Tensor:

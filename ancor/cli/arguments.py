@@ -18,12 +18,18 @@ from ancor.errors import InputError, Interrupted, RunError
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
+SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose long flags may be spelled with _ or -, and whose errors are one line."""
 
     def __init__(self, **options) -> None:
+        name = _installed_name()
+        if name is not None:
+            options["prog"] = SCRIPT.sub(r"ancor \1", options["prog"])
+            epilog = options.get("epilog", "").replace("python -m ancor", name)
+            options["epilog"] = SCRIPT.sub(rf"{name} \1", epilog)
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
         )
@@ -42,6 +48,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         """Print one line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {_printable(message)} (--help lists the flags)\n")
+
+
+def _installed_name() -> str | None:
+    """Tell how the command was called if not by its script: `ancor` or `python -m ancor`."""
+    called = Path(sys.argv[0])
+    if called.stem == "ancor":
+        return "ancor"
+    return "python -m ancor" if called.parts[-2:] == ("ancor", "__main__.py") else None
 
 
 def _dashed(argument: str) -> str:

@@ -40,22 +40,27 @@ def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._A
         action="store_true",
         help="leave out images that cannot be read, and list them at the end",
     )
-    add(
+    add_preprocessing_flags(group)
+    _add_layout_flags(parser.add_argument_group("data of one kind"))
+    return group
+
+
+def add_preprocessing_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that change how the network sees images."""
+    group.add_argument(
         "--image-size",
         type=int,
         metavar="PX",
         help="side of the images (default: the dataset's)",
     )
     for name in ("mean", "std"):
-        add(
+        group.add_argument(
             f"--{name}",
             type=float,
             nargs=3,
             metavar=("R", "G", "B"),
             help=f"{name} of each channel of images scaled to 0-1 (default: the dataset's)",
         )
-    _add_layout_flags(parser.add_argument_group("data of one kind"))
-    return group
 
 
 def _add_layout_flags(group: argparse._ArgumentGroup) -> None:

@@ -21,11 +21,10 @@ from ancor.data import (
 from ancor.data.breeds_classes import SETS, SPLITS
 from ancor.data.episodes import EpisodeSampler
 from ancor.data.partition import Partition
-from ancor.data.transforms import TransformSpec
+from ancor.data.transforms import SIDES, TransformSpec
 from ancor.errors import InputError, choose
 
 PARTITIONS = ("train", "validation", "test")
-SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
 ALIASES = {"tieredImageNet": "tiered"}
 
 

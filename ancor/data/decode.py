@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -11,16 +12,18 @@ from ancor.errors import InputError, RunError
 
 # Readers of Pillow that only decode: its PostScript reader, for one, runs a program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+# What to do about a file that is no image.
+ADVICE = "replace or remove it, or give --skip-bad-images"
 
 
-def read_image(path: str, upright: bool = False):
+def read_image(path: str, upright: bool = False, advice: str = ADVICE):
     """Read an image file (see `decode`).
 
     Raises:
         InputError: it cannot be read as an image.
         RunError: the file has vanished.
     """
-    return decode(read_bytes(path), path, upright)
+    return decode(read_bytes(path), path, upright, advice)
 
 
 def read_bytes(path: str) -> bytes:
@@ -34,7 +37,7 @@ def read_bytes(path: str) -> bytes:
         raise InputError(f"cannot read {path!r} ({error.strerror}); check it") from error
 
 
-def decode(content: bytes, name: str, upright: bool = False):
+def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVICE):
     """Decode an image into a PIL image of mode RGB.
 
     Of an animation the first frame is taken, of 16-bit grey the upper eight bits.
@@ -43,18 +46,32 @@ def decode(content: bytes, name: str, upright: bool = False):
         content: the file's bytes.
         name: what errors call it.
         upright: whether to turn it as its EXIF orientation says.
+        advice: the end of an error's message.
 
     Raises:
         InputError: it is empty, cut off, no image, a decompression bomb, or of 32-bit pixels.
     """
+
+    def read():
+        if not content:
+            raise ValueError("the file is empty")
+        return _opened(content)
+
+    return _as_rgb(read, name, upright, advice)
+
+
+def as_rgb(image, name: str, advice: str):
+    """Turn an open PIL image upright and into mode RGB; InputError as by `decode`."""
+    return _as_rgb(lambda: image, name, True, advice)
+
+
+def _as_rgb(read: Callable, name: str, upright: bool, advice: str):
     from PIL import Image, ImageOps
 
     broken = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError)
     broken += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
     try:
-        if not content:
-            raise ValueError("the file is empty")
-        image = _opened(content)
+        image = read()
         image.load()
         if upright:
             image = ImageOps.exif_transpose(image)
@@ -63,10 +80,7 @@ def decode(content: bytes, name: str, upright: bool = False):
         reason = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = f"no image of the kinds {', '.join(FORMATS)}"
-        raise InputError(
-            f"{name!r} cannot be decoded ({reason}); replace or remove it, or give "
-            "--skip-bad-images"
-        ) from error
+        raise InputError(f"{name!r} cannot be decoded ({reason}); {advice}") from error
 
 
 def _opened(content: bytes):

@@ -41,9 +41,18 @@ class EpisodeBatch(NamedTuple):
 
 def logistic_regression(batch: EpisodeBatch) -> Tensor:
     """Probabilities of multinomial logistic regression, at its optimum (`logistic.fit`)."""
+    return logistic_probabilities(fit_logistic(batch), batch.query)
+
+
+def fit_logistic(batch: EpisodeBatch) -> logistic.Fit:
+    """Fit logistic regression to the support vectors."""
     support, labels, counts = _distinct(batch)
-    weight, bias, _ = logistic.fit(support, labels, batch.evidence * counts, batch.n_ways)
-    return torch.baddbmm(bias, batch.query, weight).double().softmax(2)
+    return logistic.fit(support, labels, batch.evidence * counts, batch.n_ways)
+
+
+def logistic_probabilities(fit: logistic.Fit, query: Tensor) -> Tensor:
+    """Probabilities (E, Q, n) of queries (E, Q, F)."""
+    return torch.baddbmm(fit.bias, query, fit.weight).double().softmax(2)
 
 
 def _distinct(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,9 +108,14 @@ def nearest(batch: EpisodeBatch) -> Tensor:
 
 def most_similar(batch: EpisodeBatch) -> Tensor:
     """Labels of the support vectors with the highest cosine; the first of the list wins a tie."""
+    return _first_of_lowest(batch, _negative_cosines(batch))
+
+
+def _negative_cosines(batch: EpisodeBatch) -> Tensor:
+    """Minus the cosines, (E, Q, S) of fp64, infinite to padding."""
     support = F.normalize(batch.support.double(), dim=2)
     query = F.normalize(batch.query.double(), dim=2)
-    return _first_of_lowest(batch, _without_padding(batch, -(query @ support.mT)))
+    return _without_padding(batch, -(query @ support.mT))
 
 
 def _squared_distances(batch: EpisodeBatch) -> Tensor:
@@ -128,7 +142,30 @@ PROBABILISTIC: dict[str, Classifier] = {
     "Proto": prototypes,
 }
 NEAREST: dict[str, Classifier] = {"NN": nearest, "Cosine": most_similar}
+# What the classifiers of NEAREST find the lowest of.
+DISTANCES: dict[str, Classifier] = {"NN": _squared_distances, "Cosine": _negative_cosines}
 CLASSIFIERS = (*PROBABILISTIC, *NEAREST)
+LEAST = 1e-6  # what a probability of 0 counts as where its logarithm is taken
+
+
+def class_scores(name: str, batch: EpisodeBatch) -> Tensor:
+    """Scores (E, Q, n) whose softmax is each class's probability, of any classifier.
+
+    They are the logarithms of LR's, KNN's and Proto's probabilities; of NN and Cosine, which have
+    none, a class's score is its best similarity (ours): minus the squared distance to its nearest
+    support vector, or the highest cosine to one.
+    """
+    if choose("classifier", name, CLASSIFIERS) in PROBABILISTIC:
+        return logarithms(PROBABILISTIC[name](batch))
+    distances = DISTANCES[name](batch)
+    labels = batch.labels[:, None].expand_as(distances)
+    lowest = distances.new_full((*distances.shape[:2], batch.n_ways), torch.inf)
+    return -lowest.scatter_reduce_(2, labels, distances, "amin")
+
+
+def logarithms(probabilities: Tensor) -> Tensor:
+    """Return finite logarithms."""
+    return probabilities.clamp(min=LEAST).log()
 
 
 def build_classifier(name: str) -> Classifier:

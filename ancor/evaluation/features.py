@@ -116,9 +116,9 @@ class FeatureBank:
         with closing(self.outputs(pairs)) as outputs:
             for output in outputs:
                 if self.kind == "predicted class":
-                    found = output.logits.argmax(1, keepdim=True).float()
+                    found = predicted_class(output)[:, None].float()
                 else:
-                    found = F.normalize(getattr(output, self.kind).float(), dim=1)
+                    found = unit_vectors(output, self.kind)
                 yield found.cpu()
 
 
@@ -131,3 +131,13 @@ def _finite(output: EncoderOutput) -> EncoderOutput:
                 "file of weights"
             )
     return output
+
+
+def unit_vectors(output: EncoderOutput, kind: str) -> Tensor:
+    """Features or embedding, of unit length, (N, F) of float32."""
+    return F.normalize(getattr(output, kind).float(), dim=1)
+
+
+def predicted_class(output: EncoderOutput) -> Tensor:
+    """Numbers (N,) of the classes that the head finds likeliest."""
+    return output.logits.argmax(1)

@@ -106,14 +106,33 @@ class _Part(NamedTuple):
     classes: Tensor
 
 
+def divide(support: Tensor, query: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Divide queries by predicted coarse class.
+
+    Args:
+        support: predicted coarse classes of the support vectors, (S,).
+        query: those of the queries, (Q,).
+
+    Yields:
+        Positions of support vectors, those of one predicted class or, if there are none, all; and
+        of the queries that are to be classified among them.
+    """
+    for predicted in query.unique():
+        same = support == predicted
+        chosen = torch.where(same.any(), same, True).nonzero()[:, 0]
+        yield chosen, (query == predicted).nonzero()[:, 0]
+
+
+def part_evidence(n_ways: int) -> float:
+    """Return the evidence (`EpisodeBatch`) of a part of an episode with so many classes."""
+    return TWO_CLASS_EVIDENCE if n_ways == 2 else 1.0
+
+
 def _parts(coarse: EpisodeBatch, answers: Tensor) -> Iterator[_Part]:
     """Divide episodes by predicted coarse class; answer at once where one fine class is left."""
     for episode in range(len(answers)):
         support, query = coarse.support[episode, :, 0], coarse.query[episode, :, 0]
-        for predicted in query.unique():
-            same = support == predicted
-            chosen = torch.where(same.any(), same, True).nonzero()[:, 0]
-            asked = (query == predicted).nonzero()[:, 0]
+        for chosen, asked in divide(support, query):
             classes = coarse.labels[episode, chosen].unique()
             if len(classes) == 1:
                 answers[episode, asked] = classes
@@ -137,7 +156,7 @@ def _answer(
         torch.where(support >= 0, fine.ids[rows, support], -1),
         fine.query[rows, query],
         classes.shape[1],
-        TWO_CLASS_EVIDENCE if classes.shape[1] == 2 else 1.0,
+        part_evidence(classes.shape[1]),
     )
     found = classes.gather(1, classify(batch))
     for part, labels in zip(parts, found, strict=True):

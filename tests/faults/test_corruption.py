@@ -5,6 +5,7 @@ import random
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from ancor import checkpoint
 from ancor.cli.eval import main as evaluate
 from ancor.cli.train import main
 from ancor.errors import InputError
+from ancor.evaluation.cache import FeatureCache
 from tests.faults.runs import BASE, content
 from tests.faults.sizes import SEED, TORTURE
 
@@ -141,3 +143,33 @@ def test_a_format_of_old_still_reads(quick_run, tmp_path):
     torch.save(state, tmp_path / "unsealed.pth.tar")
     with pytest.raises(InputError, match="unsealed"):
         checkpoint.read(tmp_path / "unsealed.pth.tar")
+
+
+def test_damage_to_a_feature_cache_changes_no_feature(tmp_path):
+    rng = random.Random(SEED if TORTURE else 3)
+    pairs = np.stack([np.arange(400), np.zeros(400, int)], axis=1)
+    asked = []
+
+    def compute(wanted):
+        asked.append(len(wanted))
+        yield torch.from_numpy(wanted[:, :1] * np.ones((1, 6))).float()
+
+    def features() -> torch.Tensor:
+        cache = FeatureCache(tmp_path, {"of": "a test"}, 6)
+        return torch.cat(list(cache.stream(pairs, compute)))
+
+    expected = features()
+    (path,) = tmp_path.rglob("*.features")
+    written = path.read_bytes()
+    again = 0
+    for _ in range(500 if TORTURE else 40):
+        data = bytearray(written)
+        rng.choice((flip, cut, zero))(data, rng)
+        path.write_bytes(data)
+        asked.clear()
+        assert torch.equal(features(), expected), SEED
+        again += sum(asked) > 0
+        for other in tmp_path.rglob("*.features"):
+            other.unlink()
+    assert again > 10  # damage was found, and the features computed again
+    print(f"damaged caches: {again} found, seed {SEED}")

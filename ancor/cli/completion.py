@@ -1,0 +1,56 @@
+"""Print a script that completes `ancor`, its commands and their flags in a shell."""
+
+import argparse
+
+from ancor.cli.arguments import Parser, run
+
+EXAMPLE = """example, to be put into ~/.bashrc:
+  eval "$(ancor completion bash)\""""
+SHELLS = ("bash", "zsh", "tcsh")
+# What the words that stand for a flag's value in --help tell of it.
+FILES, FOLDERS = ("FILE", "PATH", "RUN"), ("DIR",)
+
+
+def build_parser() -> Parser:
+    """Build the parser."""
+    parser = Parser(prog="ancor completion", description=__doc__, epilog=EXAMPLE)
+    parser.add_argument("shell", choices=SHELLS, help="the shell that you use")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run completion and return its exit status."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Print the script for the shell that the arguments name."""
+    from ancor.errors import InputError
+
+    try:
+        import shtab
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "completion needs the package 'shtab', which is not installed: "
+            "pip install 'ancor-toolkit[completion]'"
+        ) from error
+    print(shtab.complete(_all_commands(shtab), shell=args.shell))
+
+
+def _all_commands(shtab) -> argparse.ArgumentParser:
+    """Build one parser of which every command is a sub-command."""
+    from importlib import import_module
+
+    from ancor.__main__ import COMMANDS
+
+    parser = argparse.ArgumentParser("ancor")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(parser_class=argparse.ArgumentParser)
+    for name, (module, about) in COMMANDS.items():
+        own = import_module(module).build_parser()
+        for action in own._actions:
+            word = str(action.metavar)
+            if word in FILES or word in FOLDERS:
+                action.complete = shtab.FILE if word in FILES else shtab.DIRECTORY
+        commands.add_parser(name, parents=[own], add_help=False, help=about)
+    return parser

@@ -1,0 +1,68 @@
+"""Write an encoder for other programs, with its preprocessing, and check it against PyTorch."""
+
+import argparse
+
+from ancor.cli.arguments import Parser, run
+from ancor.cli.data_flags import DATA_FLAGS, DATASET_HELP, add_preprocessing_flags, data_config
+
+EXAMPLE = """example, after the one of train.py --help:
+  python -m ancor export --model_path runs/digits/model_best.pth.tar --to onnx"""
+
+
+def build_parser() -> Parser:
+    """Build the parser."""
+    parser = Parser(prog="ancor export", description=__doc__, epilog=EXAMPLE)
+    parser.set_defaults(**dict.fromkeys(DATA_FLAGS.values()))
+    add = parser.add_argument_group("export").add_argument
+    add(
+        "--model-path",
+        required=True,
+        metavar="FILE",
+        help="a checkpoint that train.py wrote, or any other file that eval.py reads",
+    )
+    add(
+        "--to",
+        metavar="FORMAT",
+        help="onnx, pt2 (torch.export) or safetensors (default: the suffix of --output)",
+    )
+    add("--output", metavar="FILE", help="(default: beside the checkpoint, under its name)")
+    add(
+        "--output-layer",
+        nargs="+",
+        metavar="NAME",
+        help="of onnx and pt2: features, embedding, logits (default: all that the head gives)",
+    )
+    add("--head", metavar="NAME", help="of a published file whose shapes leave it open")
+    images = parser.add_argument_group("preprocessing (default: as the file tells)")
+    images.add_argument("--dataset", metavar="NAME", help=f"as the images of one of {DATASET_HELP}")
+    add_preprocessing_flags(images)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run export and return its exit status."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Export as the arguments say."""
+    from pathlib import Path
+
+    from ancor.checkpoint import load_encoder
+    from ancor.errors import InputError
+    from ancor.export import chosen_outputs, export, output_file
+
+    source = Path(args.model_path)
+    path, to = output_file(source, args.to, args.output)
+    if to == "safetensors" and args.output_layer:
+        raise InputError(
+            "--output-layer chooses what a graph returns, and .safetensors holds weights alone; "
+            "leave it out, or export to onnx or pt2"
+        )
+    encoder, content = load_encoder(source, args.head)
+    outputs = chosen_outputs(encoder, args.output_layer)
+    data = data_config(args, content["config"]["data"])
+    difference = export(source, encoder, content, data, path, to, outputs)
+    size = data.transforms.size
+    print(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
+    print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")

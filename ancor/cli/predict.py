@@ -1,0 +1,190 @@
+"""Classify images by one or a few images of each class, which the encoder need never have seen."""
+
+import argparse
+import csv
+from collections.abc import Iterator
+
+from ancor.cli.arguments import (
+    CLASSIFIER_HELP,
+    Parser,
+    add_device_flags,
+    add_json_flag,
+    print_report,
+    run,
+)
+from ancor.cli.data_flags import DATASET_HELP, add_preprocessing_flags
+
+EXAMPLE = (
+    "example, after the one of train.py --help; the first line writes some digits as files:\n"
+    "  python tools/write_images.py --dataset digits --output-dir runs/images\n"
+    "  python predict.py --model_path runs/digits/model_best.pth.tar "
+    "--support runs/images/support --query runs/images/query"
+)
+# What a saved classifier brings along: of the encoder, and of the classifier by parameter.
+LOADING = ("model_path", "head", "only_base", "dataset", "image_size", "mean", "std")
+SETTINGS = {
+    "classifier": "cls",
+    "n_aug_support_samples": "n_aug_support_samples",
+    "coarse_first": "coarse_first",
+    "seed": "seed",
+}
+
+
+def build_parser() -> Parser:
+    """Build the parser."""
+    parser = Parser(prog="predict.py", description=__doc__, epilog=EXAMPLE)
+    _add_model_flags(parser)
+    _add_class_flags(parser.add_argument_group("classes"))
+    queries = parser.add_argument_group("images to classify")
+    queries.add_argument(
+        "--query", nargs="+", default=[], metavar="PATH", help="image files, or folders of them"
+    )
+    queries.add_argument(
+        "--unknown", type=float, metavar="P", help='answer "unknown" below this probability'
+    )
+    report = parser.add_argument_group("report")
+    add_json_flag(report)
+    report.add_argument("--csv", metavar="FILE", help="write the table: path, class, probability")
+    device = add_device_flags(parser, precision="fp32")
+    device.add_argument(
+        "--test-batch-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="images a forward pass (default: 256)",
+    )
+    return parser
+
+
+def _add_model_flags(parser: Parser) -> None:
+    model = parser.add_argument_group("model")
+    model.add_argument("--model-path", metavar="FILE", help="any file that eval.py reads")
+    model.add_argument("--head", metavar="NAME", help="head (default: from the file)")
+    model.add_argument(
+        "--only-base",
+        action=argparse.BooleanOptionalAction,
+        help="backbone features, or the head's embedding (default: --only-base)",
+    )
+    images = parser.add_argument_group("how images are prepared (default: as the file tells)")
+    images.add_argument("--dataset", metavar="NAME", help=f"as the images of one of {DATASET_HELP}")
+    add_preprocessing_flags(images)
+
+
+def _add_class_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--support", metavar="DIR", help="folder of one folder a class, each of one or more images")
+    add(
+        "--classifier",
+        metavar="FILE",
+        help="one that --save wrote, in place of --model-path and --support; with --support, its "
+        "images are learnt in addition",
+    )
+    add("--save", metavar="FILE", help="keep the classifier, with all that it needs, in one file")
+    add("--cls", metavar="NAME", help=f"classifier: {CLASSIFIER_HELP} (default: LR)")
+    add(
+        "--coarse-first",
+        action="store_true",
+        default=None,
+        help="the encoder's own classifier tells the coarse class, features the class within it",
+    )
+    add(
+        "--n-aug-support-samples",
+        "--images-per-view",
+        type=int,
+        metavar="A",
+        help="augmented copies of each support image; 0: the image itself (default: 5)",
+    )
+    add("--seed", type=int, metavar="N", help="of the augmented copies (default: 0)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run predict.py and return its exit status."""
+    return run(build_parser(), command, argv)
+
+
+def command(args: argparse.Namespace) -> None:
+    """Predict as the arguments say."""
+    from ancor.cli.evaluation import output_path
+    from ancor.data.given import image_paths
+    from ancor.logs import configure_console
+
+    configure_console(quiet=args.json == "-")
+    _check(args)
+    queries = [path for place in args.query for path in image_paths(place)]
+    for name in (args.csv, None if args.json == "-" else args.json):
+        output_path(name)
+    model = _classifier(args)
+    if args.save:
+        model.save(args.save)
+    if queries:
+        _report(args, model, queries)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise an InputError where flags are missing or contradict each other."""
+    from ancor.errors import InputError
+
+    if not args.query and not args.save:
+        raise InputError("--query is needed: image files or folders; or --save FILE")
+    if args.classifier is None:
+        for flag, value in (("--model-path", args.model_path), ("--support", args.support)):
+            if value is None:
+                raise InputError(f"{flag} is needed; or --classifier FILE, a saved one")
+        return
+    for name in (*LOADING, *SETTINGS.values()):
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} was given with --classifier {args.classifier!r}, "
+                "which keeps the settings that it was saved with; leave one of them out"
+            )
+
+
+def _classifier(args: argparse.Namespace):
+    """Load or make the classifier."""
+    from ancor.devices import pick_device
+    from ancor.fewshot import FewShotClassifier
+    from ancor.image_encoder import load_encoder
+
+    options = {
+        "device": pick_device(args.device or "auto", args.gpu),
+        "precision": args.precision or "fp32",
+        "batch_size": args.test_batch_size,
+        "quiet": False,
+    }
+    if args.classifier is not None:
+        model = FewShotClassifier.load(args.classifier, **options)
+        learn = model.add
+    else:
+        given = {name: getattr(args, name) for name in LOADING[1:]}
+        given = {name: value for name, value in given.items() if value is not None}
+        model = FewShotClassifier(load_encoder(args.model_path, **given, **options))
+        settings = {name: getattr(args, flag) for name, flag in SETTINGS.items()}
+        model.set_params(**{name: v for name, v in settings.items() if v is not None})
+        learn = model.fit
+    if args.unknown is not None:
+        model.set_params(unknown=args.unknown)
+    return learn(args.support) if args.support else model
+
+
+def _report(args: argparse.Namespace, model, queries: list[str]) -> None:
+    """Classify the images, and print and write what came out."""
+    features = model.encoder.encode(queries)
+    answers = model.predict(features).tolist()
+    probabilities = model.predict_proba(features).max(1).tolist()
+    rows = list(zip(queries, answers, probabilities, strict=True))
+    if args.csv:
+        # File names need not be text: their bytes are written as they are.
+        with open(args.csv, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "class", "probability"])
+            writer.writerows((path, name, f"{p:.6f}") for path, name, p in rows)
+    report = {"predictions": [{"path": q, "class": a, "probability": p} for q, a, p in rows]}
+    print_report(report, _lines(rows), args.json)
+
+
+def _lines(rows: list[tuple]) -> Iterator[str]:
+    """Lay the answers out in columns; what would break a line is shown by its repr."""
+    shown = [[s if s.isprintable() else repr(s) for s in map(str, row[:2])] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for (path, name), (*_, probability) in zip(shown, rows, strict=True):
+        yield f"{path:<{widths[0]}}  {name:<{widths[1]}}  {probability:.3f}"

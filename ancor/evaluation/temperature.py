@@ -1,0 +1,40 @@
+"""Temperature scaling (Guo et al., 2017, arXiv 1706.04599): how sure probabilities should be."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RANGE = (1e-3, 1e3)
+
+
+def fit_temperature(scores: Tensor, labels: Tensor) -> float:
+    """Return the temperature T at which softmax(scores / T) explains the labels best.
+
+    Targets are smoothed by 1 / (N + 2), as in Platt's scaling (1999), so that T does not run to 0
+    where every answer is right.
+
+    Args:
+        scores: of held-out images, (N, n); -inf for classes that were no candidates.
+        labels: the right classes, (N,); an image whose own class was no candidate is left out.
+
+    Returns:
+        T, within `RANGE`; 1 where nothing is left to fit it to.
+    """
+    from scipy.optimize import minimize_scalar
+
+    candidates = torch.isfinite(scores)
+    kept = candidates.gather(1, labels[:, None])[:, 0] & (candidates.sum(1) > 1)
+    if not kept.any():
+        return 1.0
+    scores, labels, candidates = scores[kept].double(), labels[kept], candidates[kept]
+    smoothing = 1 / (len(scores) + 2)
+    targets = smoothing * candidates.double() / candidates.sum(1, keepdim=True)
+    targets.scatter_add_(1, labels[:, None], targets.new_full((len(labels), 1), 1 - smoothing))
+
+    def loss(logarithm: float) -> float:
+        logs = (scores / np.exp(logarithm)).log_softmax(1)
+        return float(-(targets * logs.masked_fill(~candidates, 0)).sum())
+
+    # In 1 / T the loss is convex, so in log T it has one minimum.
+    found = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))

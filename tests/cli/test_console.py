@@ -1,0 +1,172 @@
+"""The console command `ancor`: its words, its completion, and that an installation has it all."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import ancor
+from ancor import __main__ as toolkit
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "setup")
+
+
+@pytest.fixture
+def called_as(monkeypatch):
+    """Run a command as if the program had been called by a name; return what it printed."""
+
+    def called_as(program: str, *words: str, capsys) -> str:
+        monkeypatch.setattr(sys, "argv", [program, *words])
+        with pytest.raises(SystemExit):
+            sys.exit(toolkit.main())
+        said = capsys.readouterr()
+        return said.out + said.err
+
+    return called_as
+
+
+def test_every_script_is_a_command():
+    assert {"train", "eval", "ensemble", "concat", "cascade", "tsne"} <= set(SCRIPTS)
+    assert set(SCRIPTS) <= set(toolkit.COMMANDS)
+
+
+def test_version(capsys):
+    assert toolkit.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ancor {ancor.__version__}\n"
+
+
+@pytest.mark.parametrize("command", toolkit.COMMANDS)
+def test_help_names_the_command_as_it_was_called(command, called_as, capsys):
+    said = called_as("/usr/bin/ancor", command, "--help", capsys=capsys)
+    assert said.startswith(f"usage: ancor {command} ")
+    example = said[said.rindex("\nexample") :]
+    assert f"ancor {command} " in example
+    assert not any(f"{script}.py" in example for script in SCRIPTS)
+    assert "python -m" not in example
+    said = called_as("/x/ancor/__main__.py", command, "--help", capsys=capsys)
+    assert said.startswith(f"usage: ancor {command} ")
+    example = said.splitlines()[-1].strip()
+    # Completion works for the installed name only.
+    assert example.startswith(f"python -m ancor {command} ") or command == "completion"
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_script_goes_by_its_own_name(command):
+    parser = importlib.import_module(toolkit.COMMANDS[command][0]).build_parser()
+    assert parser.prog == f"{command}.py"
+    assert f"python {command}.py " in parser.epilog
+
+
+def test_an_error_names_the_command_as_it_was_called(called_as, capsys):
+    said = called_as("ancor.exe", "train", "--mode", "x", capsys=capsys)
+    assert said.startswith("ancor train: error: --mode 'x'")
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory):
+    """What bash offers behind some words of a command line."""
+    pytest.importorskip("shtab")
+    if shutil.which("bash") is None:
+        pytest.skip("no bash here")
+    command = [sys.executable, "-m", "ancor", "completion", "bash"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    path = tmp_path_factory.mktemp("completion") / "ancor.bash"
+    path.write_text(made.stdout)
+    script = """source "$1"; shift
+    registered=$(complete -p ancor); function=${registered##*-F }; function=${function%% *}
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    $function ancor "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+    printf '%s\\n' "${COMPREPLY[@]}" """
+
+    def completed(*words: str) -> list[str]:
+        command = ["bash", "-c", script, "bash", str(path), *words]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        assert shown.stderr == ""
+        return shown.stdout.split()
+
+    return completed
+
+
+def test_bash_completes_commands_flags_and_files(completed):
+    assert set(toolkit.COMMANDS) <= set(completed("ancor", ""))
+    assert completed("ancor", "exp") == ["export"]
+    assert completed("ancor", "export", "--output") == ["--output", "--output-layer"]
+    assert completed("ancor", "completion", "") == ["bash", "zsh", "tcsh"]
+    assert completed("ancor", "inspect", str(ROOT / "LICE")) == [str(ROOT / "LICENSE")]
+    assert completed("ancor", "train", "--data", str(ROOT / "anc")) == [str(ROOT / "ancor")]
+
+
+@pytest.mark.parametrize("command", toolkit.COMMANDS)
+def test_bash_completes_every_flag(command, completed):
+    parser = importlib.import_module(toolkit.COMMANDS[command][0]).build_parser()
+    flags = {name for action in parser._actions for name in action.option_strings}
+    assert set(completed("ancor", command, "--")) == {f for f in flags if f.startswith("--")}
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_other_shells_get_a_script(shell, capsys):
+    pytest.importorskip("shtab")
+    assert toolkit.main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert "check-data" in said
+    assert "model-path" in said
+
+
+def test_an_unknown_shell_and_a_missing_package_are_one_line(capsys, monkeypatch):
+    with pytest.raises(SystemExit) as ended:
+        toolkit.main(["completion", "fish"])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert all(word in message for word in ("fish", "bash", "zsh", "tcsh"))
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert toolkit.main(["completion", "bash"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.endswith("pip install 'ancor-toolkit[completion]'\n")
+
+
+def _makes_wheels() -> bool:
+    return bool(find_spec("wheel")) or int(version("setuptools").split(".")[0]) > 70
+
+
+@pytest.mark.slow
+def test_an_installation_has_the_command_and_its_data(tmp_path):
+    """Installed from a copy, without its dependencies, and called from an empty folder."""
+    if not (find_spec("pip") and find_spec("setuptools") and _makes_wheels()):
+        pytest.skip("pip and setuptools 71 or newer are needed")
+    source, target, empty = tmp_path / "source", tmp_path / "target", tmp_path / "empty"
+    shutil.copytree(ROOT / "ancor", source / "ancor", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    empty.mkdir()
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(target), str(source)], check=True)
+    command = [sys.executable, str(target / "bin" / "ancor")]
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+
+    def say(*words: str) -> str:
+        shown = subprocess.run(
+            [*command, *words], capture_output=True, text=True, cwd=empty, env=environment
+        )
+        assert (shown.returncode, shown.stderr) == (0, "")
+        return shown.stdout
+
+    assert say("--version") == f"ancor {ancor.__version__}\n"
+    assert say("train", "--help").startswith("usage: ancor train ")
+    code = "import ancor, json, importlib.resources as r; print(ancor.__file__); "
+    code += "print(len(list(r.files('ancor.data').joinpath('breeds_tables').iterdir())))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=empty, env=environment
+    )
+    where, tables = shown.stdout.split()
+    assert where.startswith(str(target))
+    assert int(tables) == len(list((ROOT / "ancor" / "data" / "breeds_tables").iterdir()))
+    assert "test: " in say("check-data", "--dataset", "digits")

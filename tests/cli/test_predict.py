@@ -1,0 +1,254 @@
+"""predict.py as a user meets it: its report, its saved file, its bad moods."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ancor
+from ancor.cli import predict
+from ancor.cli.predict import SETTINGS, build_parser, main
+from ancor.data.catalog import DataConfig
+from ancor.fewshot import FewShotClassifier
+from tests import made
+from tests.conftest import QUICK
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three digits as files: support/<digit>/*.png, 5 each, and query/*.png."""
+    root = tmp_path_factory.mktemp("images")
+    partition = DataConfig("digits").load("train")
+    for label in (1, 4, 6):
+        (root / "support" / str(label)).mkdir(parents=True)
+        (root / "query").mkdir(exist_ok=True)
+        for n, index in enumerate(np.flatnonzero(partition.fine_labels == label)[:8].tolist()):
+            pixels = partition.images[index].numpy().transpose(1, 2, 0)
+            name = f"support/{label}/{n}.png" if n < 5 else f"query/{label}_{n}.png"
+            Image.fromarray(pixels).save(root / name)
+    return root
+
+
+@pytest.fixture
+def command(quick_run, folder):
+    """The flags that every use needs."""
+    model = str(quick_run / "model_best.pth.tar")
+    return ["--model_path", model, "--support", str(folder / "support"), "--device", "cpu"]
+
+
+def one_line(capsys) -> str:
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1, message
+    assert "Traceback" not in message
+    return message
+
+
+def predictions(capsys, arguments: list[str]) -> list[dict]:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["predictions"]
+
+
+def test_help_is_grouped_and_ends_with_a_command():
+    shown = subprocess.run(
+        [sys.executable, ROOT / "predict.py", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    last = shown.rstrip().splitlines()[-1].split()
+    assert last[:2] == ["python", "predict.py"]
+    build_parser().parse_args(last[2:])
+    assert all(f"\n{group}:" in shown for group in ("model", "classes", "report", "device"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        ([], {}),
+        (["--cls", "NN", "--images-per-view", "2"], {"classifier": "NN"}),
+        (["--coarse-first", "--cls", "Proto"], {"coarse_first": True, "classifier": "Proto"}),
+    ],
+)
+def test_the_script_says_what_the_api_says(flags, settings, command, folder, capsys):
+    queries = sorted(str(path) for path in (folder / "query").iterdir())
+    found = predictions(capsys, [*command, "--query", str(folder / "query"), *flags])
+    encoder = ancor.load_encoder(command[1], device="cpu")
+    copies = {"n_aug_support_samples": 2} if "--images-per-view" in flags else {}
+    model = FewShotClassifier(encoder, **settings, **copies).fit(folder / "support")
+    assert [row["path"] for row in found] == queries
+    assert [row["class"] for row in found] == model.predict(queries).tolist()
+    expected = model.predict_proba(queries).max(1)
+    np.testing.assert_allclose([row["probability"] for row in found], expected, atol=1e-6)
+    right = [row["class"] == Path(row["path"]).name[0] for row in found]
+    assert np.mean(right) > 0.7
+
+
+def test_text_json_and_table_agree(command, folder, tmp_path, capsys):
+    query = [str(folder / "query"), str(folder / "support" / "4" / "0.png")]
+    report, table = tmp_path / "out" / "r.json", tmp_path / "r.csv"
+    flags = ["--query", *query, "--json", str(report), "--csv", str(table)]
+    assert main([*command, *flags]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = json.loads(report.read_text())["predictions"]
+    assert len(rows) == 10
+    assert lines == [[r["path"], r["class"], f"{r['probability']:.3f}"] for r in rows]
+    with open(table, newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [(w["path"], w["class"]) for w in written] == [(r["path"], r["class"]) for r in rows]
+    assert float(written[0]["probability"]) == pytest.approx(rows[0]["probability"], abs=1e-6)
+
+
+def test_what_is_not_likely_is_unknown(command, folder, capsys):
+    command = [*command, "--query", str(folder / "query")]
+    sure = [row["probability"] for row in predictions(capsys, command)]
+    middle = float(np.median(sure))
+    rows = predictions(capsys, [*command, "--unknown", str(middle)])
+    assert [row["class"] == "unknown" for row in rows] == [p < middle for p in sure]
+    assert [row["probability"] for row in rows] == sure
+
+
+def test_a_saved_classifier_needs_nothing_else(command, folder, tmp_path, capsys):
+    saved, query = str(tmp_path / "three.ancor"), ["--query", str(folder / "query")]
+    expected = predictions(capsys, [*command, *query, "--cls", "Proto", "--coarse-first"])
+    assert main([*command, "--cls", "Proto", "--coarse-first", "--save", saved]) == 0
+    assert capsys.readouterr().out == ""
+    alone = ["--classifier", saved, "--device", "cpu", *query]
+    assert predictions(capsys, alone) == expected
+    assert {row["class"] for row in predictions(capsys, [*alone, "--unknown", "1"])} == {"unknown"}
+    made.write(tmp_path / "more" / "noise" / "0.png", 1, (32, 32))
+    assert main([*alone[:4], "--support", str(tmp_path / "more"), "--save", saved]) == 0
+    assert FewShotClassifier.load(saved, device="cpu").classes_.tolist() == ["1", "4", "6", "noise"]
+
+
+def test_odd_names_stay_on_one_line(command, folder, tmp_path, capsys):
+    image = (folder / "query" / "4_5.png").read_bytes()
+    places = [tmp_path / "a\nb.png", Path(bytes(tmp_path / "c").decode() + "\udcff.png")]
+    for place in places:
+        place.write_bytes(image)
+    table = tmp_path / "t.csv"
+    assert main([*command, "--query", str(tmp_path), "--csv", str(table)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(repr(str(places[0])))
+    with open(table, newline="", errors="surrogateescape") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [str(place) for place in places]
+
+
+def images(place: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        made.write(place / name, number)
+    return place
+
+
+BAD = {
+    "no folder": (lambda p: p / "none", [], ["none'", "is no folder"]),
+    "an empty folder": (lambda p: p, [], ["is empty", "a folder a class"]),
+    "an empty class": (
+        lambda p: (p / "a").mkdir() or images(p, "b/0.png"),
+        [],
+        ["a'", "no images", "remove it"],
+    ),
+    "one class": (lambda p: images(p, "a\n/0.png", "a\n/1.png"), [], ["'a\\n'", "at least 2"]),
+    "images without classes": (lambda p: images(p, "0.png"), [], ["0.png'", "beside"]),
+    "folders in a class": (lambda p: images(p, "a/b/0.png"), [], ["b'", "inside the class 'a'"]),
+    "a broken link": (
+        lambda p: (p / "a").symlink_to(p / "gone") or p,
+        [],
+        ["a'", "link that leads nowhere"],
+    ),
+    "no image among them": (
+        lambda p: (images(p, "a/0.png", "b/0.png") / "a" / "1\n.png").write_bytes(b"x") and p,
+        [],
+        ["1\\n.png'", "cannot be decoded", "replace or remove it\n"],
+    ),
+    "a missing query": (None, ["--query", "/none/q.png"], ["'/none/q.png'", "no file"]),
+    "a query that is no image": (None, ["--query", __file__], [repr(__file__), "decoded"]),
+    "a folder without images": (None, ["--query", str(ROOT / "tests")], ["no images in"]),
+    "nothing to do": (None, ["--query"], ["--query"]),
+    "an unknown classifier": (None, ["--cls", "SVM"], ["'SVM'", "LR"]),
+    "no probability": (None, ["--unknown", "70"], ["70.0", "0 to 1"]),
+    "negative copies": (None, ["--n_aug_support_samples", "-1"], ["-1", "0 or more"]),
+    "an unknown dataset": (None, ["--dataset", "mnist"], ["'mnist'", "digits"]),
+    "two numbers of pixels": (None, ["--image-size", "4"], ["--image-size 4"]),
+    "no model": (None, ["--model_path", "/none"], ["'/none'", "check the path"]),
+    "no such device": (None, ["--device", "tpu"], ["'tpu'", "cpu"]),
+    "no batch": (None, ["--test_batch_size", "0"], ["batch_size 0"]),
+    "an unwritable table": (None, ["--csv", "/proc/none/t"], ["/proc/none/t"]),
+    "an unwritable report": (None, ["--json", "/proc/none/t"], ["/proc/none/t"]),
+    "an unwritable classifier": (None, ["--save", "/proc/none/t"], ["/proc/none/t"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(name, command, folder, tmp_path, capsys):
+    make, flags, words = BAD[name]
+    support = folder / "support" if make is None else make(tmp_path)
+    arguments = [*command, "--query", str(folder / "query"), "--support", str(support), *flags]
+    if flags == ["--query"]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+    else:
+        assert main(arguments) == 2
+    message = one_line(capsys)
+    assert all(word in message for word in words), message
+
+
+def test_missing_and_contradicting_flags_are_one_line(command, folder, tmp_path, capsys):
+    saved, query = str(tmp_path / "x.ancor"), ["--query", str(folder / "query")]
+    assert main([*command, "--save", saved]) == 0
+    cases = {
+        "--query is needed": command,
+        "--model-path is needed": query,
+        "--support is needed": [*command[:2], *query],
+        "--model-path was given with --classifier": [*command, *query, "--classifier", saved],
+        "--cls was given": [*query, "--classifier", saved, "--cls", "LR"],
+        "--coarse-first was given": [*query, "--classifier", saved, "--coarse-first"],
+        "--only-base was given": [*query, "--classifier", saved, "--no-only-base"],
+        "--image-size was given": [*query, "--classifier", saved, "--image-size", "32"],
+        "no file": ["--query", "/none", "--classifier", saved],
+        "cannot read '/none'": [*query, "--classifier", "/none"],
+        "no saved few-shot classifier": [*query, "--classifier", command[1]],
+    }
+    for words, arguments in cases.items():
+        assert main(arguments) == 2
+        assert words in one_line(capsys)
+    content = Path(saved).read_bytes()
+    for damaged, word in (
+        (content[:-1], "damaged"),
+        (content.replace(b'"version": 1', b'"version": 7', 1), "of version 7"),
+    ):
+        Path(saved).write_bytes(damaged)
+        assert main([*query, "--classifier", saved]) == 2
+        assert word in one_line(capsys)
+
+
+def test_an_encoder_without_the_asked_head_is_one_line(folder, tmp_path, capsys):
+    from ancor.cli.train import main as train
+
+    run = tmp_path / "none"
+    method = ["--head", "none", "--queue", "single", "--calc-types", "cst_all"]
+    arguments = [*QUICK, *method, "--loss-types", "ce", "--max-steps", "1", "--val-episodes", "0"]
+    assert train([*arguments, "--output-dir", str(run)]) == 0
+    capsys.readouterr()
+    command = ["--model_path", str(run / "last.pth.tar"), "--support", str(folder / "support")]
+    command += ["--query", str(folder / "query")]
+    assert main([*command, "--coarse-first"]) == 2
+    message = one_line(capsys)
+    assert "head 'none'" in message
+    assert "--coarse-first" in message
+    torch.save({"fc.weight": torch.zeros(3, 64)}, tmp_path / "weights")
+    assert main(["--model_path", str(tmp_path / "weights"), *command[2:]]) == 2
+    assert "no encoder known here" in one_line(capsys)
+
+
+def test_every_setting_of_the_classifier_has_a_flag():
+    parameters = set(FewShotClassifier().get_params()) - {"encoder", "unknown"}
+    assert parameters == set(SETTINGS)
+    assert all(hasattr(build_parser().parse_args([]), flag) for flag in SETTINGS.values())
+    assert all(hasattr(build_parser().parse_args([]), flag) for flag in predict.LOADING)

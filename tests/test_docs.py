@@ -1,0 +1,105 @@
+"""The pages: every link leads somewhere, every command block runs or says what it lacks."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pages import LANGUAGES, ROOT, SHOWN, Block, anchors, commands, links, pages, split
+
+COPIED = ("ancor", "benchmarks", "docs", "examples", "recipes", "tools")
+PAGES = [page for page in pages() if page.parts[0] != "tests"]
+# So many first blocks of these pages are quick enough for every run of the tests.
+QUICK = {"docs/method.md": 1, "docs/own-images.md": 2}
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (ROOT / page.parent / path).resolve() if path else ROOT / page
+        assert place.exists(), f"{page}: {target}"
+        assert place.is_relative_to(ROOT), f"{page}: {target} leaves the project"
+        if anchor:
+            assert anchor in anchors(place.relative_to(ROOT)), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_blocks_say_what_they_are(page):
+    for block in split(page)[0]:
+        where = f"{page}:{block.line}: {block.language!r}"
+        assert block.language in (*LANGUAGES, *SHOWN), where
+        assert block.needs is None or block.language in LANGUAGES, where
+
+
+def reached_from(sources: list[Path]) -> set[Path]:
+    """Return the files that some pages link to."""
+    return {
+        (ROOT / page.parent / target.partition("#")[0]).resolve()
+        for page in sources
+        for target in links(page)
+    }
+
+
+def test_every_page_and_picture_of_docs_is_linked():
+    listed = {ROOT / "docs" / "README.md", *reached_from([Path("docs/README.md")])}
+    assert set(ROOT.glob("docs/*.md")) <= listed
+    assert set(ROOT.glob("docs/images/*")) <= reached_from(PAGES)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A copy of the project, and what runs a block in it as its reader would."""
+    home, programs = tmp_path / "clone", tmp_path / "programs"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, home / name, ignore=ignored)
+    for file in [*ROOT.glob("*.py"), *ROOT.glob("*.md"), ROOT / "requirements.txt"]:
+        shutil.copy(file, home)
+    programs.mkdir()
+    for name, words in (("python", ""), ("ancor", "-m ancor")):
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        (programs / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(home),
+        "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": "1",  # tests run beside one another: more threads would wait
+    }
+
+    def run(block: Block) -> None:
+        shells = {"shell": ["bash", "-e", "-o", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+        command = [*shells[block.language], block.text]
+        ended = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment)
+        where = f"{block.page}:{block.line}"
+        assert ended.returncode == 0, f"{where}\n{block.text}\n{ended.stdout}\n{ended.stderr}"
+
+    return run
+
+
+def runnable(page: Path) -> list[Block]:
+    return [block for block in commands(page) if block.needs is None]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize("page", QUICK)
+def test_first_blocks_run(page, clone):
+    blocks = runnable(Path(page))[: QUICK[page]]
+    assert len(blocks) == QUICK[page]
+    for block in blocks:
+        clone(block)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize("page", list(filter(runnable, PAGES)), ids=str)
+def test_blocks_run(page, clone):
+    for block in runnable(page):
+        clone(block)
