@@ -45,7 +45,8 @@ class TransformSpec:
 
     def check(self) -> None:
         """Raise a ValueError where a field, read from a file, is no sound number."""
-        sides = (self.size, self.resize, self.native_size or SIDES[0])
+        native = self.size if self.native_size is None else self.native_size
+        sides = (self.size, self.resize, native)
         if not all(isinstance(side, int) and 0 < side <= 2 * SIDES[1] for side in sides):
             raise ValueError(f"image sides {sides}")
         if not isinstance(self.support_padding, int) or not 0 <= self.support_padding <= self.size:

@@ -63,7 +63,7 @@ SENSIBLE = {
 }
 # A run that is asked for a trillion steps takes them: no mistake, but nothing for here.
 NUMBERS_OF = {"max_steps": (-(10**30), -1, 0, 1, 2)}
-OUTPUTS = {"output", "output_dir", "json", "csv", "plot", "feature_cache", "html"}
+OUTPUTS = {"output", "output_dir", "json", "csv", "plot", "feature_cache", "save"}
 
 
 def shelf_paths(shelf: Path) -> list[str]:
@@ -88,7 +88,12 @@ def base_line(command: str, shelf: Path) -> st.SearchStrategy[list[str]]:
     two = st.lists(st.sampled_from(models(shelf)), min_size=2, max_size=2)
     two = two.map(lambda paths: ["--model-path", *paths])
     short = ["--n-test-runs", "2", "--n-queries", "2"]
-    folder, images = str(shelf / "data/folder"), str(shelf / "data/folder/train/birds")
+    folder, support = str(shelf / "data/folder"), str(shelf / "data/folder/train")
+    queries = ["--query", str(shelf / "data/folder/train/birds")]
+    classify = st.one_of(
+        one.map(lambda line: [*line, "--support", support, *queries]),
+        st.just(["--classifier", str(shelf / "models/classes.ancor"), *queries]),
+    )
     lines = {
         "train": st.just(["--dataset", "digits", *QUICK]),
         "eval": one.map(lambda line: [*line, *short]),
@@ -103,10 +108,9 @@ def base_line(command: str, shelf: Path) -> st.SearchStrategy[list[str]]:
         "compare": st.lists(st.sampled_from(shelf_paths(shelf)), min_size=1, max_size=2),
         "show": st.just(["--n", "1"]),
         "check-data": st.sampled_from([[], ["--data", folder], ["--data", str(shelf / "data")]]),
-        "predict": one.map(
-            lambda line: [*line, "--support", str(Path(images).parent), "--query", images]
-        ),
-        "export": one,
+        "predict": classify,
+        "export": one.map(lambda line: [*line, "--to", "safetensors"]),
+        "completion": st.just(["bash"]),
     }
     return lines.get(command, st.just([]))
 
@@ -153,8 +157,10 @@ def spelled(draw, action: argparse.Action, shelf: Path) -> list[str]:
 def command_line(draw, command: str, parser: argparse.ArgumentParser, shelf: Path) -> list[str]:
     """A line in order with one to four flags more, now and then with something left out or odd."""
     line = draw(base_line(command, shelf))
-    known = st.sampled_from(flags(parser))
-    chosen = draw(st.lists(known, min_size=1, max_size=4, unique_by=lambda action: action.dest))
+    chosen = []
+    if known := flags(parser):
+        one = st.sampled_from(known)
+        chosen = draw(st.lists(one, min_size=1, max_size=4, unique_by=lambda flag: flag.dest))
     for action in chosen:
         line += draw(spelled(action, shelf))
     kind = draw(st.integers(0, 39))

@@ -50,6 +50,7 @@ def _files(files: Path) -> None:
 
 
 def _models(models: Path, data: Path) -> None:
+    from ancor.cli.predict import main as predict
     from ancor.cli.train import main
 
     def train(name: str, *flags: str) -> Path:
@@ -74,3 +75,7 @@ def _models(models: Path, data: Path) -> None:
     changed = bytearray(whole)
     changed[len(whole) // 3] ^= 0xFF
     (models / "flipped.pth.tar").write_bytes(changed)
+
+    line = ["--model-path", str(models / "digits" / "model_best.pth.tar"), "--image-size", "32"]
+    line += ["--support", str(data / "folder" / "train"), "--save", str(models / "classes.ancor")]
+    assert predict(line) == 0

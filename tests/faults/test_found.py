@@ -44,6 +44,7 @@ LINES = [
     ([*TRAIN, "--output-dir", "a" * 300], "File name too long: 'aaa"),
     ([*EVAL, "a\nb"], r"unrecognized arguments: a\nb"),
     ([*EVAL, "--data-root", "a\nb\u2028c", "--dataset", "folder"], r"a\nb\u2028c"),
+    (["export", "--model-path", "", "--to", "onnx"], "--model-path '.' is no file"),
     (["inspect", "\udcff\x1b[31m"], r"\x1b[31m"),
 ]
 

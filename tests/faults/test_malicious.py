@@ -7,16 +7,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ancor import fewshot_file
 from ancor.cli.check_data import main as check_data
 from ancor.cli.eval import main as evaluate
 from ancor.cli.inspect import main as inspect
+from ancor.cli.predict import main as predict
 from ancor.cli.train import main as train
 from tests.faults import crafted
-from tests.faults.promise import commands, keep
+from tests.faults.promise import keep
 from tests.faults.shelf import QUICK
-from tests.faults.sizes import TORTURE, Tally
+from tests.faults.sizes import SEED, TORTURE, Tally
 from tests.made import cifar100, tiered
 
 SHORT = 40  # files of a short draw
@@ -61,11 +64,11 @@ def readers(kind: str, content: bytes, room) -> list[tuple]:
         (train, [*start, "--init-from", str(path)], refused),
         (train, [*start, "--resume", str(path)], refused),
     ]
-    others = commands()
-    if "predict" in others:  # a classifier that was saved
-        query = str(room.shelf / "data/folder/train/birds")
-        line = ["--classifier", str(path), "--query", query]
-        lines.append((others["predict"].main, line, refused))
+    query = str(room.shelf / "data/folder/train/birds")
+    lines.append((predict, ["--classifier", str(path), "--query", query], refused))
+    lines.append(
+        (predict, ["--model-path", str(path), "--support", query, "--query", query], refused)
+    )
     if kind == "pickle":
         lines += _data_readers(content, room)
     return lines
@@ -82,6 +85,49 @@ def _data_readers(content: bytes, room) -> list[tuple]:
         (check_data, ["--dataset", "cifar100", "--data", str(cifar)], (1,)),
         (check_data, ["--dataset", "tiered", "--data", str(pickled)], (1,)),
     ]
+
+
+def leaves(value: object, place: tuple = ()):
+    """Yield the places of all values in nested dicts and lists, the outer ones included."""
+    yield place
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from leaves(inner, (*place, key))
+
+
+def changed(value: object, place: tuple, other: object) -> object:
+    """Return a copy with another value at a place; with nothing there where it is `...`."""
+    if not place:
+        return other
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    if len(place) == 1 and other is ...:
+        del copy[place[0]]
+    else:
+        copy[place[0]] = changed(value[place[0]], place[1:], other)
+    return copy
+
+
+VALUES = (..., None, -1, 10**15, 1.5, float("nan"), "x", [], {}, [[1], 2], "os.system", True)
+
+
+def test_saved_classifiers_with_other_values_and_a_right_checksum(shelf, new_room, say):
+    about, arrays = fewshot_file.read(shelf / "models/classes.ancor")
+    cases = [(place, value) for place in leaves(about) for value in VALUES if place or value != ...]
+    rng = random.Random(SEED if TORTURE else 0)
+    cases = cases if TORTURE else rng.sample(cases, 12)
+    query = str(shelf / "data/folder/train/birds")
+    tally = Tally()
+    with new_room() as room:
+        path = room.root / "changed.ancor"
+        for place, value in cases:
+            fewshot_file.write(path, changed(about, place, value), arrays)
+            tally.add(keep(predict, ["--classifier", str(path), "--query", query], room, []))
+        for name in arrays if TORTURE else rng.sample(sorted(arrays), 4):
+            for other in (arrays[name][:0], arrays[name].astype("U"), np.float64(np.nan)):
+                fewshot_file.write(path, about, {**arrays, name: np.asarray(other)})
+                tally.add(keep(predict, ["--classifier", str(path), "--query", query], room, []))
+    say(tally.line("readings of changed classifiers"))
 
 
 def untouched(target: Path) -> bool:
