@@ -74,6 +74,13 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def check_workers(flag: str, count: int) -> None:
+    """Raise an InputError where so many loading processes would stop the machine."""
+    most = max(64, 8 * usable_cpus())
+    if not 0 <= count <= most:
+        raise InputError(f"{flag} {count}: accepted here: 0 to {most}")
+
+
 def available_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on the device (for MPS: of the machine's memory)."""
     if device.type == "cuda":

@@ -91,6 +91,8 @@ def output_file(source: Path, to: str | None, named: str | None) -> tuple[Path, 
             f"--output {named!r} does not end in {f'.{to}, as --to says' if to else 'a format'}; "
             f"formats: {formats}"
         )
+    if not source.name:
+        raise InputError(f"--model-path {str(source)!r} is no file; check the path")
     path = Path(named) if named else source.with_name(source.stem.removesuffix(".pth") + suffix)
     if path.exists() and path.resolve() == source.resolve():
         raise InputError(f"--output {str(path)!r} is the checkpoint itself; name another file")

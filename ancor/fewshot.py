@@ -1,6 +1,7 @@
 """A classifier of new classes from a few images of each, on top of a trained encoder."""
 
 from collections.abc import Sequence
+from math import isfinite
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -170,18 +171,37 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             model = cls(None, **about["settings"])
             names = Features.__dataclass_fields__
             support = Features(*(torch.from_numpy(arrays[name]) for name in names))
-            model._remember(support, np.array(about["classes"]), arrays["labels"])
+            support.check(arrays["labels"])
+            classes = given.labels_of(about["classes"], len(np.unique(arrays["labels"])))
+            model._remember(support, classes, arrays["labels"])
             model.temperature_ = float(about["temperature"])
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            model._check_types()
+        except (
+            *(KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError),
+            *(OverflowError, MemoryError),
+        ) as error:
             raise InputError(
                 f"{str(path)!r} holds no classifier that this version can use "
                 f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); save it anew"
             ) from error
-        return model.set_params(encoder=on_device(*parts, device, precision, batch_size, quiet))
+        model.set_params(encoder=on_device(*parts, device, precision, batch_size, quiet))
+        model._check_width(support)
+        return model
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "classes_"):
             raise NotFittedError("this FewShotClassifier has no classes yet; call fit first")
+
+    def _check_types(self) -> None:
+        """Raise a ValueError where a setting, read from a file, is of another type than its own."""
+        wanted = {"n_aug_support_samples": int, "coarse_first": bool, "seed": int}
+        for name, kind in wanted.items():
+            if type(getattr(self, name)) is not kind:
+                raise ValueError(f"{name} {getattr(self, name)!r}")
+        if not (self.unknown is None or isinstance(self.unknown, int | float)):
+            raise ValueError(f"unknown {self.unknown!r}")
+        if not (isfinite(self.temperature_) and self.temperature_ > 0):
+            raise ValueError(f"temperature {self.temperature_}")
 
     def _check_settings(self) -> None:
         if not isinstance(self.encoder, ImageEncoder):

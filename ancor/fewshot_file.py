@@ -8,13 +8,13 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ancor.data import npz
 from ancor.errors import InputError
 
 KIND = "ancor few-shot classifier"
@@ -84,16 +84,15 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "or save it anew"
         )
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        arrays = npz.load(io.BytesIO(content))
         return json.loads(arrays.pop(ABOUT).tobytes()), arrays
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise InputError(f"{name} holds no classifier ({error}); save it anew") from error
 
 
 def _header(line: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return header if isinstance(header, dict) else {}

@@ -145,7 +145,9 @@ class ImageEncoder:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in about["transforms"].items()
         }
-        return encoder, TransformSpec(**transforms), about["only_base"]
+        spec = TransformSpec(**transforms)
+        spec.check()
+        return encoder, spec, bool(about["only_base"])
 
     def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
         return FeatureBank(

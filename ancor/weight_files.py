@@ -4,6 +4,7 @@ Read are torch's zip files and its older form, and safetensors.
 """
 
 import json
+import os
 import pickle
 import pickletools
 import struct
@@ -32,7 +33,10 @@ BROKEN = (
     OverflowError,
     MemoryError,
     StopIteration,
+    NotImplementedError,
+    RecursionError,
     struct.error,
+    zipfile.BadZipFile,
 )
 SAFETENSORS_TYPES = {
     "F64": torch.float64,
@@ -85,16 +89,27 @@ def load(path: Path | str) -> Any:
         InputError: there is no such file, it is cut off, or it asks for anything else.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # which, unlike Path's, takes names that no file can have
         raise InputError(f"no file of weights at {str(path)!r}; check the path")
     try:
         if path.suffix == ".safetensors":
             return _load_safetensors(path)
+        _refuse_packed(path)
         with torch.serialization.safe_globals(ADMITTED), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # tells of pickle's newer protocols
             return torch.load(path, map_location="cpu", weights_only=True)
     except BROKEN as error:
         raise InputError(_refusal(path, error)) from error
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raise a ValueError for an archive that unpacks to more than it holds; torch's never do."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename!r} in it is packed, and torch packs nothing")
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -125,7 +140,7 @@ def _asked_for(path: Path) -> str | None:
                 continue
             if name not in needed and not name.startswith("torch."):
                 return name
-    except (*BROKEN, zipfile.BadZipFile):
+    except BROKEN:
         pass  # cut off or no pickle at all: it asks for nothing more
     return None
 
@@ -134,7 +149,8 @@ def _pickle_of(path: Path) -> bytes:
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
     with zipfile.ZipFile(path) as file:
-        return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
+        member = next(m for m in file.infolist() if m.filename.endswith("data.pkl"))
+        return b"" if member.compress_type != zipfile.ZIP_STORED else file.read(member)
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:

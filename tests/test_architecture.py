@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "cli": None,  # everything
     "export": {"checkpoint", "published", "weight_files", "integrity", "data", "models", *BASE},
     "fewshot": {"image_encoder", "fewshot_file", "evaluation", "data", *BASE},
-    "fewshot_file": {"errors"},
+    "fewshot_file": {"data", "errors"},
     "image_encoder": {"evaluation", "checkpoint", "data", "models", *BASE},
     "plots": {"data", *BASE},
     "training": {"evaluation", "checkpoint", "methods", "models", "data", *BASE},

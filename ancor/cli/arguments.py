@@ -4,6 +4,7 @@ Nothing here imports torch: `--help` has to be quick.
 """
 
 import argparse
+import io
 import json
 import os
 import re
@@ -39,11 +40,14 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         """Parse as argparse does, after turning _ into - in the names of long flags."""
         args = sys.argv[1:] if args is None else args
+        for arg in args:
+            if re.match(r"--[a-zA-Z][^=]*=--$", arg):  # argparse makes an empty list of it
+                self.error(f"{arg.partition('=')[0]} '--': this is no value")
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
 
     def error(self, message: str):
         """Print one line and exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
+        self.exit(2, f"{self.prog}: error: {_printable(message)} (--help lists the flags)\n")
 
 
 def _installed_name() -> str | None:
@@ -64,15 +68,21 @@ def _dashed(argument: str) -> str:
 def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None) -> int:
     """Parse, run the command, and return the exit status: 0, 1 (it failed) or 2 (bad input)."""
     args = parser.parse_args(argv)
+    # A name of bytes that are no text must not stop what only wants to tell it.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command(args)
     except (InputError, RunError) as error:
-        if args.debug:
-            traceback.print_exc()
-        process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
-        whose = f" of process {process}" if process else ""
-        print(f"{parser.prog}: error{whose}: {_one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return _refuse(parser, args, error, 2 if isinstance(error, InputError) else 1)
+    except OSError as error:  # a full disk, a name that is too long: what no command can foresee
+        told = RunError(f"{error.strerror or error}: {error.filename!r}; mend it and try again")
+        return _refuse(parser, args, told, 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        told = RunError("the memory does not suffice for this; take smaller images or batches")
+        return _refuse(parser, args, told, 1)
     except Interrupted as ended:
         print(f"{parser.prog}: {ended}", file=sys.stderr)
         return 128 + ended.number
@@ -82,10 +92,32 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None
     return 0
 
 
+def _refuse(parser: Parser, args: argparse.Namespace, error: Exception, status: int) -> int:
+    if args.debug:
+        traceback.print_exc()
+    process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
+    whose = f" of process {process}" if process else ""
+    print(f"{parser.prog}: error{whose}: {_one_line(error)}", file=sys.stderr)
+    return status
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Tell whether an allocation failed; torch has no type of its own for the CPU's."""
+    named = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in named)
+
+
 def _one_line(error: Exception) -> str:
     """Return the message; of an error in a loading process, which brings its traceback, the end."""
-    last = str(error).rstrip().splitlines()[-1]
-    return re.sub(r"^ancor\.errors\.\w+: ", "", last)
+    text = str(error).rstrip()
+    if "\nancor.errors." in text:
+        text = re.sub(r"^\w+: ", "", text.rpartition("\nancor.errors.")[2])
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """Write what would break the line or steer the terminal as Python would."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:

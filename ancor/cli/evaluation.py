@@ -14,7 +14,7 @@ from ancor.cli.data_flags import data_config
 from ancor.data.catalog import DataConfig
 from ancor.data.partition import Partition
 from ancor.data.transforms import TransformSpec
-from ancor.devices import autocast_dtype, pick_device
+from ancor.devices import autocast_dtype, check_workers, pick_device
 from ancor.errors import InputError
 from ancor.evaluation.cache import FeatureCache
 from ancor.evaluation.dependencies import dependencies
@@ -144,8 +144,7 @@ def _tell_selection(args: argparse.Namespace, paths: Sequence[str], loaded: Sequ
 def _check_numbers(settings: Settings) -> None:
     if settings.batch_size < 1:
         raise InputError(f"--test-batch-size {settings.batch_size}: at least 1 is needed")
-    if settings.workers < 0:
-        raise InputError(f"--num-workers {settings.workers}: 0 or more are needed")
+    check_workers("--num-workers", settings.workers)
 
 
 def _for_each(args: argparse.Namespace, flag: str, count: int) -> list:

@@ -143,7 +143,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
     try:
         return _flags_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"--config {str(path)!r} cannot be read as a run's config.json ({error})"
         ) from error
@@ -152,10 +152,14 @@ def _read_config(path: Path) -> dict[str, Any]:
 def run_config(settings: dict[str, Any]):
     """Build the configuration of a run from its settings."""
     from ancor.data.catalog import DataConfig
+    from ancor.devices import check_workers
     from ancor.methods.ancor import AncorConfig
     from ancor.models.encoder import EncoderConfig
     from ancor.training.config import TrainConfig
     from ancor.training.run_files import RunConfig
+
+    if settings["workers"] is not None:
+        check_workers("--workers", settings["workers"])
 
     def section(kind: type, name: str):
         values = {field: settings[flag] for field, flag in FLAGS[name].items()}

@@ -218,14 +218,17 @@ def _group(given: dict[str, Any]):
     """Return the process group that the flags ask for."""
     import torch
 
+    from ancor.devices import usable_cpus
     from ancor.distributed import Group
 
     gpus = torch.cuda.device_count() if given.get("device", "auto") in ("auto", "cuda") else 0
     processes = given.get("nproc")
     if processes is None:
         processes = max(1, gpus) if given.get("multiprocessing_distributed") else 1
-    if gpus and processes > gpus:
-        raise InputError(f"--nproc {processes}: accepted: 1 to {gpus}, one for each GPU")
+    most = gpus or max(64, usable_cpus())
+    if not 1 <= processes <= most:
+        why = ", one for each GPU" if gpus else ""
+        raise InputError(f"--nproc {processes}: accepted here: 1 to {most}{why}")
     named = {"url": "dist_url", "backend": "dist_backend"}
     named = {name: given[flag] for name, flag in named.items() if flag in given}
     # The paper's -1 stands for a single node.

@@ -162,7 +162,7 @@ def _coarse_number(args: argparse.Namespace, subject) -> int:
     names = subject.partition.hierarchy.coarse_names
     present = np.unique(subject.partition.coarse_labels)
     if args.coarse_class is None:
-        return int(np.random.RandomState(args.seed).choice(present))
+        return int(np.random.RandomState(args.seed % 2**32).choice(present))
     numbers = {str(number): number for number in present.tolist()}
     numbers |= {names[number]: number for number in present.tolist()}
     return numbers[choose("--coarse-class", args.coarse_class, numbers)]

@@ -56,7 +56,7 @@ def _read(root, partition: str, level: str):
 
     try:
         return FGVCAircraft(root, split=SPLITS[partition], annotation_level=level)
-    except (RuntimeError, OSError, KeyError) as error:
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
         raise InputError(
             f"no FGVC-Aircraft in {str(root)!r} ({error}); it is {LAYOUT}: unpack "
             "fgvc-aircraft-2013b.tar.gz there, or give --download"

@@ -21,7 +21,7 @@ from ancor.data import (
 from ancor.data.breeds_classes import SETS, SPLITS
 from ancor.data.episodes import EpisodeSampler
 from ancor.data.partition import Partition
-from ancor.data.transforms import TransformSpec
+from ancor.data.transforms import SIDES, TransformSpec
 from ancor.errors import InputError, choose
 
 PARTITIONS = ("train", "validation", "test")
@@ -72,8 +72,8 @@ class DataConfig:
                     f"--split {self.split} divides BREEDS superclasses and {self.dataset} has "
                     f"none; accepted with: {', '.join((*SETS, 'breeds'))}"
                 )
-        if self.image_size is not None and self.image_size < 8:
-            raise InputError(f"--image-size {self.image_size}: at least 8 pixels are needed")
+        if self.image_size is not None and not SIDES[0] <= self.image_size <= SIDES[1]:
+            raise InputError(f"--image-size {self.image_size}: accepted: {SIDES[0]} to {SIDES[1]}")
         for name in ("mean", "std"):
             self._check_channels(name)
 

@@ -53,12 +53,12 @@ def _folder(config) -> Path:
 
 
 def _labels(batch: dict, key: str, count: int, path: Path) -> np.ndarray:
-    labels = np.asarray(batch.get(key))
-    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+    labels = safe_pickle.whole_numbers(batch.get(key))
+    if labels is None or len(labels) != count:
         raise InputError(
             f"{str(path)!r} does not hold one number an image under {key!r}; fetch the file again"
         )
-    return labels.astype(np.int64)
+    return labels
 
 
 def _names(content: dict, key: str, path: Path) -> tuple[str, ...]:

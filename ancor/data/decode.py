@@ -1,6 +1,7 @@
 """From a file's bytes to an RGB image, whatever kind of image it is."""
 
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -50,12 +51,11 @@ def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVIC
     Raises:
         InputError: it is empty, cut off, no image, a decompression bomb, or of 32-bit pixels.
     """
-    from PIL import Image
 
     def read():
         if not content:
             raise ValueError("the file is empty")
-        return Image.open(BytesIO(content), formats=FORMATS)
+        return _opened(content)
 
     return _as_rgb(read, name, upright, advice)
 
@@ -81,6 +81,25 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str):
         if isinstance(error, Image.UnidentifiedImageError):
             reason = f"no image of the kinds {', '.join(FORMATS)}"
         raise InputError(f"{name!r} cannot be decoded ({reason}); {advice}") from error
+
+
+def _opened(content: bytes):
+    """Read an image's header; an error where it announces more pixels than Pillow thinks sound.
+
+    Pillow itself only warns of up to twice as many. No pixel has been unpacked yet.
+    """
+    from PIL import Image
+
+    for kind in (Image.DecompressionBombWarning, UserWarning):  # both say what is an error or fine
+        warnings.filterwarnings("ignore", category=kind, module="PIL")
+    image = Image.open(BytesIO(content), formats=FORMATS)
+    width, height = image.size
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(
+            f"{width} x {height} pixels; at most {Image.MAX_IMAGE_PIXELS} are accepted, as more "
+            "may be made to fill the memory"
+        )
+    return image
 
 
 def _rgb(image):

@@ -13,6 +13,7 @@ import numpy as np
 from ancor.errors import InputError, choose
 from ancor.seeding import address_seed
 
+MOST_VIEWS = 10_000  # of an image: more are a mistake, and would fill the memory first
 RULES = ("breeds", "cifar100", "tiered")
 
 
@@ -40,6 +41,8 @@ class Protocol:
             if value < 1:
                 flag = {"n_copies": "n-aug-support-samples"}.get(name, name.replace("_", "-"))
                 raise InputError(f"--{flag} {value}: at least 1 is needed")
+        if self.n_copies > MOST_VIEWS:
+            raise InputError(f"--n-aug-support-samples {self.n_copies}: at most {MOST_VIEWS}")
 
 
 class Episode(NamedTuple):

@@ -1,6 +1,8 @@
 """Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747), from its four IDX files."""
 
 import gzip
+import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ HIERARCHY = Hierarchy(
 )
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 TRAINING_IMAGES = 50_000  # the other 10,000 of the training files are the validation partition
+LARGEST = 2**28  # bytes read of a file; the largest true one has 47 million
 FILES = {"train": "train", "validation": "train", "test": "t10k"}
 
 
@@ -73,14 +76,15 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.exists() else packed
     try:
-        raw = path.read_bytes() if path == plain else gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+        with (open if path == plain else gzip.open)(path, "rb") as file:
+            raw = file.read(LARGEST)  # what a small archive unpacks to has no end
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read {str(path)!r} ({error}); fetch the file again") from error
     header = 4 + 4 * dimensions
-    sizes = np.frombuffer(raw[4:header], dtype=">u4") if len(raw) >= header else ()
-    if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) != header + np.prod(sizes, dtype=int):
+    sizes = np.frombuffer(raw[4:header], dtype=">u4").tolist() if len(raw) >= header else []
+    if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) != header + prod(sizes):
         raise InputError(
             f"{str(path)!r} is no whole IDX file of bytes in {dimensions} dimensions; "
             "fetch the file again"
         )
-    return np.frombuffer(raw[header:], dtype=np.uint8).reshape(sizes.astype(int))
+    return np.frombuffer(raw[header:], dtype=np.uint8).reshape(sizes)

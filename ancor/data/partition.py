@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.transforms import TransformSpec, pixels_of, training_view
-from ancor.errors import InputError, choose
+from ancor.errors import InputError, MissingPartition, choose
 from ancor.seeding import address_seed, seeded
 
 QUERY_VIEW = -1
@@ -60,6 +60,12 @@ class Partition:
     hierarchy: Hierarchy
     layout: str = ""
     skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self):
+            raise MissingPartition(
+                f"partition {self.name!r} of {self.dataset!r} holds no image; fetch its files again"
+            )
 
     def __len__(self) -> int:
         return len(self.coarse_labels)

@@ -193,6 +193,21 @@ def _load(file: BinaryIO, source: str) -> Any:
         ) from error
 
 
+def whole_numbers(value: object) -> np.ndarray | None:
+    """Return a list or array (N,) of whole numbers as int64; None where it is anything else.
+
+    Lists are looked through one by one: of lists in lists NumPy would make an array whose size has
+    no bound in the file's.
+    """
+    if isinstance(value, list | tuple):
+        if not all(isinstance(n, int | np.integer) and abs(int(n)) < 2**62 for n in value):
+            return None
+        return np.array(value, dtype=np.int64)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.ndim == 1:
+        return np.asarray(value).astype(np.int64)
+    return None
+
+
 def text_keys(value: object, source: str) -> dict[str, Any]:
     """Return a dict with its keys as str; InputError where `value` is no dict."""
     if not isinstance(value, dict):

@@ -3,13 +3,12 @@
 A partition's labels are its own: no class, fine or coarse, lies in two partitions.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ancor.data import safe_pickle
+from ancor.data import npz, safe_pickle
 from ancor.data.files import required_root
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColourImages, EncodedImages
@@ -21,6 +20,7 @@ LAYOUT = (
     "or these files directly"
 )
 FILES = {"train": "train", "validation": "val", "test": "test"}
+MOST_CLASSES = 1_000_000
 LEVELS = ("specific", "general")
 
 
@@ -63,13 +63,14 @@ def _find(root: Path, *names: str) -> Path:
 
 
 def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
-    values = np.asarray(content.get(key))
-    if values.dtype.kind not in "iu" or values.ndim != 1:
+    values = safe_pickle.whole_numbers(content.get(key))
+    if values is None or values.max(initial=0) >= MOST_CLASSES:
         raise InputError(
             f"{str(path)!r} has no list of whole numbers under {key!r} (found: "
-            f"{', '.join(sorted(content))}); label_specific and label_general are needed"
+            f"{', '.join(sorted(content))}); label_specific and label_general are needed, below "
+            f"{MOST_CLASSES}"
         )
-    return values.astype(np.int64)
+    return values
 
 
 def _names(names: Any, labels: np.ndarray) -> tuple[str, ...]:
@@ -111,9 +112,9 @@ def _freed(items: list):
 def _read_npz(path: Path) -> Images:
     """Read the array `images`, (N, H, W, 3) of uint8."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            pixels = file["images"]
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        with open(path, "rb") as file:
+            pixels = npz.load(file, "images")["images"]
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{str(path)!r} has no readable array 'images' ({error}); fetch the file again"
         ) from error

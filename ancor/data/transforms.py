@@ -1,7 +1,7 @@
 """What happens to an image before the network sees it."""
 
 from dataclasses import dataclass, replace
-from math import exp, log, sqrt
+from math import exp, isfinite, log, sqrt
 from random import Random
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.data.colour import draw, recolour
+
+SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,18 @@ class TransformSpec:
     colour: bool = False
     blur: bool = False
     support_padding: int = 0
+
+    def check(self) -> None:
+        """Raise a ValueError where a field, read from a file, is no sound number."""
+        native = self.size if self.native_size is None else self.native_size
+        sides = (self.size, self.resize, native)
+        if not all(isinstance(side, int) and 0 < side <= 2 * SIDES[1] for side in sides):
+            raise ValueError(f"image sides {sides}")
+        if not isinstance(self.support_padding, int) or not 0 <= self.support_padding <= self.size:
+            raise ValueError(f"padding {self.support_padding!r}")
+        channels = (*self.mean, *self.std)
+        if len(channels) != 6 or not all(isfinite(value) for value in channels):
+            raise ValueError(f"mean and deviation {channels}")
 
     @property
     def draws_colours(self) -> bool:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ancor.data.episodes import Episode, EpisodeSampler, Protocol
+from ancor.data.episodes import MOST_VIEWS, Episode, EpisodeSampler, Protocol
 from ancor.data.partition import MIRROR_VIEW, QUERY_VIEW, distinct_views
 from ancor.data.transforms import TransformSpec
 from ancor.errors import InputError
 from ancor.seeding import address_seed
+
+MOST_EPISODES = 1_000_000  # all are drawn before any is scored
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ def plan_evaluations(
     Raises:
         InputError: a class has too few images, or there are fewer views than copies.
     """
-    if count < 2:
-        raise InputError(f"{count} episodes: at least 2 are needed for an interval")
+    if not 2 <= count <= MOST_EPISODES:
+        raise InputError(
+            f"{count} episodes: at least 2 are needed for an interval, at most {MOST_EPISODES}"
+        )
+    if not 0 <= views <= MOST_VIEWS:
+        raise InputError(f"--support-views {views}: accepted: 0 to {MOST_VIEWS}")
     for protocol in protocols:
         sampler.check(protocol)
         if 0 < views < protocol.n_copies:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
-from ancor.errors import InputError, choose
+from ancor.errors import InputError, RunError, choose
 from ancor.evaluation.cache import FeatureCache
 from ancor.logs import progress
 from ancor.models.encoder import Encoder, EncoderOutput
@@ -92,7 +92,7 @@ class FeatureBank:
         self.encoder.eval()
         try:
             for images in progress(loader, self.quiet, desc="features", unit="batch"):
-                yield self._encode(images)
+                yield _finite(self._encode(images))
         finally:
             self.encoder.train(was_training)
 
@@ -120,6 +120,17 @@ class FeatureBank:
                 else:
                     found = unit_vectors(output, self.kind)
                 yield found.cpu()
+
+
+def _finite(output: EncoderOutput) -> EncoderOutput:
+    """Return an encoder's output; RunError where a number in it is none, as no score could be."""
+    for part, values in output._asdict().items():
+        if values is not None and not values.isfinite().all():
+            raise RunError(
+                f"the encoder's {part} of some images are not finite; check --mean, --std and the "
+                "file of weights"
+            )
+    return output
 
 
 def unit_vectors(output: EncoderOutput, kind: str) -> Tensor:

@@ -52,6 +52,27 @@ class Features:
             rows = [rows]
         return Features(*(part[rows] for part in vars(self).values()))
 
+    def check(self, labels: np.ndarray) -> None:
+        """Raise a ValueError where they, or labels (N,) from 0 on, were not read as written."""
+        sizes = {name: tuple(part.shape) for name, part in vars(self).items()}
+        sizes["labels"] = labels.shape
+        n, width = (*sizes["vectors"], 0, 0)[:2]
+        copies = (*sizes["views"], 0, 0)[1]
+        wanted = {
+            "vectors": (n, width),
+            "views": (n, copies, width),
+            "coarse": (n,),
+            "coarse_views": (n, copies),
+            "labels": (n,),
+        }
+        if sizes != wanted or not n:
+            raise ValueError(f"features of sizes {sizes}")
+        found = np.unique(labels)
+        if labels.dtype != np.int64 or not np.array_equal(found, np.arange(len(found))):
+            raise ValueError(f"labels {found.tolist()[:9]}")
+        if self.vectors.dtype != self.views.dtype or not self.vectors.is_floating_point():
+            raise ValueError(f"features of types {self.vectors.dtype} and {self.views.dtype}")
+
     def first_views(self, count: int) -> "Features":
         """Return the same with the first `count` views of each image."""
         views, coarse_views = self.views[:, :count], self.coarse_views[:, :count]

@@ -10,6 +10,8 @@ from ancor.errors import InputError, choose
 from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.heads import BARE, HEADS, build_head
 
+WIDEST = 1_000_000  # outputs of a head: more are a mistake, and would fill the memory first
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -33,8 +35,9 @@ class EncoderConfig:
         choose("backbone", self.arch, BACKBONES)
         if self.head != BARE:
             choose("head", self.head, HEADS)
-        if self.dim < 1:
-            raise InputError(f"--cst-dim {self.dim}: at least 1 is needed")
+        for what, value in (("--cst-dim", self.dim), ("number of classes", self.num_classes)):
+            if type(value) is not int or not 1 <= value <= WIDEST:
+                raise InputError(f"{what} {value!r}: accepted: 1 to {WIDEST}")
 
 
 class EncoderOutput(NamedTuple):

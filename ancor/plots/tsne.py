@@ -63,7 +63,7 @@ def project(
         metric="cosine",
         perplexity=min(perplexity, (len(together) - 1) / 3),
         init="pca",
-        random_state=seed,
+        random_state=seed % 2**32,
     )
     points = model.fit_transform(together)
     return points[: len(features)], points[len(features) :]

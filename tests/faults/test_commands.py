@@ -1,0 +1,83 @@
+"""Whatever stands in a command line: status 0, 1 or 2, one line, and nothing written elsewhere."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.faults.command_lines import command_line, places
+from tests.faults.promise import LIMIT, ROOT, Ended, commands, judge, keep
+from tests.faults.sizes import Tally, draws
+
+COMMANDS = commands()
+PARSERS = {name: module.build_parser() for name, module in COMMANDS.items()}
+IN_PROCESS, AS_PROCESSES = 1940, 60  # of a whole draw
+
+
+def lines(shelf: Path):
+    """Command lines of all commands; train.py's are a quarter of them."""
+    names = [*COMMANDS, *["train"] * (len(COMMANDS) // 4)]
+
+    def of(name: str):
+        return st.tuples(st.just(name), command_line(name, PARSERS[name], shelf))
+
+    return st.sampled_from(names).flatmap(of)
+
+
+def test_any_command_line(shelf, new_room, say):
+    tally, seen = Tally(), set()
+
+    # Hypothesis repeats itself: twice as many are drawn, and so many different ones are run.
+    @draws(short=60, whole=2 * IN_PROCESS)
+    @given(lines(shelf))
+    def holds(drawn):
+        name, line = drawn
+        if str(drawn) in seen or len(seen) == IN_PROCESS:
+            return
+        seen.add(str(drawn))
+        with new_room() as room:
+            tally.add(keep(COMMANDS[name].main, line, room, places(name, PARSERS[name], line)))
+
+    holds()
+    say(tally.line("command lines"))
+
+
+def test_command_lines_as_processes(shelf, new_room, say):
+    tally, seen = Tally(), set()
+
+    @draws(short=1, whole=4 * AS_PROCESSES)
+    @given(lines(shelf))
+    def holds(drawn):
+        name, line = drawn
+        if str(drawn) in seen or len(seen) == AS_PROCESSES:
+            return
+        seen.add(str(drawn))
+        with new_room() as room:
+            tally.add(process(name, line, room))
+
+    holds()
+    say(tally.line("command lines as processes"))
+
+
+def process(name: str, line: list[str], room) -> Ended:
+    """Run a command as users do, and assert that it keeps the promise."""
+    script = ROOT / f"{name}.py"
+    start = [str(script)] if script.exists() else ["-m", "ancor", name]
+    before = room.snapshot()
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *start, *map(os.fsencode, line)],
+        cwd=room.work,
+        env={**os.environ, **room.environment(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=2 * LIMIT,
+        check=False,
+    )
+    out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+    ended = Ended(done.returncode, out, err, time.perf_counter() - begun)
+    judge(ended, line, room, before, places(name, PARSERS[name], line))
+    return ended

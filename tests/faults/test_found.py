@@ -1,0 +1,202 @@
+"""What the draws of this folder found, each by name: once a traceback, now one line."""
+
+import gzip
+import pickle
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ancor import weight_files
+from ancor.cli.check_data import main as check_data
+from ancor.cli.train import main as train
+from ancor.cli.tsne import main as tsne
+from ancor.data import safe_pickle
+from ancor.data.catalog import DataConfig
+from ancor.data.decode import decode
+from ancor.errors import InputError, MissingPartition
+from ancor.models.encoder import EncoderConfig
+from tests.faults import crafted, odd_files
+from tests.faults.promise import commands, keep
+from tests.faults.shelf import QUICK
+from tests.made import aircraft, tiered, write
+
+TRAIN = ["train", "--dataset", "digits", *QUICK, "--output-dir", "out"]
+EVAL = ["eval", "--model-path", "MODEL", "--n-test-runs", "2", "--n-queries", "2"]
+# Command lines, each with a part of the line that ends it.
+LINES = [
+    ([*TRAIN, "--image-size", "1000000000"], "--image-size 1000000000: accepted: 16 to 4096"),
+    ([*TRAIN, "--image-size", "8"], "--image-size 8: accepted"),
+    ([*TRAIN, "--cst-dim", "1000000000000"], "--cst-dim 1000000000000: accepted: 1 to"),
+    ([*TRAIN, "-j", "1000000"], "--workers 1000000: accepted here: 0 to"),
+    ([*TRAIN, "--multiprocessing-distributed", "--nproc", "1000000"], "--nproc 1000000: accepted"),
+    ([*TRAIN, "--multiprocessing-distributed", "--nproc", "0"], "--nproc 0: accepted"),
+    ([*EVAL, "-j", "1000000"], "--num-workers 1000000: accepted here: 0 to"),
+    ([*EVAL, "--n-test-runs", "10000000000"], "at most 1000000"),
+    ([*EVAL, "--n-aug-support-samples", "1000000000"], "--n-aug-support-samples 1000000000"),
+    ([*EVAL, "--support-views", "1000000000"], "--support-views 1000000000: accepted"),
+    ([*EVAL, "--std", "1e-46", "1e-46", "1e-46"], "features of some images are not finite"),
+    (["tsne", *EVAL[1:3], "--std", "1e-300", "1", "1", "--output-dir", "out"], "are not finite"),
+    ([*EVAL, "--csv=--"], "--csv '--': this is no value"),
+    ([*EVAL, "--model-path", "a" * 300], "check the path"),
+    ([*TRAIN, "--output-dir", "a" * 300], "File name too long: 'aaa"),
+    ([*EVAL, "a\nb"], r"unrecognized arguments: a\nb"),
+    ([*EVAL, "--data-root", "a\nb\u2028c", "--dataset", "folder"], r"a\nb\u2028c"),
+    (["export", "--model-path", "", "--to", "onnx"], "--model-path '.' is no file"),
+    (["inspect", "\udcff\x1b[31m"], r"\x1b[31m"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), LINES, ids=[" ".join(m.split()[:3]) for _, m in LINES]
+)
+def test_command_line(line, message, new_room, shelf):
+    name, *rest = line
+    model = str(shelf / "models/digits/model_best.pth.tar")
+    with new_room() as room:
+        argv = [model if word == "MODEL" else word for word in rest]
+        ended = keep(commands()[name].main, argv, room, ["out", "a" * 300])
+    assert ended.status in (1, 2)
+    assert message in ended.err
+
+
+@pytest.mark.parametrize("seed", ["-1", str(10**12)])
+def test_any_seed_draws_a_picture(seed, new_room, shelf):
+    model = str(shelf / "models/digits/model_best.pth.tar")
+    line = ["--model-path", model, "--n-queries", "2", "--seed", seed, "--output-dir", "out"]
+    with new_room() as room:
+        assert keep(commands()["tsne"].main, line, room, ["out"]).status == 0
+
+
+def test_page_escapes_names_of_runs_and_classes(tmp_path):
+    pytest.importorskip("bokeh")
+    script = "<script>alert(1)<"
+    data, run = tmp_path / "data", tmp_path / script
+    for part in ("train", "val"):
+        for number in range(12):
+            name = f"{script} {number % 2}"
+            fine = name if part == "val" else ""
+            write(data / part / name / fine / f"{number}.png", number)
+    flags = ["--dataset", "folder", "--data", str(data), "--image-size", "16"]
+    assert train([*QUICK, *flags, "--quiet", "--output-dir", str(run)]) == 0
+    model = str(run / "model_best.pth.tar")
+    line = ["--model-path", model, "--n-queries", "2", "--html", "--output-dir", str(tmp_path)]
+    assert tsne(line) == 0
+    (page,) = tmp_path.glob("*.html")
+    text = page.read_text(encoding="utf-8")
+    assert "alert(1)" in text
+    assert script not in text
+
+
+def test_a_class_of_bytes_that_are_no_text_is_told(new_room, shelf):
+    with new_room() as room:
+        folder = room.root / "data" / "train" / "\udcff"
+        folder.mkdir(parents=True)
+        (folder / "1.txt").write_bytes(b"")
+        ended = keep(check_data, ["--data", str(room.root / "data")], room, [])
+    assert ended.status == 1
+    assert r"\udcff" in ended.out
+
+
+@pytest.mark.parametrize("name", ["large header", "huge header", "bomb", "TIFF bomb"])
+def test_more_pixels_than_pillow_thinks_sound_are_an_error(name):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(InputError, match=r"cannot be decoded \(.*(pixels|bomb)"):
+            decode(odd_files.images()[name], "x.png")
+    assert not warned
+
+
+def test_the_limit_of_pixels_is_pillows(monkeypatch):
+    content = odd_files.encoded(1, (20, 20))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 399)
+    with pytest.raises(InputError, match="20 x 20 pixels; at most 399"):
+        decode(content, "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    assert decode(content, "x.png").size == (20, 20)
+
+
+@pytest.mark.parametrize("name", ["wraps to nothing", "huge", "gzip, cut", "text"])
+def test_idx_file(name, tmp_path):
+    content = odd_files.idx_files()[name]
+    packed = ".gz" if content[:2] == b"\x1f\x8b" else ""
+    (tmp_path / f"train-images-idx3-ubyte{packed}").write_bytes(content)
+    with pytest.raises(InputError, match="fetch the file again"):
+        DataConfig("fashion-mnist", str(tmp_path)).load("train")
+
+
+def test_idx_archive_is_read_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("ancor.data.fashion_mnist.LARGEST", 1000)
+    content = odd_files.idx(8, (2000, 1, 1), bytes(2000))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match="no whole IDX file"):
+        DataConfig("fashion-mnist", str(tmp_path)).load("train")
+
+
+def test_partition_without_an_image_is_missing(tmp_path):
+    files = odd_files.idx_files()
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(files["no image"])
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(files["no label"])
+    with pytest.raises(MissingPartition, match="holds no image"):
+        DataConfig("fashion-mnist", str(tmp_path)).load("train")
+
+
+def test_label_lists_are_not_unfolded():
+    value = safe_pickle.loads(crafted.laughs(30), "x")["fine_labels"]
+    assert safe_pickle.whole_numbers(value) is None
+    assert safe_pickle.whole_numbers([1, 2**70]) is None
+    assert safe_pickle.whole_numbers([1, "2"]) is None
+    assert safe_pickle.whole_numbers([1, np.uint8(2)]).tolist() == [1, 2]
+    assert safe_pickle.whole_numbers(np.arange(3, dtype=np.uint8)).dtype == np.int64
+
+
+def test_tiered_labels_have_a_largest_number(tmp_path):
+    tiered(tmp_path)
+    labels = {"label_specific": np.full(12, 2**62), "label_general": np.zeros(12, int)}
+    (tmp_path / "train_labels.pkl").write_bytes(pickle.dumps(labels))
+    with pytest.raises(InputError, match="label_general are needed, below 1000000"):
+        DataConfig("tiered", str(tmp_path)).load("train")
+
+
+@pytest.mark.parametrize("name", list(crafted.array_files(odd_files.Path("x"))))
+def test_array_file(name, tmp_path):
+    tiered(tmp_path)
+    (tmp_path / "train_images_png.pkl").unlink()
+    content = crafted.array_files(tmp_path / "x")[name]
+    (tmp_path / "train_images.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"train_images\.npz") as refusal:
+        DataConfig("tiered", str(tmp_path)).load("train")
+    assert "\n" not in str(refusal.value)
+
+
+def test_aircraft_list_of_other_bytes(tmp_path):
+    aircraft(tmp_path)
+    data = tmp_path / "fgvc-aircraft-2013b" / "data"
+    (data / "images_variant_train.txt").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match="no FGVC-Aircraft in"):
+        DataConfig("aircraft", str(tmp_path)).load("train")
+
+
+def test_packed_weights_are_refused_before_they_are_unpacked(tmp_path):
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**20))
+    with pytest.raises(InputError, match="is packed, and torch packs nothing"):
+        weight_files.load(path)
+
+
+@pytest.mark.parametrize("dim", [0, -1, 10**15, 1.5, "x", True, None])
+def test_size_of_an_encoder_is_a_number_within_bounds(dim):
+    for field in ("dim", "num_classes"):
+        with pytest.raises(InputError, match="accepted: 1 to 1000000"):
+            EncoderConfig(**{field: dim})
+
+
+def test_config_nested_without_end(tmp_path, new_room):
+    with new_room() as room:
+        path = room.root / "config.json"
+        path.write_bytes(b"[" * 100_000)
+        ended = keep(commands()["train"].main, ["--config", str(path)], room, [])
+    assert "cannot be read as a run's config.json" in ended.err
