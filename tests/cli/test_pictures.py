@@ -33,8 +33,10 @@ def drawn(path) -> tuple[int, int]:
 
 
 @pytest.fixture
-def model(quick_run):
-    return ["--model_path", str(quick_run / "model_best.pth.tar")]
+def model(quick_run, tmp_path):
+    """A trained model in a folder of its own, beside which pictures may be written."""
+    folder = shutil.copytree(quick_run, tmp_path / "trained" / quick_run.name)
+    return ["--model_path", str(folder / "model_best.pth.tar")]
 
 
 def test_each_command_has_its_name_in_the_toolkit(capsys):

@@ -69,6 +69,7 @@ class Room:
         """What a process in this room sees; no network, and nothing of the user's home."""
         nowhere = "http://127.0.0.1:9"
         places = {"HOME": self.home, "XDG_CACHE_HOME": self.home / ".cache", "TMPDIR": self.temp}
+        places["MPLCONFIGDIR"] = matplotlib.get_cachedir()  # where its list of fonts lies already
         proxies = {f"{kind}_proxy": nowhere for kind in ("http", "https")}
         return {**{name: str(place) for name, place in places.items()}, **proxies}
 

@@ -84,7 +84,7 @@ def train_steps(folder: str, name: str, accumulate: int, odd: bool) -> None:
         indices = torch.tensor([index for _, index in request])
         meter = Meter()
         trainer._step(Batch((data[0, indices], data[1, indices]), labels[indices], indices), meter)
-        figures = meter.read()
+        figures, _ = meter.read()
         losses.append([figures[f"loss/{calculator}"] for calculator in calculators])
     state = {"losses": torch.tensor(losses), "queue": method.queue.queue}
     state |= {f"pointer{i}": p for i, p in enumerate(method.queue.queue_ptr)}

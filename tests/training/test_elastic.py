@@ -76,6 +76,7 @@ def workers_of(agent: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in children if "train.py" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_restarts_all_from_the_last_save(tmp_path):
     folder = tmp_path / "run"
     flags = ["--epochs", "4", "--val-episodes", "0", "--resume", "auto"]
