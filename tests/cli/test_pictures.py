@@ -33,9 +33,9 @@ def drawn(path) -> tuple[int, int]:
 
 
 @pytest.fixture
-def model(quick_run, tmp_path):
+def model(quick_run, tmp_path_factory):
     """A trained model in a folder of its own, beside which pictures may be written."""
-    folder = shutil.copytree(quick_run, tmp_path / "trained" / quick_run.name)
+    folder = shutil.copytree(quick_run, tmp_path_factory.mktemp("trained") / quick_run.name)
     return ["--model_path", str(folder / "model_best.pth.tar")]
 
 

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.font_manager  # noqa: F401 (its list of fonts is written to the home, once)
+import matplotlib.font_manager
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60  # seconds for a case; most take a tenth of one
