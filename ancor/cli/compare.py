@@ -1,6 +1,7 @@
 """Draw the training curves of runs, and tell their scores and the settings in which they differ."""
 
 import argparse
+import os
 
 from ancor.cli.arguments import Parser, run
 from ancor.cli.pictures import add_output_flag, picture_path, save
@@ -44,7 +45,7 @@ def _names(folders: list[str]) -> list[str]:
 
     from ancor.errors import InputError
 
-    paths = [Path(folder).resolve() for folder in folders]
+    paths = [Path(os.path.realpath(folder)) for folder in folders]  # which bears loops of links
     if len(set(paths)) < len(paths):
         raise InputError(f"{' '.join(folders)}: give each run once")
     names = [path.name for path in paths]

@@ -1,5 +1,6 @@
 """BREEDS: superclasses of ImageNet, with the numbering of the paper."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def class_table(config, root: Path | None) -> ClassTable:
                 "--dataset breeds needs --breeds-level L and the hierarchy files "
                 f"{', '.join(INFO_FILES)} in --breeds-info DIR or in a folder BREEDS in --data"
             )
-    return computed_table(info.resolve(), level, ancestor, subclasses, config.split)
+    return computed_table(Path(os.path.realpath(info)), level, ancestor, subclasses, config.split)
 
 
 def _hierarchy_folder(config, root: Path | None) -> Path | None:
