@@ -15,7 +15,7 @@ from torch import Tensor
 from ancor import weight_files
 from ancor.errors import InputError
 from ancor.integrity import CHECKSUM, sealed, verify
-from ancor.methods.ancor import Ancor
+from ancor.methods.base import Method
 from ancor.models.backbones import same_weights
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder, EncoderConfig
@@ -37,7 +37,7 @@ READABLE = (1, FORMAT)  # format 1 had no checksum, and saved only after whole e
 BEST, LAST, PREVIOUS = "model_best.pth.tar", "last.pth.tar", "previous.pth.tar"
 
 
-def method_state(method: Ancor) -> dict[str, Tensor]:
+def method_state(method: Method) -> dict[str, Tensor]:
     """Return all tensors of a method by their names in files.
 
     A method without keys still gets its `encoder_k` names, as the paper's files have them: they
@@ -55,7 +55,7 @@ def method_state(method: Ancor) -> dict[str, Tensor]:
     return state
 
 
-def load_method_state(method: Ancor, state: Mapping[str, Tensor]) -> None:
+def load_method_state(method: Method, state: Mapping[str, Tensor]) -> None:
     """Copy tensors from a file's `state` into a method; InputError where they do not fit."""
     load_encoder_state(method.encoder, state, QUERY)
     if method.key_encoder is not None:
@@ -70,7 +70,7 @@ def load_method_state(method: Ancor, state: Mapping[str, Tensor]) -> None:
             tensor.copy_(found)
 
 
-def clocks(method: Ancor) -> dict[str, int]:
+def clocks(method: Method) -> dict[str, int]:
     """Return every DropBlock's count of training forwards, by module name."""
     return {
         name: int(module.clock)
@@ -79,7 +79,7 @@ def clocks(method: Ancor) -> dict[str, int]:
     }
 
 
-def set_clocks(method: Ancor, counts: Mapping[str, int]) -> None:
+def set_clocks(method: Method, counts: Mapping[str, int]) -> None:
     """Restore what `clocks` returned."""
     for name, module in method.named_modules():
         if isinstance(module, DropBlock) and name in counts:
@@ -239,7 +239,7 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     return encoder.eval(), content
 
 
-def start_from(method: Ancor, path: Path | str) -> None:
+def start_from(method: Method, path: Path | str) -> None:
     """Give a method's encoders the backbone of any file that `load_encoder` reads.
 
     Raises:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "fewshot_file": {"data", "errors"},
     "image_encoder": {"evaluation", "checkpoint", "data", "models", *BASE},
     "plots": {"data", *BASE},
-    "training": {"evaluation", "checkpoint", "methods", "models", "data", *BASE},
+    "training": {"plots", "evaluation", "checkpoint", "methods", "models", "data", *BASE},
     "evaluation": {"checkpoint", "models", "data", *BASE},
     "runs": {"errors"},
     "integrity": {"errors"},

@@ -16,6 +16,7 @@ DATA_FLAGS = {
     "image_size": "image_size",
     "mean": "mean",
     "std": "std",
+    "crop_scale": "crop_scale",
     "download": "download",
     "skip_bad_images": "skip_bad_images",
     "split": "split",
@@ -63,6 +64,17 @@ def add_preprocessing_flags(group: argparse._ArgumentGroup) -> None:
         )
 
 
+def add_crop_flag(group: argparse._ArgumentGroup) -> None:
+    """Add the flag of the commands that draw training views."""
+    group.add_argument(
+        "--crop-scale",
+        type=float,
+        nargs=2,
+        metavar=("LEAST", "MOST"),
+        help="share of an image's area that a training crop takes (default: the dataset's)",
+    )
+
+
 def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags that mean something for one family of datasets."""
     add = group.add_argument
@@ -106,7 +118,7 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
             "--dataset is needed, as the file does not tell which images it was made from; "
             f"accepted: {', '.join(DATASETS)}"
         )
-    given = {field: getattr(args, flag) for field, flag in DATA_FLAGS.items()}
+    given = {field: getattr(args, flag, None) for field, flag in DATA_FLAGS.items()}
     given = {field: value for field, value in given.items() if value not in (None, False)}
     base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in DATA_FLAGS}
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):

@@ -3,7 +3,7 @@
 import argparse
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.data_flags import add_data_flags, data_config
+from ancor.cli.data_flags import add_crop_flag, add_data_flags, data_config
 from ancor.cli.pictures import add_output_flag, picture_path, save
 from ancor.errors import InputError
 
@@ -15,6 +15,7 @@ def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor show", description=__doc__, epilog=EXAMPLE)
     data = add_data_flags(parser, default="folder with --data, else digits")
+    add_crop_flag(data)
     data.add_argument(
         "--partition",
         default="train",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ancor.cli.arguments import BACKBONE_HELP, Parser, add_device_flags, run
-from ancor.cli.data_flags import add_data_flags
+from ancor.cli.data_flags import add_crop_flag, add_data_flags
 from ancor.cli.settings import DEFAULTS, resolve, run_config
 from ancor.errors import InputError
 
@@ -19,6 +19,7 @@ def build_parser() -> Parser:
         prog="train.py", description=__doc__, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
     )
     data = add_data_flags(parser, default=DEFAULTS["dataset"])
+    add_crop_flag(data)
     data.add_argument("--mode", help="which labels to train on: coarse or fine (required)")
     _add_model_flags(parser)
     _add_method_flags(parser)
@@ -74,6 +75,7 @@ def _add_model_flags(parser: Parser) -> None:
 
 def _add_method_flags(parser: Parser) -> None:
     add = _adder(parser.add_argument_group("method"))
+    add("--method", metavar="NAME", help="ancor; its parts, below, make the paper's other methods")
     add("--queue", metavar="KIND", help="multi (one for each class), single or none")
     add(
         "--queue-k",
@@ -90,6 +92,13 @@ def _add_method_flags(parser: Parser) -> None:
         help="loss calculators: cls, cst_by_class, cst_all_by_class, cst_all",
     )
     add("--loss-types", nargs="+", metavar="NAME", help="a loss for each calculator, in order: ce")
+    add(
+        "--loss-weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="factor of each loss in the total (default: 1 each)",
+    )
     add("--cst-t", type=float, metavar="T", help="temperature of the contrastive logits")
     add("--encoder-m", type=float, metavar="M", help="momentum of the key encoder")
     add(
@@ -166,6 +175,12 @@ def _add_run_flags(parser: Parser) -> None:
     add("--select", metavar="HOW", help="model_best is chosen by validation, or is the last")
     add("--val-episodes", type=int, metavar="N", help="episodes of a validation; 0: none")
     add("-p", "--print-freq", type=int, metavar="N", help="steps between prints")
+    add(
+        "--figure-freq",
+        type=int,
+        metavar="N",
+        help="epochs between t-SNE pictures in TensorBoard (default: none)",
+    )
     group.add_argument("--quiet", action="store_true", help="say nothing but warnings")
 
 

@@ -37,6 +37,8 @@ class DataConfig:
         root: folder of the files; None: the dataset's own default, where it has one.
         image_size: side in pixels; None: the dataset's.
         mean, std: of each channel, for images scaled to 0-1; None: the dataset's.
+        crop_scale: smallest and largest share of the area that a training crop takes; None: the
+            dataset's.
         download: whether missing files may be fetched.
         skip_bad_images: whether images that cannot be read are left out, instead of an error.
         split: how BREEDS superclasses are halved for training and evaluation; None: not at all.
@@ -52,6 +54,7 @@ class DataConfig:
     image_size: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    crop_scale: tuple[float, float] | None = None
     download: bool = False
     skip_bad_images: bool = False
     split: str | None = None
@@ -76,6 +79,7 @@ class DataConfig:
             raise InputError(f"--image-size {self.image_size}: accepted: {SIDES[0]} to {SIDES[1]}")
         for name in ("mean", "std"):
             self._check_channels(name)
+        self._check_crop_scale()
 
     def _check_channels(self, name: str) -> None:
         values = getattr(self, name)
@@ -88,6 +92,16 @@ class DataConfig:
             )
         object.__setattr__(self, name, tuple(values))
 
+    def _check_crop_scale(self) -> None:
+        if self.crop_scale is None:
+            return
+        if len(self.crop_scale) != 2 or not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise InputError(
+                f"--crop-scale {' '.join(map(str, self.crop_scale))}: two shares of an image's "
+                "area are needed, above 0 and at most 1, the smaller one first"
+            )
+        object.__setattr__(self, "crop_scale", tuple(self.crop_scale))
+
     @property
     def spec(self) -> "DatasetSpec":
         """The dataset's entry of the table."""
@@ -95,11 +109,10 @@ class DataConfig:
 
     @property
     def transforms(self) -> TransformSpec:
-        """The dataset's transforms at this image size and normalisation."""
-        transforms = self.spec.transforms.with_size(self.image_size)
-        return replace(
-            transforms, mean=self.mean or transforms.mean, std=self.std or transforms.std
-        )
+        """The dataset's transforms, with this image size, normalisation and size of crops."""
+        own = self.spec.transforms.with_size(self.image_size)
+        changed = {name: getattr(self, name) for name in ("mean", "std", "crop_scale")}
+        return replace(own, **{name: value for name, value in changed.items() if value})
 
     def load(self, partition: str) -> Partition:
         """Read a partition.

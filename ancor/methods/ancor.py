@@ -37,23 +37,27 @@ class AncorConfig:
     """The parts of the method.
 
     Attributes:
+        name: of the method, in the table `ancor.methods.table`.
         queue: `multi` (one a class), `single` or `none`.
         queue_length: keys K that a queue holds; `auto`: as many as there are images for it
             (`resolved` says how many).
         metric: `angular` or `norm`.
         calculators: which logits are made, in the order of the losses.
         losses: what each calculator's pair is given to.
+        loss_weights: factor of each loss in the total; None: all 1, as in the paper.
         temperature: T of the contrastive logits.
         encoder_momentum: m of the key encoder's moving average.
         drop_unfilled: leave queue slots that hold no key yet out of the negatives.
         queue_dtype: what keys are stored in, `fp32` or `bf16`.
     """
 
+    name: str = "ancor"
     queue: str = "multi"
     queue_length: int | str = 65536
     metric: str = "angular"
     calculators: tuple[str, ...] = ("cls", "cst_by_class")
     losses: tuple[str, ...] = ("ce", "ce")
+    loss_weights: tuple[float, ...] | None = None
     temperature: float = 0.2
     encoder_momentum: float = 0.999
     drop_unfilled: bool = False
@@ -103,6 +107,15 @@ class AncorConfig:
                 f"--calc-types {calculators} and --loss-types {losses} differ in number; "
                 "give one loss for each calculator"
             )
+        if self.loss_weights is not None:
+            weights = " ".join(map(str, self.loss_weights))
+            if len(self.loss_weights) != len(self.calculators):
+                yield (
+                    f"--loss-weights {weights} and --calc-types {calculators} differ in number; "
+                    "give one weight for each calculator"
+                )
+            if not all(0 < weight < inf for weight in self.loss_weights):
+                yield f"--loss-weights {weights}: finite numbers above 0 are needed"
         if len(set(self.calculators)) < len(self.calculators):
             yield f"--calc-types {calculators} names a calculator twice; name each once"
         if "cosine" in self.losses:
@@ -169,6 +182,11 @@ class Ancor(nn.Module):
         # In a dict, so that wrappers do not enter this module's own names.
         self._run: dict[str, nn.Module | None] = {"query": self.encoder, "key": self.key_encoder}
 
+    @staticmethod
+    def check(head: str, config: AncorConfig) -> None:
+        """Raise an InputError for a combination that has no meaning."""
+        config.check(head)
+
     @property
     def views(self) -> int:
         """Views of each image: query and key, or the query alone."""
@@ -182,21 +200,40 @@ class Ancor(nn.Module):
                 name: module and torch.compile(module) for name, module in self._run.items()
             }
 
+    def describe(self) -> str:
+        """Name the losses and what they depend on, in a line."""
+        config = self.config
+        pairs = zip(config.calculators, config.losses, strict=True)
+        weights = config.loss_weights or (1,) * len(config.calculators)
+        shown = ", ".join(
+            "/".join(pair) + (f" x {weight:g}" if weight != 1 else "")
+            for pair, weight in zip(pairs, weights, strict=True)
+        )
+        if self.queue is None:
+            return f"{shown}; no keys are computed"
+        return (
+            f"{shown}; metric {config.metric}, temperature {config.temperature}, "
+            f"key momentum {config.encoder_momentum}"
+        )
+
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         """Compute each calculator's loss, by the calculator's name.
 
-        The first call after a step moves the key encoder: once a step, by the query weights as they
-        are before it.
+        Each counts with its weight. The first call after a step moves the key encoder: once a step,
+        by the query weights as they are before it.
         """
         # Keys first: their pass then needs no memory beside what the query pass keeps for backward.
         key = self._encode_keys(batch) if self.config.contrastive else None
         output = self._run["query"](batch.views[0])
         self._embedding = output.features if output.embedding is None else output.embedding
         with torch.autocast(batch.views[0].device.type, enabled=False):
-            return {
+            terms = {
                 name: self._loss(name, output, key, batch.labels)
                 for name in self.config.calculators
             }
+        for name, weight in zip(terms, self.config.loss_weights or (), strict=False):
+            terms[name] = terms[name]._replace(value=weight * terms[name].value)
+        return terms
 
     def moved_by_losses(self) -> list[Tensor]:
         """List batch-norm statistics, DropBlock's clocks and the key encoder's weights."""

@@ -1,11 +1,17 @@
 """What training asks of a method."""
 
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from ancor.methods.losses import LossTerm
+from ancor.methods.queues import KeyQueue
+from ancor.models.encoder import Encoder
+
+if TYPE_CHECKING:
+    from ancor.methods.ancor import AncorConfig
 
 
 class Batch(NamedTuple):
@@ -30,11 +36,25 @@ class Method(Protocol):
 
     Attributes:
         encoder: what the optimiser trains and evaluation uses.
+        key_encoder: a second one that follows it, or None.
+        queue: what keys wait in, or None.
         views: augmented views that it needs of each image.
     """
 
-    encoder: nn.Module
+    encoder: Encoder
+    key_encoder: Encoder | None
+    queue: KeyQueue | None
     views: int
+
+    @staticmethod
+    def check(head: str, config: "AncorConfig") -> None:
+        """Raise an InputError for settings that have no meaning with this head."""
+
+    def prepare(self, device: torch.device, compiled: bool = False) -> None:
+        """Have the passes run over all processes of a group, and compiled if asked."""
+
+    def describe(self) -> str:
+        """Name the losses and what they depend on, in a line."""
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         """Compute the losses of a batch by name."""

@@ -27,6 +27,7 @@ class TrainConfig:
         print_freq: steps between two prints.
         save_freq: epochs between two saves, each after a validation.
         save_minutes: save also when so many have passed since the last save; None: not.
+        figure_freq: epochs between two t-SNE pictures in TensorBoard; 0: none.
         skip_nonfinite: steps that may be undone because something in them was not finite.
         keep_epochs: epochs (from 0) after which the encoder is kept in a file of its own.
         max_steps: stop after this many steps; None: do all epochs.
@@ -53,6 +54,7 @@ class TrainConfig:
     print_freq: int = 10
     save_freq: int = 1
     save_minutes: float | None = None
+    figure_freq: int = 0
     skip_nonfinite: int = 0
     keep_epochs: tuple[int, ...] = (59, 99, 159, 199)
     max_steps: int | None = None
@@ -77,7 +79,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
-        for name in ("workers", "skip_nonfinite"):
+        for name in ("workers", "figure_freq", "skip_nonfinite"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise InputError(f"--{name.replace('_', '-')} {value}: 0 or more are needed")

@@ -67,6 +67,7 @@ class Trainer:
             every `save_freq` epochs, every one of `keep_epochs`, and the last; every
             `save_minutes`, when a signal asks for it, and before a signal ends training.
         quiet: no bars.
+        draw: called with (run_log, steps done) every `figure_freq` epochs, or None.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class Trainer:
         save: Callable[["Trainer", bool, bool], None],
         dtype: torch.dtype | None = None,
         quiet: bool = False,
+        draw: Callable[[RunLog, int], None] | None = None,
     ) -> None:
         self.method, self.batches, self.config = method, batches, config
         self.run_log, self.validate, self.save, self.quiet = run_log, validate, save, quiet
+        self.draw = draw
         self.progress, self.meter = Progress(), Meter()
         self.requests = Requests()
         self.dtype = dtype
@@ -123,6 +126,9 @@ class Trainer:
             self._save(self._is_best(scores, last), keep)
             figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
         self.run_log.record("epoch", self.progress.step, figures)
+        ended = self.progress.position == 0
+        if self.draw and ended and self.progress.epoch % self.config.figure_freq == 0:
+            self.draw(self.run_log, self.progress.step)
 
     def _save(self, best: bool = False, keep: bool = False) -> None:
         self.save(self, best, keep)

@@ -14,12 +14,15 @@ from ancor.data.images import GreyImages
 from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition, RunError, choose
+from ancor.evaluation.features import FeatureBank
 from ancor.logs import NoLog, RunLog, shows_bars
-from ancor.methods.ancor import Ancor
+from ancor.methods.base import Method
 from ancor.methods.queues import queue_bytes
+from ancor.methods.table import METHODS
 from ancor.seeding import seeded
 from ancor.training.batches import TrainingBatches
 from ancor.training.loop import Trainer
+from ancor.training.pictures import FeaturePictures
 from ancor.training.provenance import write_configuration
 from ancor.training.run_files import (
     RunConfig,
@@ -74,7 +77,8 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         InputError: the configuration, the data or the folder will not do; nothing was written.
         RunError: training failed.
     """
-    config.method.check(config.encoder.head)
+    method = METHODS[choose("--method", config.method.name, METHODS)]
+    method.check(config.encoder.head, config.method)
     dtype = devices.autocast_dtype(launch.precision, launch.device)
     if launch.start_epoch is not None and launch.start_epoch < 0:
         raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
@@ -111,8 +115,12 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         for line in [*notes, *notices(config, partition, method, batches, reason)]:
             log.info("%s", line)
         saver = RunSaver(launch.folder, config)
+        draw = None
+        if first and config.training.figure_freq:
+            images = partition if validate is None else validate.partition
+            draw = _pictures(config, method, images, launch.device, workers, dtype)
         trainer = Trainer(
-            method, batches, config.training, run_log, validate, saver, dtype, launch.quiet
+            method, batches, config.training, run_log, validate, saver, dtype, launch.quiet, draw
         )
         _resume(trainer, launch)
         _spread(method, config, launch.device)
@@ -138,7 +146,7 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
 
 
 def _batches(
-    config: RunConfig, partition: Partition, method: Ancor, workers: int, launch: Launch
+    config: RunConfig, partition: Partition, method: Method, workers: int, launch: Launch
 ) -> TrainingBatches:
     """Return the batches; --batch-size is a node's."""
     training = config.training
@@ -161,17 +169,17 @@ def _batches(
     )
 
 
-def _spread(method: Ancor, config: RunConfig, device: torch.device) -> None:
+def _spread(method: Method, config: RunConfig, device: torch.device) -> None:
     """Prepare the method's passes for several processes, and compile them, as asked."""
     if config.training.sync_bn and distributed.world_size() > 1:
         method.encoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method.encoder)
     method.prepare(device, config.training.compile)
 
 
-def build_method(config: RunConfig) -> Ancor:
+def build_method(config: RunConfig) -> Method:
     """Build the method with its start weights, a function of the configuration and the seed."""
     with seeded(config.training.seed, "weights"):
-        return Ancor(config.encoder, config.method)
+        return METHODS[config.method.name](config.encoder, config.method)
 
 
 def _check_queue_fits(config: RunConfig, device: torch.device) -> None:
@@ -207,7 +215,7 @@ def augments_on_device(name: str, device: torch.device) -> bool:
 
 def _validator(
     config: RunConfig,
-    method: Ancor,
+    method: Method,
     device: torch.device,
     workers: int,
     dtype: torch.dtype | None,
@@ -229,6 +237,21 @@ def _validator(
     except InputError as error:  # classes too small for an episode: no reason not to train
         return None, str(error)
     return validator, None
+
+
+def _pictures(
+    config: RunConfig,
+    method: Method,
+    partition: Partition,
+    device: torch.device,
+    workers: int,
+    dtype: torch.dtype | None,
+) -> FeaturePictures:
+    transforms, seed = config.data.transforms, config.training.seed
+    bank = FeatureBank(
+        method.encoder, partition.images, transforms, device, workers=workers, dtype=dtype
+    )
+    return FeaturePictures(bank, partition, seed)
 
 
 def _resume(trainer: Trainer, launch: Launch) -> None:

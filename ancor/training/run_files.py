@@ -12,7 +12,8 @@ from ancor import checkpoint
 from ancor.data.catalog import DataConfig
 from ancor.distributed import is_first
 from ancor.errors import InputError
-from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.ancor import AncorConfig
+from ancor.methods.base import Method
 from ancor.models.encoder import EncoderConfig
 from ancor.training.config import TrainConfig
 from ancor.training.loop import Progress, Trainer
@@ -32,6 +33,7 @@ FIXED = {
         "image_size",
         "mean",
         "std",
+        "crop_scale",
         "split",
         "breeds_info",
         "breeds_level",
@@ -213,6 +215,7 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     if "optimizer" not in content or "progress" not in content:
         raise InputError(f"{str(path)!r} holds an encoder only; --resume needs a {checkpoint.LAST}")
     theirs, ours = content["config"], config.plain()
+    theirs = {**theirs, "method": {**asdict(AncorConfig()), **theirs["method"]}}  # of old versions
     for section, names in FIXED.items():
         for name in names or ours[section]:
             before, now = theirs[section].get(name), ours[section][name]
@@ -225,7 +228,7 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
 
 def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     """Put a trainer into the state that `RunSaver` wrote."""
-    method: Ancor = trainer.method
+    method: Method = trainer.method
     checkpoint.load_method_state(method, content["state_dict"])
     hyper = [
         {k: group[k] for k in ("momentum", "weight_decay")}

@@ -9,7 +9,7 @@ import torch
 import ancor
 from ancor import devices, distributed
 from ancor.data.partition import Partition
-from ancor.methods.ancor import Ancor
+from ancor.methods.base import Method
 from ancor.training.batches import TrainingBatches
 from ancor.training.run_files import RunConfig
 
@@ -24,7 +24,7 @@ def summary(
     folder: Path,
     device: torch.device,
     partition: Partition,
-    method: Ancor,
+    method: Method,
     batches: TrainingBatches,
     workers: int,
     dtype: torch.dtype | None,
@@ -45,13 +45,7 @@ def summary(
         f"Model     {encoder.arch}{' + mlp' if encoder.mlp else ''}, head {encoder.head}, "
         f"embedding {encoder.dim}, {millions:.2f} M parameters"
     )
-    pairs = zip(config.method.calculators, config.method.losses, strict=True)
-    yield f"Losses    {', '.join('/'.join(pair) for pair in pairs)}" + (
-        f"; metric {config.method.metric}, temperature {config.method.temperature}, "
-        f"key momentum {config.method.encoder_momentum}"
-        if method.queue is not None
-        else "; no keys are computed"
-    )
+    yield f"Losses    {method.describe()}"
     if method.queue is not None:
         shape = tuple(method.queue.queue.shape)
         yield (
@@ -74,7 +68,7 @@ def summary(
 def notices(
     config: RunConfig,
     partition: Partition,
-    method: Ancor,
+    method: Method,
     batches: TrainingBatches,
     reason: str | None,
 ) -> Iterator[str]:

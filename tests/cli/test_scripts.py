@@ -77,6 +77,11 @@ BAD_TRAINING = {
     "missing config": (["--config", "/nowhere/config.json"], ["/nowhere/config.json"]),
     "unknown flag": (["--speed", "9"], ["--speed"]),
     "one validation episode": (["--val-episodes", "1"], ["--val-episodes 1"]),
+    "crop of nothing": (["--crop-scale", "0", "1"], ["--crop-scale 0.0 1.0", "above 0"]),
+    "crop from large to small": (["--crop-scale", "1", "0.5"], ["--crop-scale 1.0 0.5"]),
+    "crop that is no number": (["--crop-scale", "nan", "1"], ["--crop-scale nan 1.0"]),
+    "pictures every -1 epochs": (["--figure-freq", "-1"], ["--figure-freq -1", "0 or more"]),
+    "weights of some losses": (["--loss-weights", "1"], ["--loss-weights 1.0", "--calc-types"]),
     "negative start": (["--start-epoch", "-1"], ["--start-epoch -1"]),
 }
 

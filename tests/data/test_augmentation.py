@@ -195,3 +195,14 @@ def test_an_image_is_read_once_for_all_its_views():
     plain = TransformSpec(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
     views, drawings, _, _ = TrainingViews(images, np.zeros(2), plain, views=2, seed=0)[0, 1]
     assert (len(views), len(drawings), Counted.reads) == (2, 2, 1)
+
+
+def test_the_size_of_crops_can_be_given():
+    own = DataConfig("digits").transforms
+    given = DataConfig("digits", crop_scale=(0.3, 0.4)).transforms
+    assert own.crop_scale == (0.8, 1.0)
+    assert given == replace(own, crop_scale=(0.3, 0.4))
+    crops = [draw_crop(random.Random(n), given, 200, 200) for n in range(200)]
+    areas = [crop.height * crop.width / 200**2 for crop in crops]
+    assert 0.29 < min(areas) < 0.31
+    assert 0.39 < max(areas) < 0.41

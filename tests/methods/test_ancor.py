@@ -43,6 +43,8 @@ MEANINGLESS = {
     ),
     "unequal numbers": ("seq", replace(CONFIG, losses=("ce",)), ["--calc-types", "--loss-types"]),
     "cosine": ("seq", replace(CONFIG, losses=("ce", "cosine")), ["cosine", "--loss-types ce"]),
+    "unequal weights": ("seq", replace(CONFIG, loss_weights=(1.0,)), ["--loss-weights 1.0"]),
+    "no weight": ("seq", replace(CONFIG, loss_weights=(1.0, 0.0)), ["1.0 0.0", "above 0"]),
     "twice": ("seq", replace(CONFIG, calculators=("cls", "cls")), ["twice"]),
     "none at all": ("seq", replace(CONFIG, calculators=(), losses=()), ["--calc-types"]),
     "unknown": ("seq", replace(CONFIG, metric="cosine"), ["'cosine'", "angular, norm"]),
@@ -146,3 +148,17 @@ def test_queues_hold_the_last_keys_even_of_one_overfull_batch(count):
 def test_queue_starts_with_unit_directions():
     norms = ClassQueues(3, 5, 8).queue.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones(3, 8))
+
+
+def test_each_loss_counts_with_its_weight():
+    torch.manual_seed(0)
+    method = Ancor(ENCODER, CONFIG)
+    state, batch = method.state_dict(), make_batch()
+    plain = method.losses(batch)
+    weighted = Ancor(ENCODER, replace(CONFIG, loss_weights=(2.0, 0.25)))
+    weighted.load_state_dict(state)
+    found = weighted.losses(batch)
+    for name, weight in (("cls", 2.0), ("cst_by_class", 0.25)):
+        assert torch.equal(found[name].value, weight * plain[name].value)
+        assert torch.equal(found[name].top1, plain[name].top1)
+    assert "cls/ce x 2, cst_by_class/ce x 0.25;" in weighted.describe()

@@ -1,0 +1,74 @@
+"""t-SNE pictures of an encoder while it trains, for TensorBoard."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ancor.data.partition import QUERY_VIEW, Partition
+from ancor.evaluation.features import EMBEDDING, FeatureBank
+from ancor.logs import RunLog
+from ancor.plots.board import add_figure
+from ancor.plots.tsne import Layout, figure, project
+from ancor.seeding import address_seed
+
+MOST_IMAGES = 1000  # of a picture: t-SNE then takes a few seconds
+
+
+class FeaturePictures:
+    """Draws the same images at every call: all coarse classes, and the fine ones of one of them.
+
+    As tsne.py does: the head's embedding if there is one, class weights as stars if they live
+    there.
+
+    Args:
+        bank: of the encoder that trains, on the partition's images.
+        partition: where the images are drawn from; without fine labels the second picture falls
+            away.
+        seed: draws the images.
+    """
+
+    def __init__(self, bank: FeatureBank, partition: Partition, seed: int) -> None:
+        self.bank, self.partition, self.seed = bank, partition, seed
+        labels = partition.coarse_labels if partition.fine_labels is None else partition.fine_labels
+        classes = np.unique(labels)
+        each = max(2, MOST_IMAGES // len(classes))
+        rng = np.random.default_rng(address_seed(seed, "feature pictures"))
+        own = (np.flatnonzero(labels == label) for label in classes)
+        self.images = np.concatenate([rng.permutation(images)[:each] for images in own])
+
+    def __call__(self, run_log: RunLog, step: int) -> None:
+        """Draw the encoder's features as they are after `step` steps."""
+        for name, layout in self._layouts():
+            add_figure(run_log.board, f"t-SNE {self.partition.name}/{name}", figure(layout), step)
+
+    def _layouts(self) -> Iterator[tuple[str, Layout]]:
+        encoder, hierarchy = self.bank.encoder, self.partition.hierarchy
+        embedded = encoder.config.head in EMBEDDING
+        weights = encoder.class_weight if encoder.config.head in ("seq", "cls") else None
+        if weights is not None and len(weights) == hierarchy.num_coarse:
+            weights = weights.detach().float().cpu().numpy()
+        else:
+            weights = None
+        points, stars = project(self._features(embedded), weights, seed=self.seed)
+        coarse, about = self.partition.coarse_labels[self.images], self.partition.name
+        yield "coarse", Layout(about, points, coarse, hierarchy.coarse_names, self.images, stars)
+        if self.partition.fine_labels is None:
+            return
+        inside = np.bincount(hierarchy.coarse_of_fine).argmax()
+        shown = coarse == inside
+        fine, labels = np.unique(
+            self.partition.fine_labels[self.images[shown]], return_inverse=True
+        )
+        about = f"{about}: fine classes of {hierarchy.coarse_names[inside]!r}"
+        names, star = [hierarchy.fine_names[n] for n in fine], stars[inside : inside + 1]
+        yield (
+            "fine",
+            Layout(about, points[shown], labels, names, self.images[shown], star, len(star) > 0),
+        )
+
+    def _features(self, embedded: bool) -> np.ndarray:
+        pairs = np.stack([self.images, np.full_like(self.images, QUERY_VIEW)], axis=1)
+        kind = "embedding" if embedded else "features"
+        outputs = [getattr(output, kind).float() for output in self.bank.outputs(pairs)]
+        return torch.cat(outputs).cpu().numpy()

@@ -1,0 +1,260 @@
+"""The paper's comparison on data that can be had anywhere, and the experiments behind defaults.
+
+Every cell, a row of a study with one seed, is a training and two evaluations, run as a user would
+run them. Its result is kept in `benchmarks/ablation/STUDY/ROW-SEED.json`, with its commands, so
+that what was interrupted goes on with the next cell.
+
+    python benchmarks/ablation.py --list                  # studies, and what is done of each
+    python benchmarks/ablation.py digits glyphs --jobs 2  # run what is missing; print the tables
+    python benchmarks/ablation.py digits --tables         # print only
+    python benchmarks/ablation.py --figure                # draw docs/images/ablation.png
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from studies import ANCOR, COARSE, METHODS, MOCO, STUDIES, Study  # noqa: E402
+
+from ancor.evaluation.episodic import mean_and_interval  # noqa: E402
+
+FOLDER = ROOT / "benchmarks" / "ablation"
+FIGURE = ROOT / "docs" / "images" / "ablation.png"
+MEASURES = {"N-Way": "5-way", "All-Way": "all-way", "Fine-Grained": "intra-class"}
+UNTRAINED = "untrained"
+
+
+def cell_path(study: str, row: str, seed: int) -> Path:
+    """Return where a cell's result lies."""
+    name = re.sub(r"[^a-z0-9.]+", "-", row.lower()).strip("-")
+    return FOLDER / study / f"{name}-{seed}.json"
+
+
+def run_cell(name: str, row: str, seed: int, threads: int) -> None:
+    """Train and evaluate; write the result."""
+    study = STUDIES[name]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    commands, seconds, results = [], [], {}
+    with tempfile.TemporaryDirectory() as folder:
+
+        def call(command: str) -> None:
+            script, *flags = shlex.split(command)
+            commands.append(shlex.join(["python", script, *flags]))
+            started = perf_counter()
+            subprocess.run(
+                [sys.executable, str(ROOT / script), *flags],
+                cwd=folder,
+                env=environment,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            seconds.append(round(perf_counter() - started, 1))
+
+        call(
+            f"train.py {study.flags} {study.rows[row]} --seed {seed} --select last "
+            "--val-episodes 0 --quiet --output-dir run"
+        )
+        for flags in ("--untrained", "--untrained --fg"):
+            call(
+                f"eval.py --model_path run/model_best.pth.tar --partition {study.partition} "
+                f"--n_shots {' '.join(map(str, study.shots))} {study.evaluate} {flags} "
+                "--feature-cache cache --json report.json --csv episodes.csv"
+            )
+            results |= read_report(Path(folder))
+        report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
+    about = {
+        "study": name,
+        "row": row,
+        "seed": seed,
+        "commands": commands,
+        "seconds": seconds,
+        "threads": threads,
+        "commit": subprocess.check_output(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True
+        ).strip(),
+        "processor": processor(),
+        "versions": report["versions"],
+    }
+    path = cell_path(name, row, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**about, "results": results}, indent=1)
+    # A list of numbers is a line.
+    text = re.sub(r"\[[\d\s,]+\]", lambda found: re.sub(r"\s+", "", found[0]), text)
+    path.with_suffix(".part").write_text(text + "\n", encoding="utf-8")
+    path.with_suffix(".part").replace(path)
+
+
+def read_report(folder: Path) -> dict[str, dict]:
+    """Return results by `measure, shots`; the correct answers of each episode among them."""
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    rows: dict[tuple[str, str], list[float]] = {}
+    with open(folder / "episodes.csv", newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            rows.setdefault((line["mode"], line["n_shots"]), []).append(float(line["accuracy"]))
+    results = {}
+    for result in report["results"]:
+        scores = rows[result["mode"], str(result["n_shots"])]
+        results[f"{MEASURES[result['mode']]}, {result['n_shots']}"] = {
+            "accuracy": round(result["accuracy"], 3),
+            "ci95": round(result["ci95"], 3),
+            "untrained": round(result["untrained"]["accuracy"], 3),
+            "episode_accuracies": [round(100 * score) for score in scores],  # hundredths of 1%
+        }
+    return results
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"model name\s*:\s*(.*)", text)
+    return found[1] if found else platform.machine()
+
+
+def load(name: str) -> dict[str, dict[int, dict]]:
+    """Return a study's finished cells, by row and seed."""
+    study, found = STUDIES[name], {}
+    for row in study.rows:
+        for seed in study.seeds:
+            path = cell_path(name, row, seed)
+            if path.exists():
+                cell = json.loads(path.read_text(encoding="utf-8"))
+                found.setdefault(row, {})[seed] = cell
+    return found
+
+
+def measures(study: Study) -> list[str]:
+    """List the names of a study's results."""
+    return [f"{measure}, {shots}" for shots in study.shots for measure in MEASURES.values()]
+
+
+def scores(cell: dict, measure: str) -> np.ndarray:
+    """Return the accuracies of a cell's episodes, in percent."""
+    return np.array(cell["results"][measure]["episode_accuracies"]) / 100
+
+
+def accuracy_table(name: str) -> str:
+    """Lay out a study's accuracies: the mean over its seeds, and the lowest and highest of them."""
+    study, cells = STUDIES[name], load(name)
+    columns = measures(study)
+    lines = [f"| {name} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+    rows = {row: (found, "accuracy") for row, found in cells.items()}
+    if ANCOR in cells and study.rows is METHODS:
+        rows = {UNTRAINED: (cells[ANCOR], "untrained"), **rows}
+    for row, (found, field) in rows.items():
+        shown = []
+        for measure in columns:
+            values = [cell["results"][measure][field] for cell in found.values()]
+            spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
+            shown.append(f"{np.mean(values):.1f}{spread}")
+        lines.append(f"| {row} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def difference_table(name: str) -> str:
+    """Lay out what ANCOR gains: the paired 95% interval over the same episodes, for each seed."""
+    study, cells = STUDIES[name], load(name)
+    lines = []
+    for other in (COARSE, MOCO):
+        for seed in study.seeds:
+            pair = [cells.get(row, {}).get(seed) for row in (ANCOR, other)]
+            if None in pair:
+                continue
+            shown = []
+            for measure in measures(study):
+                mean, half = mean_and_interval(scores(pair[0], measure) - scores(pair[1], measure))
+                shown.append(f"{mean:+.1f} ± {half:.1f}")
+            lines.append(f"| {other}, seed {seed} | " + " | ".join(shown) + " |")
+    head = [f"| {name}: ANCOR minus | " + " | ".join(measures(study)) + " |"]
+    return "\n".join([*head, "| --- " * (len(measures(study)) + 1) + "|", *lines])
+
+
+def tables(name: str) -> str:
+    """Return all of a study's tables."""
+    compared = STUDIES[name].rows.keys() >= {ANCOR, COARSE, MOCO}
+    return "\n\n".join([accuracy_table(name), *([difference_table(name)] if compared else [])])
+
+
+def draw(names: list[str]) -> None:
+    """Draw 1-shot accuracies: a panel a study, a line a method, a mark a measure and seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(names), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    colours = {"5-way": "#0072B2", "all-way": "#D55E00", "intra-class": "#009E73"}
+    rows = [UNTRAINED, *METHODS]
+    for axes, name in zip(panels, names, strict=True):
+        cells = load(name)
+        for number, row in enumerate(rows):
+            found = cells.get(ANCOR if row == UNTRAINED else row, {})
+            field = UNTRAINED if row == UNTRAINED else "accuracy"
+            for (measure, colour), marker in zip(colours.items(), "os^", strict=True):
+                values = [cell["results"][f"{measure}, 1"][field] for cell in found.values()]
+                label = measure if number == len(rows) - 1 else None
+                axes.plot(
+                    *(values, [number] * len(values), marker),
+                    color=colour,
+                    alpha=0.8,
+                    label=label,
+                )
+        axes.set(title=name, xlabel="accuracy, %", yticks=range(len(rows)), yticklabels=rows)
+        axes.grid(axis="both", alpha=0.3)
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(FIGURE, dpi=110)
+    print(f"Wrote {FIGURE.relative_to(ROOT)}")
+
+
+def main() -> None:
+    """Run what is missing of the named studies, and print their tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], metavar="STUDY")
+    parser.add_argument("--list", action="store_true", help="say what there is, and how much done")
+    parser.add_argument("--tables", action="store_true", help="run nothing")
+    parser.add_argument("--figure", action="store_true", help="draw the paper's comparison")
+    parser.add_argument("--jobs", type=int, default=1, help="cells side by side")
+    parser.add_argument("--rows", nargs="+", help="only these rows")
+    args = parser.parse_args()
+    if args.list:
+        for name, study in STUDIES.items():
+            done = sum(map(len, load(name).values()))
+            print(f"{name}: {study.about} ({done} of {len(study.rows) * len(study.seeds)} cells)")
+    cells = [
+        (name, row, seed)
+        for name in args.studies
+        for seed in STUDIES[name].seeds
+        for row in STUDIES[name].rows
+        if not args.tables and (args.rows is None or row in args.rows)
+        if not cell_path(name, row, seed).exists()
+    ]
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        waiting = [(cell, pool.submit(run_cell, *cell, threads)) for cell in cells]
+        for (name, row, seed), cell in waiting:
+            cell.result()
+            print(f"{name}, {row}, seed {seed}: done", flush=True)
+    for name in args.studies:
+        print(f"\n{tables(name)}")
+    if args.figure:
+        draw([name for name, study in STUDIES.items() if study.rows is METHODS and load(name)])
+
+
+if __name__ == "__main__":
+    main()

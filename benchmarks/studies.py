@@ -1,0 +1,152 @@
+"""What `ablation.py` compares: studies as data.
+
+A study trains each of its rows with each of its seeds and evaluates all of them on the same
+episodes. The paper's comparison is evaluated on test partitions with seeds 0, 1 and 2. Studies that
+chose settings are evaluated on validation partitions with other seeds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ANCOR = "ANCOR"
+COARSE = "coarse labels only"
+MOCO = "MoCo-v2"
+# The paper's comparison; an untrained row comes from the networks of ANCOR before training.
+METHODS = {
+    COARSE: "--mode coarse --head cls --queue none --calc-types cls --loss-types ce",
+    MOCO: "--mode coarse --head none --queue single --calc-types cst_all --loss-types ce --mlp",
+    "fork + norm": "--mode coarse --head fork --metric norm --mlp",
+    "seq + norm": "--mode coarse --head seq --metric norm --mlp",
+    ANCOR: "--mode coarse --head seq --metric angular --mlp",
+    "fine labels": "--mode fine --head cls --queue none --calc-types cls --loss-types ce",
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trainings that are compared.
+
+    Attributes:
+        about: what it is, in a line.
+        flags: of train.py, common to all rows.
+        rows: flags of each row's own, by its name.
+        seeds: each row is trained with each.
+        partition: what is evaluated.
+        shots: labelled images a class.
+        evaluate: further flags of eval.py.
+    """
+
+    about: str
+    flags: str
+    rows: Mapping[str, str]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    partition: str = "test"
+    shots: tuple[int, ...] = (1, 5)
+    evaluate: str = ""
+
+
+# Settings are chosen by other images and seeds than those of the comparison.
+CHOICE = {"seeds": (10, 11), "partition": "validation", "shots": (1,)}
+QUICK = "--n_test_runs 300"
+SMALL = "--arch conv4 --batch-size 128 --lr 0.1"
+
+
+def one_by_one(base: str, changes: Mapping[str, str]) -> dict[str, str]:
+    """Rows of ANCOR with one thing changed in each, and coarse labels alone."""
+    ancor = f"{METHODS[ANCOR]} {base}"
+    return {
+        f"{ANCOR}, as chosen": ancor,
+        **{f"{ANCOR}, {name}": f"{ancor} {flags}" for name, flags in changes.items()},
+    }
+
+
+DIGITS = f"{SMALL} --epochs 40 --cst-t 0.5 --queue-k 256 --encoder-m 0.99"
+GLYPHS = f"{SMALL} --epochs 20 --cst-t 0.2 --queue-k 1024 --encoder-m 0.99"
+FASHION = (
+    "--arch conv4 --batch-size 256 --lr 0.1 --epochs 3 --cos --num-cycles 1 --precision auto "
+    "--cst-t 0.2 --queue-k 4096 --encoder-m 0.99"
+)
+STUDIES: dict[str, Study] = {
+    "digits-choice": Study(
+        "what ANCOR's settings change on digits",
+        "--dataset digits",
+        {
+            **one_by_one(
+                DIGITS,
+                {
+                    "10 epochs": "--epochs 10",
+                    "20 epochs": "--epochs 20",
+                    "80 epochs": "--epochs 80",
+                    "temperature 0.2": "--cst-t 0.2",
+                    "temperature 1": "--cst-t 1",
+                    "64 keys a class": "--queue-k 64",
+                    "1024 keys a class": "--queue-k 1024",
+                    "key momentum 0.9": "--encoder-m 0.9",
+                    "key momentum 0.999": "--encoder-m 0.999",
+                    "crops of 0.5-1": "--crop-scale 0.5 1",
+                    "crops of 0.95-1": "--crop-scale 0.95 1",
+                    "contrast x 0.3": "--loss-weights 1 0.3",
+                    "contrast x 3": "--loss-weights 1 3",
+                    "rate 0.03": "--lr 0.03",
+                },
+            ),
+            **{
+                f"{COARSE}, {epochs} epochs": f"{METHODS[COARSE]} {DIGITS} --epochs {epochs}"
+                for epochs in (10, 20, 40, 80)
+            },
+            f"{MOCO}, 40 epochs": f"{METHODS[MOCO]} {DIGITS}",
+        },
+        **CHOICE,
+        evaluate=QUICK,
+    ),
+    "glyphs-choice": Study(
+        "what ANCOR's settings change on glyphs",
+        "--dataset glyphs",
+        {
+            **one_by_one(
+                GLYPHS,
+                {
+                    "40 epochs": "--epochs 40",
+                    "temperature 0.1": "--cst-t 0.1",
+                    "temperature 0.5": "--cst-t 0.5",
+                    "256 keys a class": "--queue-k 256",
+                    "key momentum 0.999": "--encoder-m 0.999",
+                    "crops of 0.3-1": "--crop-scale 0.3 1",
+                    "crops of 0.9-1": "--crop-scale 0.9 1",
+                    "contrast x 0.3": "--loss-weights 1 0.3",
+                    "contrast x 3": "--loss-weights 1 3",
+                },
+            ),
+            **{
+                f"{COARSE}, {epochs} epochs": f"{METHODS[COARSE]} {GLYPHS} --epochs {epochs}"
+                for epochs in (20, 40)
+            },
+            f"{MOCO}, 20 epochs": f"{METHODS[MOCO]} {GLYPHS}",
+        },
+        **CHOICE,
+        evaluate=QUICK,
+    ),
+    "fashion-mnist-choice": Study(
+        "what ANCOR's settings change on Fashion-MNIST",
+        "--dataset fashion-mnist",
+        {
+            **one_by_one(
+                FASHION,
+                {
+                    "crops of 0.5-1": "--crop-scale 0.5 1",
+                    "crops of 0.8-1": "--crop-scale 0.8 1",
+                    "crops of 0.8-1, temperature 0.5": "--crop-scale 0.8 1 --cst-t 0.5",
+                    "temperature 0.5": "--cst-t 0.5",
+                    "256 keys a class": "--queue-k 256",
+                    "contrast x 0.3": "--loss-weights 1 0.3",
+                    "key momentum 0.999": "--encoder-m 0.999",
+                    "9 epochs": "--epochs 9",
+                },
+            ),
+            COARSE: f"{METHODS[COARSE]} {FASHION}",
+            f"{COARSE}, crops of 0.8-1": f"{METHODS[COARSE]} {FASHION} --crop-scale 0.8 1",
+        },
+        **{**CHOICE, "seeds": (10,)},
+        evaluate=QUICK,
+    ),
+}
