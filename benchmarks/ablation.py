@@ -69,7 +69,7 @@ def run_cell(name: str, row: str, seed: int, threads: int) -> None:
             f"train.py {study.flags} {study.rows[row]} --seed {seed} --select last "
             "--val-episodes 0 --quiet --output-dir run"
         )
-        for flags in ("--untrained", "--untrained --fg"):
+        for flags in ("", "--fg"):
             call(
                 f"eval.py --model_path run/model_best.pth.tar --partition {study.partition} "
                 f"--n_shots {' '.join(map(str, study.shots))} {study.evaluate} {flags} "
@@ -108,11 +108,11 @@ def read_report(folder: Path) -> dict[str, dict]:
             rows.setdefault((line["mode"], line["n_shots"]), []).append(float(line["accuracy"]))
     results = {}
     for result in report["results"]:
-        scores = rows[result["mode"], str(result["n_shots"])]
+        scores, base = rows[result["mode"], str(result["n_shots"])], result.get("untrained")
         results[f"{MEASURES[result['mode']]}, {result['n_shots']}"] = {
             "accuracy": round(result["accuracy"], 3),
             "ci95": round(result["ci95"], 3),
-            "untrained": round(result["untrained"]["accuracy"], 3),
+            **({"untrained": round(base["accuracy"], 3)} if base else {}),
             "episode_accuracies": [round(100 * score) for score in scores],  # hundredths of 1%
         }
     return results
