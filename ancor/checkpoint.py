@@ -1,6 +1,7 @@
 """Checkpoints: plain containers and tensors, under the parameter names of the published files."""
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -19,6 +20,7 @@ from ancor.methods.base import Method
 from ancor.models.backbones import same_weights
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.plain import built
 from ancor.published import (
     KEY,
     PREFIX,
@@ -195,7 +197,24 @@ def _is_ours(content: Any, path: Path | str) -> bool:
             f"this version reads the formats {READABLE}: use the version of the toolkit that wrote "
             "it, or another copy of the file"
         )
-    return "encoder" in content["config"] and isinstance(content.get("state_dict"), dict)
+    config = content["config"]
+    if not {"encoder", "data", "training"} <= config.keys():
+        return False
+    for name in ("data", "training"):
+        if not isinstance(config[name], dict):
+            raise InputError(
+                f"{str(path)!r}: {name} is {config[name]!r:.80}, no table of settings; use another "
+                "file"
+            )
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{str(path)!r} holds settings that are no plain values ({error}); use another file"
+        ) from error
+    if type(content.get("epoch")) is not int:
+        raise InputError(f"{str(path)!r} does not tell its epoch; use another file")
+    return isinstance(content.get("state_dict"), dict)
 
 
 def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, dict[str, Any]]:
@@ -215,7 +234,7 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     """
     content = _load(path)
     if _is_ours(content, path):
-        config = EncoderConfig(**content["config"]["encoder"])
+        config = built(EncoderConfig, content["config"]["encoder"], repr(str(path)))
         state, prefix = content["state_dict"], QUERY
     else:
         tensors = tensors_of(content, str(path))
@@ -277,7 +296,9 @@ def describe(path: Path | str) -> dict[str, Any]:
     tensors = tensors_of(content, str(path))
     found = recognise(tensors, str(path))
     ours = _is_ours(content, path)
-    config = EncoderConfig(**content["config"]["encoder"]) if ours else found.config
+    config = found.config
+    if ours:
+        config = built(EncoderConfig, content["config"]["encoder"], repr(str(path)))
     about = content["config"] if ours else {}
     embeds = config.head in ("seq", "fork", "none")
     classifies = config.head in ("seq", "fork", "cls")

@@ -21,6 +21,7 @@ from ancor.evaluation.features import FeatureBank, predicted_class, unit_vectors
 from ancor.evaluation.support import Features, known_features
 from ancor.logs import progress
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.plain import built
 
 PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
 
@@ -138,7 +139,7 @@ class ImageEncoder:
         about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     ) -> tuple[Encoder, TransformSpec, bool]:
         """Return the network, the transforms and only_base that `pack` described."""
-        encoder = Encoder(EncoderConfig(**about["config"]))
+        encoder = Encoder(built(EncoderConfig, about["config"], "the saved classifier"))
         state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         transforms = {
@@ -209,7 +210,7 @@ def load_encoder(
     if dataset is not None:
         base = {}
     base = {name: base[name] for name in ("dataset", "image_size", "mean", "std") if name in base}
-    transforms = DataConfig(**{**base, **changes}).transforms
+    transforms = built(DataConfig, {**base, **changes}, repr(str(path))).transforms
     return on_device(encoder, transforms, only_base, device, precision, batch_size, quiet)
 
 

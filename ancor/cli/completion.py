@@ -34,7 +34,7 @@ def command(args: argparse.Namespace) -> None:
             "completion needs the package 'shtab', which is not installed: "
             "pip install 'ancor-toolkit[completion]'"
         ) from error
-    print(shtab.complete(_all_commands(shtab), shell=args.shell))
+    print(shtab.complete(_all_commands(shtab), args.shell))
 
 
 def _all_commands(shtab) -> argparse.ArgumentParser:

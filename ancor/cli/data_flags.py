@@ -112,6 +112,7 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
         InputError: nothing names a dataset, or a value is not accepted.
     """
     from ancor.data.catalog import DATASETS, DataConfig
+    from ancor.plain import built
 
     if trained_on is None and args.dataset is None:
         raise InputError(
@@ -123,4 +124,4 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
     base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in DATA_FLAGS}
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
         base = {}
-    return DataConfig(**{**base, "download": False, **given})
+    return built(DataConfig, {**base, "download": False, **given}, "the file's settings")

@@ -45,6 +45,6 @@ def _untrained(subject):
     from ancor.models.encoder import Encoder
     from ancor.seeding import seeded
 
-    with seeded(subject.content["config"]["training"]["seed"], "weights"):
+    with seeded(subject.content["config"]["training"].get("seed", 0), "weights"):
         encoder = Encoder(subject.encoder.config)
     return encoder.to(subject.settings.device, memory_format=torch.channels_last)

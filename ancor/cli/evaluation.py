@@ -197,14 +197,20 @@ def _check_alike(paths: Sequence[str], loaded: Sequence[tuple[Encoder, dict[str,
 
 
 def output_path(name: str | None) -> Path | None:
-    """Turn a file's name into a path whose folder exists; InputError where it cannot be written."""
+    """Turn a file's name into a path whose folder exists; InputError where it cannot be written.
+
+    A file that was not there is not there afterwards either.
+    """
     if name is None:
         return None
     path = Path(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
         with open(path, "a"):
             pass
+        if not existed:
+            path.unlink()
     except OSError as error:
         raise InputError(f"cannot write {name!r} ({error.strerror}); name another file") from error
     return path

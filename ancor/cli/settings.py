@@ -122,7 +122,7 @@ def resolve(given: dict[str, Any], content: dict[str, Any] | None):
     from_file: dict[str, Any] = {}
     if content is not None:
         from_file = _flags_of(content["config"])
-        del from_file["max_steps"]  # where to stop is asked of each start anew
+        from_file.pop("max_steps", None)  # where to stop is asked of each start anew
     elif "config" in given:
         from_file = _read_config(Path(given["config"]))
     dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))
@@ -137,6 +137,9 @@ def resolve(given: dict[str, Any], content: dict[str, Any] | None):
 
 def _flags_of(config: dict[str, Any]) -> dict[str, Any]:
     """Turn a configuration's plain sections back into flags."""
+    for section in FLAGS:
+        if not isinstance(config.get(section), dict):
+            raise InputError(f"the file's configuration has no section {section!r}; give another")
     return {
         flag: config[section][name]
         for section, names in FLAGS.items()
@@ -162,20 +165,21 @@ def run_config(settings: dict[str, Any]):
     from ancor.devices import check_workers
     from ancor.methods.ancor import AncorConfig
     from ancor.models.encoder import EncoderConfig
+    from ancor.plain import built
     from ancor.training.config import TrainConfig
     from ancor.training.run_files import RunConfig
 
-    if settings["workers"] is not None:
-        check_workers("--workers", settings["workers"])
-
     def section(kind: type, name: str):
         values = {field: settings[flag] for field, flag in FLAGS[name].items()}
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return built(kind, values, f"the run's settings ({name})")
 
-    return RunConfig(
+    config = RunConfig(
         section(EncoderConfig, "encoder"),
         section(AncorConfig, "method"),
         section(DataConfig, "data"),
         section(TrainConfig, "training"),
         selected_on="validation",
     )
+    if config.training.workers is not None:
+        check_workers("--workers", config.training.workers)
+    return config

@@ -256,7 +256,13 @@ def _pictures(
 
 def _resume(trainer: Trainer, launch: Launch) -> None:
     if launch.content is not None:
-        restore(trainer, launch.content)
+        try:
+            restore(trainer, launch.content)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(
+                f"{str(launch.resumed_from)!r} holds no state that this run can go on from "
+                f"({error!r:.200}); give another file, or start afresh"
+            ) from error
         done = trainer.progress
         part = f" and {done.position} batches" if done.position else ""
         log.info("Going on from %s after epoch %d%s", launch.resumed_from, done.epoch, part)

@@ -214,6 +214,13 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     """Raise an InputError where a file cannot go on under this configuration."""
     if "optimizer" not in content or "progress" not in content:
         raise InputError(f"{str(path)!r} holds an encoder only; --resume needs a {checkpoint.LAST}")
+    progress = content["progress"]
+    counts = [None]
+    if isinstance(progress, dict):  # format 1 knew only whole epochs, none of them undone
+        later = [progress.get(name, 0) for name in ("position", "undone")]
+        counts = [content["epoch"], progress.get("step"), *later]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
     theirs, ours = content["config"], config.plain()
     theirs = {**theirs, "method": {**asdict(AncorConfig()), **theirs["method"]}}  # of old versions
     for section, names in FIXED.items():
