@@ -69,7 +69,8 @@ def run_cell(name: str, row: str, seed: int, threads: int) -> None:
             f"train.py {study.flags} {study.rows[row]} --seed {seed} --select last "
             "--val-episodes 0 --quiet --output-dir run"
         )
-        for flags in ("", "--fg"):
+        base = "--untrained" if study.rows is METHODS and row == ANCOR else ""
+        for flags in (base, f"{base} --fg"):
             call(
                 f"eval.py --model_path run/model_best.pth.tar --partition {study.partition} "
                 f"--n_shots {' '.join(map(str, study.shots))} {study.evaluate} {flags} "

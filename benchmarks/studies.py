@@ -67,6 +67,7 @@ FASHION = (
     "--cst-t 0.2 --queue-k 4096 --encoder-m 0.99"
 )
 STUDIES: dict[str, Study] = {
+    "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
     "digits-choice": Study(
         "what ANCOR's settings change on digits",
         "--dataset digits",
