@@ -11,21 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ancor import weight_files
 from ancor.errors import InputError
 from ancor.integrity import CHECKSUM, sealed, verify
-from ancor.methods.base import Method
-from ancor.models.backbones import same_weights
-from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder, EncoderConfig
 from ancor.plain import built
 from ancor.published import (
-    KEY,
-    PREFIX,
     QUERY,
-    encoder_state,
     load_encoder_state,
     parts,
     recognise,
@@ -37,55 +30,6 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 READABLE = (1, FORMAT)  # format 1 had no checksum, and saved only after whole epochs
 BEST, LAST, PREVIOUS = "model_best.pth.tar", "last.pth.tar", "previous.pth.tar"
-
-
-def method_state(method: Method) -> dict[str, Tensor]:
-    """Return all tensors of a method by their names in files.
-
-    A method without keys still gets its `encoder_k` names, as the paper's files have them: they
-    point at the query encoder's tensors, so they take no room.
-    """
-    state = encoder_state(method.encoder, QUERY)
-    if method.key_encoder is not None:
-        state |= encoder_state(method.key_encoder, KEY)
-    else:
-        with torch.device("meta"):
-            names = encoder_state(Encoder(method.encoder.key_config), KEY)
-        state |= dict(zip(names, method.encoder.shared_state(), strict=True))
-    if method.queue is not None:
-        state |= {PREFIX + name: tensor for name, tensor in method.queue.state_dict().items()}
-    return state
-
-
-def load_method_state(method: Method, state: Mapping[str, Tensor]) -> None:
-    """Copy tensors from a file's `state` into a method; InputError where they do not fit."""
-    load_encoder_state(method.encoder, state, QUERY)
-    if method.key_encoder is not None:
-        load_encoder_state(method.key_encoder, state, KEY)
-    if method.queue is not None:
-        for name, tensor in method.queue.state_dict().items():
-            found = state.get(PREFIX + name)
-            if found is None or found.shape != tensor.shape:
-                raise InputError(
-                    f"the file's {name} does not fit the model's {tuple(tensor.shape)}"
-                )
-            tensor.copy_(found)
-
-
-def clocks(method: Method) -> dict[str, int]:
-    """Return every DropBlock's count of training forwards, by module name."""
-    return {
-        name: int(module.clock)
-        for name, module in method.named_modules()
-        if isinstance(module, DropBlock)
-    }
-
-
-def set_clocks(method: Method, counts: Mapping[str, int]) -> None:
-    """Restore what `clocks` returned."""
-    for name, module in method.named_modules():
-        if isinstance(module, DropBlock) and name in counts:
-            module.clock.fill_(counts[name])
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
@@ -200,8 +144,9 @@ def _is_ours(content: Any, path: Path | str) -> bool:
     config = content["config"]
     if not {"encoder", "data", "training"} <= config.keys():
         return False
-    for name in ("data", "training"):
-        if not isinstance(config[name], dict):
+    # Files that were exported from a published one tell neither data nor epoch.
+    for name, kinds in {"data": (dict, type(None)), "training": (dict,)}.items():
+        if not isinstance(config[name], kinds):
             raise InputError(
                 f"{str(path)!r}: {name} is {config[name]!r:.80}, no table of settings; use another "
                 "file"
@@ -212,7 +157,7 @@ def _is_ours(content: Any, path: Path | str) -> bool:
         raise InputError(
             f"{str(path)!r} holds settings that are no plain values ({error}); use another file"
         ) from error
-    if type(content.get("epoch")) is not int:
+    if type(content.get("epoch", ...)) not in (int, type(None)):
         raise InputError(f"{str(path)!r} does not tell its epoch; use another file")
     return isinstance(content.get("state_dict"), dict)
 
@@ -256,23 +201,6 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     except InputError as error:
         raise InputError(f"{str(path)!r} holds no whole {config.arch}: {error}") from error
     return encoder.eval(), content
-
-
-def start_from(method: Method, path: Path | str) -> None:
-    """Give a method's encoders the backbone of any file that `load_encoder` reads.
-
-    Raises:
-        InputError: it cannot be read, or holds another backbone.
-    """
-    source, _ = load_encoder(path)
-    theirs, ours = source.config.arch, method.encoder.config.arch
-    if not same_weights(theirs, ours):
-        raise InputError(
-            f"--arch {ours} is to be trained and --init-from {str(path)!r} holds {theirs}; give "
-            f"--arch {theirs}, or another file"
-        )
-    for encoder in filter(None, (method.encoder, method.key_encoder)):
-        encoder.backbone.load_state_dict(source.backbone.state_dict())
 
 
 def sha256(path: Path | str) -> str:

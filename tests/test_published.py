@@ -17,6 +17,7 @@ from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.models.encoder import Encoder, EncoderConfig
 from ancor.models.heads import BARE
 from ancor.published import encoder_state, recognise
+from ancor.training.state import start_from
 from tests.data.test_safe_pickle import FORMS, payloads
 from tests.golden_files import FOLDER
 
@@ -313,7 +314,7 @@ def test_training_starts_from_a_file(tmp_path):
     source = Encoder(EncoderConfig("conv4", "cls", False, 128, 5))
     torch.save(encoder_state(source, "module.encoder_q."), tmp_path / "x.pth")
     method = Ancor(EncoderConfig("conv4", "seq", False, 16, 3), AncorConfig(queue_length=8))
-    checkpoint.start_from(method, tmp_path / "x.pth")
+    start_from(method, tmp_path / "x.pth")
     for encoder in (method.encoder, method.key_encoder):
         for ours, theirs in zip(
             encoder.backbone.parameters(), source.backbone.parameters(), strict=True
@@ -321,7 +322,7 @@ def test_training_starts_from_a_file(tmp_path):
             assert torch.equal(ours, theirs)
     other = Ancor(EncoderConfig("resnet18", "seq", False, 16, 3), AncorConfig(queue_length=8))
     with pytest.raises(InputError, match=r"--arch resnet18 .* holds conv4"):
-        checkpoint.start_from(other, tmp_path / "x.pth")
+        start_from(other, tmp_path / "x.pth")
 
 
 def test_training_accepts_no_missing_head():

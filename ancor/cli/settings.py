@@ -166,8 +166,7 @@ def run_config(settings: dict[str, Any]):
     from ancor.methods.ancor import AncorConfig
     from ancor.models.encoder import EncoderConfig
     from ancor.plain import built
-    from ancor.training.config import TrainConfig
-    from ancor.training.run_files import RunConfig
+    from ancor.training.config import RunConfig, TrainConfig
 
     def section(kind: type, name: str):
         values = {field: settings[flag] for field, flag in FLAGS[name].items()}

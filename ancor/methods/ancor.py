@@ -37,31 +37,31 @@ class AncorConfig:
     """The parts of the method.
 
     Attributes:
-        name: of the method, in the table `ancor.methods.table`.
         queue: `multi` (one a class), `single` or `none`.
         queue_length: keys K that a queue holds; `auto`: as many as there are images for it
             (`resolved` says how many).
         metric: `angular` or `norm`.
         calculators: which logits are made, in the order of the losses.
         losses: what each calculator's pair is given to.
-        loss_weights: factor of each loss in the total; None: all 1, as in the paper.
         temperature: T of the contrastive logits.
         encoder_momentum: m of the key encoder's moving average.
         drop_unfilled: leave queue slots that hold no key yet out of the negatives.
         queue_dtype: what keys are stored in, `fp32` or `bf16`.
+        loss_weights: factor of each loss in the total; None: all 1, as in the paper.
+        name: of the method, in the table `ancor.methods.table`.
     """
 
-    name: str = "ancor"
     queue: str = "multi"
     queue_length: int | str = 65536
     metric: str = "angular"
     calculators: tuple[str, ...] = ("cls", "cst_by_class")
     losses: tuple[str, ...] = ("ce", "ce")
-    loss_weights: tuple[float, ...] | None = None
     temperature: float = 0.2
     encoder_momentum: float = 0.999
     drop_unfilled: bool = False
     queue_dtype: str = "fp32"
+    loss_weights: tuple[float, ...] | None = None
+    name: str = "ancor"
 
     @property
     def contrastive(self) -> tuple[str, ...]:
@@ -88,8 +88,9 @@ class AncorConfig:
             choose("calculator", name, CALCULATORS)
         for name in self.losses:
             choose("loss", name, LOSSES)
-        if self.queue_length != "auto" and self.queue_length < 1:
-            raise InputError(f"--queue-k {self.queue_length}: at least 1 is needed, or auto")
+        number = type(self.queue_length) is int
+        if self.queue_length != "auto" and not (number and self.queue_length >= 1):
+            raise InputError(f"--queue-k {self.queue_length!r}: at least 1 is needed, or auto")
         if not 0 < self.temperature < inf:
             raise InputError(f"--cst-t {self.temperature}: a finite number above 0 is needed")
         if not 0 <= self.encoder_momentum <= 1:

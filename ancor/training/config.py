@@ -1,9 +1,15 @@
-"""The settings of a training run that are neither the encoder's, the method's nor the data's."""
+"""The settings of a training run."""
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from ancor import checkpoint
+from ancor.data.catalog import DataConfig
 from ancor.errors import InputError, choose
+from ancor.methods.ancor import AncorConfig
+from ancor.models.encoder import EncoderConfig
 from ancor.training.schedules import cosine_rate, step_rate
 
 MODES = ("coarse", "fine")
@@ -103,3 +109,18 @@ class TrainConfig:
         if self.cos:
             return cosine_rate(self.lr, epoch, self.epochs, self.num_cycles)
         return step_rate(self.lr, epoch, self.schedule, self.gamma)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that defines a run; checkpoints carry it as `config`."""
+
+    encoder: EncoderConfig
+    method: AncorConfig
+    data: DataConfig
+    training: TrainConfig
+    selected_on: str
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain containers, as JSON would give them back."""
+        return {"format": checkpoint.FORMAT, **json.loads(json.dumps(asdict(self)))}

@@ -8,9 +8,11 @@ import torch
 from ancor.data.partition import QUERY_VIEW, Partition
 from ancor.evaluation.features import EMBEDDING, FeatureBank
 from ancor.logs import RunLog
+from ancor.models.encoder import Encoder
 from ancor.plots.board import add_figure
 from ancor.plots.tsne import Layout, figure, project
 from ancor.seeding import address_seed
+from ancor.training.config import RunConfig
 
 MOST_IMAGES = 1000  # of a picture: t-SNE then takes a few seconds
 
@@ -72,3 +74,17 @@ class FeaturePictures:
         kind = "embedding" if embedded else "features"
         outputs = [getattr(output, kind).float() for output in self.bank.outputs(pairs)]
         return torch.cat(outputs).cpu().numpy()
+
+
+def pictures_of(
+    config: RunConfig,
+    encoder: Encoder,
+    partition: Partition,
+    device: torch.device,
+    workers: int,
+    dtype: torch.dtype | None,
+) -> FeaturePictures:
+    """Return what draws a run's pictures of a partition."""
+    transforms = config.data.transforms
+    bank = FeatureBank(encoder, partition.images, transforms, device, workers=workers, dtype=dtype)
+    return FeaturePictures(bank, partition, config.training.seed)

@@ -12,7 +12,7 @@ import torch
 
 import ancor
 from ancor import devices
-from ancor.training.run_files import RunConfig
+from ancor.training.config import RunConfig
 
 
 def write_configuration(config: RunConfig, folder: Path, device: torch.device) -> None:

@@ -9,30 +9,25 @@ from typing import Any
 
 import torch
 
-from ancor import checkpoint, devices, distributed
+from ancor import devices, distributed
 from ancor.data.images import GreyImages
 from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
-from ancor.errors import InputError, MissingPartition, RunError, choose
-from ancor.evaluation.features import FeatureBank
+from ancor.errors import InputError, RunError, choose
 from ancor.logs import NoLog, RunLog, shows_bars
 from ancor.methods.base import Method
 from ancor.methods.queues import queue_bytes
 from ancor.methods.table import METHODS
 from ancor.seeding import seeded
 from ancor.training.batches import TrainingBatches
+from ancor.training.config import RunConfig
 from ancor.training.loop import Trainer
-from ancor.training.pictures import FeaturePictures
+from ancor.training.pictures import pictures_of
 from ancor.training.provenance import write_configuration
-from ancor.training.run_files import (
-    RunConfig,
-    RunSaver,
-    check_resumable,
-    open_directory,
-    restore,
-)
+from ancor.training.run_files import RunSaver, open_directory
+from ancor.training.state import check_resumable, restore, start_from
 from ancor.training.summary import megabytes, notices, summary
-from ancor.training.validation import Validator
+from ancor.training.validation import validation_of
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +86,10 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     _check_queue_fits(config, launch.device)
     method = build_method(config)
     if config.training.init_from is not None and launch.content is None:
-        checkpoint.start_from(method, config.training.init_from)
+        start_from(method, config.training.init_from)
     method.to(launch.device, memory_format=torch.channels_last)
     workers = _workers(config, partition)
-    validate, reason = _validator(config, method, launch.device, workers, dtype)
+    validate, reason = validation_of(config, method.encoder, launch.device, workers, dtype)
     if validate is None or config.training.select == "last":
         config = replace(config, selected_on="last")
     batches = _batches(config, partition, method, workers, launch)
@@ -118,7 +113,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         draw = None
         if first and config.training.figure_freq:
             images = partition if validate is None else validate.partition
-            draw = _pictures(config, method, images, launch.device, workers, dtype)
+            draw = pictures_of(config, method.encoder, images, launch.device, workers, dtype)
         trainer = Trainer(
             method, batches, config.training, run_log, validate, saver, dtype, launch.quiet, draw
         )
@@ -211,47 +206,6 @@ def augments_on_device(name: str, device: torch.device) -> bool:
     """Tell whether the device changes colours and blurs; InputError for an unknown name."""
     choose("--augment-on", name, ("workers", "device", "auto"))
     return name == "device" or (name == "auto" and device.type == "cuda")
-
-
-def _validator(
-    config: RunConfig,
-    method: Method,
-    device: torch.device,
-    workers: int,
-    dtype: torch.dtype | None,
-) -> tuple[Validator | None, str | None]:
-    """Return the validation and no reason, or None and why there is none."""
-    episodes = config.training.val_episodes
-    if episodes == 0:
-        return None, "--val-episodes 0"
-    try:
-        partition = config.data.load("validation")
-    except MissingPartition as error:
-        return None, str(error)
-    if partition.fine_labels is None:
-        return None, "the validation partition has no fine labels"
-    try:
-        validator = Validator(
-            partition, config.data, method.encoder, device, episodes, workers, dtype
-        )
-    except InputError as error:  # classes too small for an episode: no reason not to train
-        return None, str(error)
-    return validator, None
-
-
-def _pictures(
-    config: RunConfig,
-    method: Method,
-    partition: Partition,
-    device: torch.device,
-    workers: int,
-    dtype: torch.dtype | None,
-) -> FeaturePictures:
-    transforms, seed = config.data.transforms, config.training.seed
-    bank = FeatureBank(
-        method.encoder, partition.images, transforms, device, workers=workers, dtype=dtype
-    )
-    return FeaturePictures(bank, partition, seed)
 
 
 def _resume(trainer: Trainer, launch: Launch) -> None:

@@ -1,23 +1,17 @@
 """The files of a run: where they go, what is saved, what a resume reads."""
 
 import errno
-import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ancor import checkpoint
-from ancor.data.catalog import DataConfig
 from ancor.distributed import is_first
 from ancor.errors import InputError
-from ancor.methods.ancor import AncorConfig
-from ancor.methods.base import Method
-from ancor.models.encoder import EncoderConfig
-from ancor.training.config import TrainConfig
-from ancor.training.loop import Progress, Trainer
-from ancor.training.meter import Meter
+from ancor.published import QUERY, encoder_state
+from ancor.training.config import RunConfig
+from ancor.training.loop import Trainer
+from ancor.training.state import trainer_state
 
 try:
     import fcntl
@@ -26,42 +20,8 @@ except ImportError:  # Windows: two runs in one folder are not told apart
 
 log = logging.getLogger(__name__)
 
-# What a resumed run must share with its file: it defines the model, the queue or the data.
-FIXED = {
-    "data": (
-        "dataset",
-        "image_size",
-        "mean",
-        "std",
-        "crop_scale",
-        "split",
-        "breeds_info",
-        "breeds_level",
-        "breeds_ancestor",
-        "breeds_subclasses",
-        "coarse_level",
-    ),
-    "encoder": None,
-    "method": None,
-    "training": ("mode", "batch_size", "seed"),
-}
 METRICS = "metrics.jsonl"
 RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, METRICS)
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that defines a run; checkpoints carry it as `config`."""
-
-    encoder: EncoderConfig
-    method: AncorConfig
-    data: DataConfig
-    training: TrainConfig
-    selected_on: str
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as plain containers, as JSON would give them back."""
-        return {"format": checkpoint.FORMAT, **json.loads(json.dumps(asdict(self)))}
 
 
 def output_directory(named: str | None, default: str, overwrite: bool, resume: bool) -> Path:
@@ -185,7 +145,7 @@ class RunSaver:
             "best_accs": list(progress.best_accs),
             "config": self.config,
         }
-        encoder = checkpoint.encoder_state(method.encoder, checkpoint.PREFIX + "encoder_q.")
+        encoder = encoder_state(method.encoder, QUERY)
         if best:
             checkpoint.save({**common, "state_dict": encoder}, self.folder / checkpoint.BEST)
         if keep:
@@ -193,69 +153,4 @@ class RunSaver:
             name = f"checkpoint_{begun - 1:04d}.pth.tar"
             checkpoint.save({**common, "state_dict": encoder}, self.folder / name)
         checkpoint.keep_as_previous(self.folder)
-        whole = {
-            **common,
-            "state_dict": checkpoint.method_state(method),
-            "optimizer": trainer.optimizer.state_dict(),
-            "progress": {
-                "step": progress.step,
-                "position": progress.position,
-                "undone": progress.undone,
-                "meter": trainer.meter.state(),
-                "scaler": trainer.scaler.state_dict(),
-                "clocks": checkpoint.clocks(method),
-                "enqueued": method.queue.enqueued.tolist() if method.queue is not None else None,
-            },
-        }
-        checkpoint.save(whole, self.folder / checkpoint.LAST)
-
-
-def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -> None:
-    """Raise an InputError where a file cannot go on under this configuration."""
-    if "optimizer" not in content or "progress" not in content:
-        raise InputError(f"{str(path)!r} holds an encoder only; --resume needs a {checkpoint.LAST}")
-    progress = content["progress"]
-    counts = [None]
-    if isinstance(progress, dict):  # format 1 knew only whole epochs, none of them undone
-        later = [progress.get(name, 0) for name in ("position", "undone")]
-        counts = [content["epoch"], progress.get("step"), *later]
-    if not all(type(count) is int and count >= 0 for count in counts):
-        raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
-    theirs, ours = content["config"], config.plain()
-    theirs = {**theirs, "method": {**asdict(AncorConfig()), **theirs["method"]}}  # of old versions
-    for section, names in FIXED.items():
-        for name in names or ours[section]:
-            before, now = theirs[section].get(name), ours[section][name]
-            if before != now:
-                raise InputError(
-                    f"{section} setting {name!r} is {before!r} in {str(path)!r} and {now!r} now; "
-                    "a resumed run cannot change it: leave the flag out, or start a new run"
-                )
-
-
-def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
-    """Put a trainer into the state that `RunSaver` wrote."""
-    method: Method = trainer.method
-    checkpoint.load_method_state(method, content["state_dict"])
-    hyper = [
-        {k: group[k] for k in ("momentum", "weight_decay")}
-        for group in trainer.optimizer.param_groups
-    ]
-    trainer.optimizer.load_state_dict(content["optimizer"])
-    for group, ours in zip(trainer.optimizer.param_groups, hyper, strict=True):
-        group.update(ours)
-    progress = content["progress"]
-    checkpoint.set_clocks(method, progress["clocks"])
-    if method.queue is not None:
-        method.queue.enqueued.copy_(method.queue.enqueued.new_tensor(progress["enqueued"]))
-    # Format 1 knew only whole epochs.
-    trainer.progress = Progress(
-        content["epoch"],
-        progress.get("position", 0),
-        progress["step"],
-        progress.get("undone", 0),
-        list(content["best_accs"]),
-    )
-    trainer.meter = Meter(progress.get("meter"))
-    if progress.get("scaler"):
-        trainer.scaler.load_state_dict(progress["scaler"])
+        checkpoint.save({**common, **trainer_state(trainer)}, self.folder / checkpoint.LAST)

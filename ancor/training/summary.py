@@ -11,7 +11,7 @@ from ancor import devices, distributed
 from ancor.data.partition import Partition
 from ancor.methods.base import Method
 from ancor.training.batches import TrainingBatches
-from ancor.training.run_files import RunConfig
+from ancor.training.config import RunConfig
 
 
 def megabytes(size: int) -> str:

@@ -10,11 +10,13 @@ from ancor import distributed
 from ancor.data.catalog import DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.partition import Partition
+from ancor.errors import InputError, MissingPartition
 from ancor.evaluation.episodic import mean_and_interval, plan_evaluations
 from ancor.evaluation.features import FeatureBank
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
 from ancor.models.encoder import Encoder
+from ancor.training.config import RunConfig
 
 PROTOCOLS = {
     "5-way": Protocol(n_ways=5),
@@ -82,3 +84,26 @@ class Validator:
             name: mean_and_interval(outcome.accuracies)
             for name, outcome in zip(PROTOCOLS, scored, strict=True)
         }
+
+
+def validation_of(
+    config: RunConfig,
+    encoder: Encoder,
+    device: torch.device,
+    workers: int,
+    dtype: torch.dtype | None,
+) -> tuple[Validator | None, str | None]:
+    """Return a run's validation and no reason, or None and why there is none."""
+    episodes = config.training.val_episodes
+    if episodes == 0:
+        return None, "--val-episodes 0"
+    try:
+        partition = config.data.load("validation")
+    except MissingPartition as error:
+        return None, str(error)
+    if partition.fine_labels is None:
+        return None, "the validation partition has no fine labels"
+    try:
+        return Validator(partition, config.data, encoder, device, episodes, workers, dtype), None
+    except InputError as error:  # classes too small for an episode: no reason not to train
+        return None, str(error)

@@ -25,7 +25,8 @@ def files_of_at_most(size: int):
 
 def test_wherever_a_save_stops_the_file_before_it_is_whole(tmp_path):
     path = tmp_path / "last.pth.tar"
-    old = {"config": {"encoder": {}, "format": 2}, "state_dict": {"x": torch.zeros(50_000)}}
+    config = {"encoder": {}, "data": {}, "training": {}, "format": 2}
+    old = {"epoch": 0, "config": config, "state_dict": {"x": torch.zeros(50_000)}}
     checkpoint.save(old, path)
     new = {**old, "state_dict": {"x": torch.ones(50_000), "y": torch.ones(3, 4)}}
     size = path.stat().st_size

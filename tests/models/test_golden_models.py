@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from ancor.checkpoint import encoder_state, method_state
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.published import encoder_state
+from ancor.training.state import method_state
 from tests.golden_files import FOLDER, array, arrays, assert_agrees, fill_
 
 KEYS = json.loads((FOLDER / "state_dict_keys.json").read_text())

@@ -1,0 +1,176 @@
+"""The state of training as files hold it, and taking it up again."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancor.checkpoint import LAST, load_encoder
+from ancor.errors import InputError
+from ancor.methods.ancor import AncorConfig
+from ancor.methods.base import Method
+from ancor.models.backbones import same_weights
+from ancor.models.dropblock import DropBlock
+from ancor.models.encoder import Encoder
+from ancor.published import KEY, PREFIX, QUERY, encoder_state, load_encoder_state
+from ancor.training.config import RunConfig
+from ancor.training.loop import Progress, Trainer
+from ancor.training.meter import Meter
+
+# What a resumed run must share with its file: it defines the model, the queue or the data.
+FIXED = {
+    "data": (
+        "dataset",
+        "image_size",
+        "mean",
+        "std",
+        "crop_scale",
+        "split",
+        "breeds_info",
+        "breeds_level",
+        "breeds_ancestor",
+        "breeds_subclasses",
+        "coarse_level",
+    ),
+    "encoder": None,
+    "method": None,
+    "training": ("mode", "batch_size", "seed"),
+}
+
+
+def method_state(method: Method) -> dict[str, Tensor]:
+    """Return all tensors of a method by their names in files.
+
+    A method without keys still gets its `encoder_k` names, as the paper's files have them: they
+    point at the query encoder's tensors, so they take no room.
+    """
+    state = encoder_state(method.encoder, QUERY)
+    if method.key_encoder is not None:
+        state |= encoder_state(method.key_encoder, KEY)
+    else:
+        with torch.device("meta"):
+            names = encoder_state(Encoder(method.encoder.key_config), KEY)
+        state |= dict(zip(names, method.encoder.shared_state(), strict=True))
+    if method.queue is not None:
+        state |= {PREFIX + name: tensor for name, tensor in method.queue.state_dict().items()}
+    return state
+
+
+def load_method_state(method: Method, state: Mapping[str, Tensor]) -> None:
+    """Copy tensors from a file's `state` into a method; InputError where they do not fit."""
+    load_encoder_state(method.encoder, state, QUERY)
+    if method.key_encoder is not None:
+        load_encoder_state(method.key_encoder, state, KEY)
+    if method.queue is not None:
+        for name, tensor in method.queue.state_dict().items():
+            found = state.get(PREFIX + name)
+            if found is None or found.shape != tensor.shape:
+                raise InputError(
+                    f"the file's {name} does not fit the model's {tuple(tensor.shape)}"
+                )
+            tensor.copy_(found)
+
+
+def clocks(method: Method) -> dict[str, int]:
+    """Return every DropBlock's count of training forwards, by module name."""
+    return {
+        name: int(module.clock)
+        for name, module in method.named_modules()
+        if isinstance(module, DropBlock)
+    }
+
+
+def set_clocks(method: Method, counts: Mapping[str, int]) -> None:
+    """Restore what `clocks` returned."""
+    for name, module in method.named_modules():
+        if isinstance(module, DropBlock) and name in counts:
+            module.clock.fill_(counts[name])
+
+
+def start_from(method: Method, path: Path | str) -> None:
+    """Give a method's encoders the backbone of any file that `load_encoder` reads.
+
+    Raises:
+        InputError: it cannot be read, or holds another backbone.
+    """
+    source, _ = load_encoder(path)
+    theirs, ours = source.config.arch, method.encoder.config.arch
+    if not same_weights(theirs, ours):
+        raise InputError(
+            f"--arch {ours} is to be trained and --init-from {str(path)!r} holds {theirs}; give "
+            f"--arch {theirs}, or another file"
+        )
+    for encoder in filter(None, (method.encoder, method.key_encoder)):
+        encoder.backbone.load_state_dict(source.backbone.state_dict())
+
+
+def trainer_state(trainer: Trainer) -> dict[str, Any]:
+    """Return what `restore` needs beside a checkpoint's common entries."""
+    progress, queue = trainer.progress, trainer.method.queue
+    return {
+        "state_dict": method_state(trainer.method),
+        "optimizer": trainer.optimizer.state_dict(),
+        "progress": {
+            "step": progress.step,
+            "position": progress.position,
+            "undone": progress.undone,
+            "meter": trainer.meter.state(),
+            "scaler": trainer.scaler.state_dict(),
+            "clocks": clocks(trainer.method),
+            "enqueued": queue.enqueued.tolist() if queue is not None else None,
+        },
+    }
+
+
+def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -> None:
+    """Raise an InputError where a file cannot go on under this configuration."""
+    if "optimizer" not in content or "progress" not in content:
+        raise InputError(f"{str(path)!r} holds an encoder only; --resume needs a {LAST}")
+    progress = content["progress"]
+    counts = [None]
+    if isinstance(progress, dict):  # format 1 knew only whole epochs, none of them undone
+        later = [progress.get(name, 0) for name in ("position", "undone")]
+        counts = [content["epoch"], progress.get("step"), *later]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
+    theirs, ours = content["config"], config.plain()
+    theirs = {**theirs, "method": {**asdict(AncorConfig()), **theirs["method"]}}  # of old versions
+    for section, names in FIXED.items():
+        for name in names or ours[section]:
+            before, now = theirs[section].get(name), ours[section][name]
+            if before != now:
+                raise InputError(
+                    f"{section} setting {name!r} is {before!r} in {str(path)!r} and {now!r} now; "
+                    "a resumed run cannot change it: leave the flag out, or start a new run"
+                )
+
+
+def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
+    """Put a trainer into the state that `trainer_state` returned."""
+    method = trainer.method
+    load_method_state(method, content["state_dict"])
+    hyper = [
+        {k: group[k] for k in ("momentum", "weight_decay")}
+        for group in trainer.optimizer.param_groups
+    ]
+    trainer.optimizer.load_state_dict(content["optimizer"])
+    for group, ours in zip(trainer.optimizer.param_groups, hyper, strict=True):
+        group.update(ours)
+    progress = content["progress"]
+    set_clocks(method, progress["clocks"])
+    if method.queue is not None:
+        method.queue.enqueued.copy_(method.queue.enqueued.new_tensor(progress["enqueued"]))
+    # Format 1 knew only whole epochs.
+    trainer.progress = Progress(
+        content["epoch"],
+        progress.get("position", 0),
+        progress["step"],
+        progress.get("undone", 0),
+        list(content["best_accs"]),
+    )
+    trainer.meter = Meter(progress.get("meter"))
+    if progress.get("scaler"):
+        trainer.scaler.load_state_dict(progress["scaler"])
