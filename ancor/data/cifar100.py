@@ -62,7 +62,7 @@ def _labels(batch: dict, key: str, count: int, path: Path) -> np.ndarray:
 
 
 def _names(content: dict, key: str, path: Path) -> tuple[str, ...]:
-    names = content.get(key)
-    if not isinstance(names, list):
-        raise InputError(f"{str(path)!r} has no list {key!r}; fetch the file again")
-    return tuple(safe_pickle.text(name) for name in names)
+    names = safe_pickle.texts(content.get(key))
+    if names is None:
+        raise InputError(f"{str(path)!r} has no list of names {key!r}; fetch the file again")
+    return names

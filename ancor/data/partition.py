@@ -94,6 +94,12 @@ class Partition:
     ) -> "Partition":
         """Make a partition whose coarse labels follow from the fine ones."""
         fine_labels = np.asarray(fine_labels, dtype=np.int64)
+        known = hierarchy.num_fine
+        if len(fine_labels) and not 0 <= fine_labels.min() <= fine_labels.max() < known:
+            raise InputError(
+                f"partition {name!r} of {dataset!r} has labels from {fine_labels.min()} to "
+                f"{fine_labels.max()}; accepted: 0 to {known - 1}: fetch its files again"
+            )
         coarse_labels = hierarchy.coarse(fine_labels)
         return cls(dataset, name, images, coarse_labels, fine_labels, hierarchy, layout)
 

@@ -160,6 +160,15 @@ def text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
+def texts(values: object) -> tuple[str, ...] | None:
+    """Return a list of strings of Python 2 or 3 as str; None where it is none."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, list | tuple) or not all(isinstance(v, str | bytes) for v in values):
+        return None
+    return tuple(map(text, values))
+
+
 def load(path: Path | str) -> Any:
     """Read a pickle that holds only plain containers, strings, bytes, numbers and NumPy arrays.
 

@@ -76,9 +76,10 @@ def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
 def _names(names: Any, labels: np.ndarray) -> tuple[str, ...]:
     """Return the file's names of the classes, or their numbers where it has none."""
     count = int(labels.max(initial=-1)) + 1
-    if names is None or len(names) < count:
+    found = safe_pickle.texts(names)
+    if found is None or len(found) < count:
         return tuple(f"class {number}" for number in range(count))
-    return tuple(safe_pickle.text(name) for name in names)
+    return found
 
 
 def _read_png(path: Path) -> Images:

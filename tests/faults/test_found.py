@@ -16,7 +16,10 @@ from ancor.cli.tsne import main as tsne
 from ancor.data import safe_pickle
 from ancor.data.catalog import DataConfig
 from ancor.data.decode import decode
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
+from ancor.methods.ancor import AncorConfig
 from ancor.models.encoder import EncoderConfig
 from tests.faults import crafted, odd_files
 from tests.faults.promise import commands, keep
@@ -200,3 +203,26 @@ def test_config_nested_without_end(tmp_path, new_room):
         path.write_bytes(b"[" * 100_000)
         ended = keep(commands()["train"].main, ["--config", str(path)], room, [])
     assert "cannot be read as a run's config.json" in ended.err
+
+
+@pytest.mark.parametrize("names", [7, [1, 2, 3, 4, 5], np.zeros((5, 2)), {"a": 1}, None, b"abcde"])
+def test_class_names_of_tiered_that_are_none_become_numbers(names, tmp_path):
+    tiered(tmp_path)
+    path = next(tmp_path.rglob("train_labels.pkl"))
+    content = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps({**content, "label_specific_str": names}))
+    hierarchy = DataConfig("tiered", str(tmp_path)).load("train").hierarchy
+    assert hierarchy.fine_names == tuple(f"class {n}" for n in range(hierarchy.num_fine))
+
+
+def test_a_label_beyond_the_classes_is_told():
+    hierarchy = Hierarchy(("a",), ("x", "y"), (0, 0))
+    for labels in ([0, 1, 2], [-1, 0]):
+        with pytest.raises(InputError, match="accepted: 0 to 1"):
+            Partition.from_fine("set", "train", [None] * len(labels), labels, hierarchy)
+
+
+@pytest.mark.parametrize("length", ["long", "", True, 1.5, 0])
+def test_queue_length_is_a_number_or_auto(length):
+    with pytest.raises(InputError, match="--queue-k"):
+        AncorConfig(queue_length=length).check("seq")
