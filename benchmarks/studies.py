@@ -124,6 +124,11 @@ STUDIES: dict[str, Study] = {
                     "crops of 0.8-1": "--crop-scale 0.8 1",
                     "temperature 0.5": "--cst-t 0.5",
                     "contrast x 0.3": "--loss-weights 1 0.3",
+                    "crops of 0.8-1, temperature 0.5": "--crop-scale 0.8 1 --cst-t 0.5",
+                    "crops of 0.8-1, temperature 1": "--crop-scale 0.8 1 --cst-t 1",
+                    "crops of 0.8-1, temperature 0.5, contrast x 0.3": (
+                        "--crop-scale 0.8 1 --cst-t 0.5 --loss-weights 1 0.3"
+                    ),
                 },
             ),
             COARSE: f"{METHODS[COARSE]} {FASHION}",
