@@ -96,6 +96,33 @@ STUDIES: dict[str, Study] = {
         **CHOICE,
         evaluate=QUICK,
     ),
+    "digits-norm": Study(
+        "whether the angle or its temperature makes the difference on digits",
+        "--dataset digits",
+        {
+            f"seq + norm{name}": f"{METHODS['seq + norm']} {DIGITS} {flags}"
+            for name, flags in {
+                "": "",
+                ", temperature 0.2": "--cst-t 0.2",
+                ", temperature 1": "--cst-t 1",
+            }.items()
+        },
+        **CHOICE,
+        evaluate=QUICK,
+    ),
+    "digits-precision": Study(
+        "fp32 against bf16 autocast on digits",
+        f"--dataset digits {DIGITS} {METHODS[ANCOR]}",
+        {"fp32": "--precision fp32", "bf16": "--precision bf16"},
+        shots=(1,),
+    ),
+    "fashion-mnist-precision": Study(
+        "fp32 against bf16 autocast on Fashion-MNIST, 200 steps",
+        f"--dataset fashion-mnist {FASHION} --max-steps 200 {METHODS[ANCOR]}",
+        {"fp32": "--precision fp32", "bf16": "--precision bf16"},
+        seeds=(0,),
+        shots=(1,),
+    ),
     "glyphs-choice": Study(
         "what ANCOR's settings change on glyphs",
         "--dataset glyphs",

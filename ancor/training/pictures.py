@@ -53,7 +53,8 @@ class FeaturePictures:
         else:
             weights = None
         points, stars = project(self._features(embedded), weights, seed=self.seed)
-        coarse, about = self.partition.coarse_labels[self.images], self.partition.name
+        coarse = self.partition.coarse_labels[self.images]
+        about = f"{self.partition.dataset}, {self.partition.name}"
         yield "coarse", Layout(about, points, coarse, hierarchy.coarse_names, self.images, stars)
         if self.partition.fine_labels is None:
             return
