@@ -1,5 +1,20 @@
 """The ways in which a command ends badly."""
 
+import pickle
+
+# What an unpickler may raise on bytes that are no whole pickle.
+BROKEN_PICKLE = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
+
 
 class InputError(ValueError):
     """A mistake in what was given: an argument, a file, a folder.

@@ -17,21 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancor.errors import InputError
+from ancor.errors import BROKEN_PICKLE, InputError
 
 BROKEN = (
-    pickle.UnpicklingError,
+    *BROKEN_PICKLE,
     RuntimeError,
     OSError,
-    EOFError,
     AssertionError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    MemoryError,
     StopIteration,
     NotImplementedError,
     RecursionError,

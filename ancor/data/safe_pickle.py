@@ -15,20 +15,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ancor.errors import InputError
+from ancor.errors import BROKEN_PICKLE, InputError
 
 DTYPE_CODES = re.compile(r"b1|[iu][1248]|f[248]|f16|c8|c16|c32|O[48]?|[SU]\d{1,9}")
-BROKEN = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    MemoryError,
-)
 
 
 class _Callable:
@@ -194,7 +183,7 @@ def _load(file: BinaryIO, source: str) -> Any:
         return _Unpickler(file, source).load()
     except InputError:
         raise
-    except BROKEN as error:
+    except BROKEN_PICKLE as error:
         reason = str(error) or type(error).__name__
         raise InputError(
             f"{source!r} is no whole pickle of plain data ({reason.splitlines()[0]}); "
