@@ -7,7 +7,7 @@ that what was interrupted goes on with the next cell.
     python benchmarks/ablation.py --list                  # studies, and what is done of each
     python benchmarks/ablation.py digits glyphs --jobs 2  # run what is missing; print the tables
     python benchmarks/ablation.py digits --tables         # print only
-    python benchmarks/ablation.py --figure                # draw docs/images/ablation.png
+    python benchmarks/ablation.py --write                 # bring docs/experiments.md up to date
 """
 
 import argparse
@@ -35,6 +35,9 @@ from ancor.evaluation.episodic import mean_and_interval  # noqa: E402
 
 FOLDER = ROOT / "benchmarks" / "ablation"
 FIGURE = ROOT / "docs" / "images" / "ablation.png"
+PAGE = ROOT / "docs" / "experiments.md"
+# What stands between two such lines of the page is made of the cells.
+PART = re.compile(r"(<!-- tables: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MEASURES = {"N-Way": "5-way", "All-Way": "all-way", "Fine-Grained": "intra-class"}
 UNTRAINED = "untrained"
 
@@ -173,7 +176,8 @@ def difference_table(name: str) -> str:
     """Lay out what ANCOR gains: the paired 95% interval over the same episodes, for each seed."""
     study, cells = STUDIES[name], load(name)
     lines = []
-    for other in (COARSE, MOCO):
+    others = [row for row in (COARSE, MOCO, "seq + norm") if row in cells]
+    for other in others:
         for seed in study.seeds:
             pair = [cells.get(row, {}).get(seed) for row in (ANCOR, other)]
             if None in pair:
@@ -191,6 +195,11 @@ def tables(name: str) -> str:
     """Return all of a study's tables."""
     compared = STUDIES[name].rows.keys() >= {ANCOR, COARSE, MOCO}
     return "\n\n".join([accuracy_table(name), *([difference_table(name)] if compared else [])])
+
+
+def with_tables(page: str) -> str:
+    """Return the page's text with the tables that it asks for, made anew."""
+    return PART.sub(lambda found: f"{found[1]}\n{tables(found[2])}\n\n{found[3]}", page)
 
 
 def draw(names: list[str]) -> None:
@@ -229,7 +238,7 @@ def main() -> None:
     parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], metavar="STUDY")
     parser.add_argument("--list", action="store_true", help="say what there is, and how much done")
     parser.add_argument("--tables", action="store_true", help="run nothing")
-    parser.add_argument("--figure", action="store_true", help="draw the paper's comparison")
+    parser.add_argument("--write", action="store_true", help="write the page's tables and figure")
     parser.add_argument("--jobs", type=int, default=1, help="cells side by side")
     parser.add_argument("--rows", nargs="+", help="only these rows")
     args = parser.parse_args()
@@ -253,7 +262,8 @@ def main() -> None:
             print(f"{name}, {row}, seed {seed}: done", flush=True)
     for name in args.studies:
         print(f"\n{tables(name)}")
-    if args.figure:
+    if args.write:
+        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
         draw([name for name, study in STUDIES.items() if study.rows is METHODS and load(name)])
 
 

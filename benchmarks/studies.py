@@ -68,6 +68,11 @@ FASHION = (
 )
 STUDIES: dict[str, Study] = {
     "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
+    "fashion-mnist": Study(
+        "the paper's comparison on Fashion-MNIST",
+        f"--dataset fashion-mnist {FASHION} --epochs 4 --crop-scale 0.8 1 --cst-t 0.5",
+        METHODS,
+    ),
     "digits-choice": Study(
         "what ANCOR's settings change on digits",
         "--dataset digits",

@@ -1,0 +1,70 @@
+"""The page of experiments says what its cells say."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import ablation  # noqa: E402
+from studies import ANCOR, COARSE, STUDIES  # noqa: E402
+
+from ancor.cli.train import build_parser  # noqa: E402
+
+
+def test_the_page_has_the_tables_of_the_cells():
+    text = ablation.PAGE.read_text(encoding="utf-8")
+    parts = ablation.PART.findall(text)
+    assert len(parts) >= 3
+    assert ablation.with_tables(text) == text
+
+
+def test_each_cell_is_of_a_study_and_tells_what_its_episodes_say():
+    cells = sorted(ablation.FOLDER.glob("*/*.json"))
+    assert cells
+    known = {
+        ablation.cell_path(name, row, seed)
+        for name, study in STUDIES.items()
+        for row in study.rows
+        for seed in study.seeds
+    }
+    assert set(cells) <= known
+    for path in cells:
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        assert cell["commands"][0].startswith("python train.py "), path
+        for name, result in cell["results"].items():
+            scores = ablation.scores(cell, name)
+            assert abs(scores.mean() - result["accuracy"]) < 0.01, (path, name)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_flags_of_studies_are_known(name):
+    study = STUDIES[name]
+    for flags in study.rows.values():
+        build_parser().parse_args([*study.flags.split(), *flags.split(), "--seed", "0"])
+
+
+def test_differences_are_paired(tmp_path, monkeypatch):
+    """Two rows that differ by the same amount in each episode have an interval of nothing."""
+    monkeypatch.setattr(ablation, "FOLDER", tmp_path)
+    scores = np.random.default_rng(0).integers(2000, 8000, 50)
+    for row, more in ((ANCOR, 300), (COARSE, 0)):
+        results = {
+            measure: {
+                "accuracy": float((scores + more).mean() / 100),
+                "untrained": 10.0,
+                "episode_accuracies": (scores + more).tolist(),
+            }
+            for measure in ablation.measures(STUDIES["digits"])
+        }
+        path = ablation.cell_path("digits", row, 1)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"results": results}))
+    table = ablation.difference_table("digits")
+    assert table.count("+3.0 ± 0.0") == 6
+    assert f"| {COARSE}, seed 1 |" in table
+    assert "| untrained | 10.0 |" in ablation.accuracy_table("digits")
