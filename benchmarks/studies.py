@@ -13,12 +13,12 @@ COARSE = "coarse labels only"
 MOCO = "MoCo-v2"
 # The paper's comparison; an untrained row comes from the networks of ANCOR before training.
 METHODS = {
-    COARSE: "--mode coarse --head cls --queue none --calc-types cls --loss-types ce",
+    COARSE: "--mode coarse --head cls --no-mlp --queue none --calc-types cls --loss-types ce",
     MOCO: "--mode coarse --head none --queue single --calc-types cst_all --loss-types ce --mlp",
     "fork + norm": "--mode coarse --head fork --metric norm --mlp",
     "seq + norm": "--mode coarse --head seq --metric norm --mlp",
     ANCOR: "--mode coarse --head seq --metric angular --mlp",
-    "fine labels": "--mode fine --head cls --queue none --calc-types cls --loss-types ce",
+    "fine labels": "--mode fine --head cls --no-mlp --queue none --calc-types cls --loss-types ce",
 }
 
 
@@ -72,6 +72,12 @@ STUDIES: dict[str, Study] = {
         "the paper's comparison on Fashion-MNIST",
         f"--dataset fashion-mnist {FASHION} --epochs 4 --crop-scale 0.8 1 --cst-t 0.5",
         METHODS,
+    ),
+    "glyphs": Study(
+        "the paper's comparison on glyphs; by the nearest cosine, as LR among 230 classes is slow",
+        f"--dataset glyphs {GLYPHS}",
+        METHODS,
+        evaluate="--cls Cosine",
     ),
     "digits-choice": Study(
         "what ANCOR's settings change on digits",

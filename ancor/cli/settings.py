@@ -131,8 +131,11 @@ def resolve(given: dict[str, Any], content: dict[str, Any] | None):
     if settings["mode"] is None:
         raise InputError("--mode is needed: coarse (the method) or fine (an upper bound)")
     used = {flag: value for flag, value in own.items() if flag not in given}
-    notes = [" ".join(f"--{flag.replace('_', '-')} {value}" for flag, value in used.items())]
-    return settings, [f"{dataset}'s own defaults: {line}" for line in notes if line]
+    shown = [
+        f"--{flag.replace('_', '-')}{'' if value is True else f' {value}'}"
+        for flag, value in used.items()
+    ]
+    return settings, [f"{dataset}'s own defaults: {' '.join(shown)}"] if shown else []
 
 
 def _flags_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _add_model_flags(parser: Parser) -> None:
     add = _adder(parser.add_argument_group("model"))
     add("-a", "--arch", "--model", metavar="NAME", help=f"backbone: {BACKBONE_HELP}")
     add("--head", metavar="NAME", help="seq, fork, cls or none")
-    add("--mlp", action="store_true", help="a hidden layer before the head")
+    add("--mlp", action=argparse.BooleanOptionalAction, help="a hidden layer before the head")
     add("--cst-dim", "--dim", type=int, metavar="D", help="size of the embedding")
 
 
@@ -117,7 +117,11 @@ def _add_schedule_flags(parser: Parser) -> None:
     add("--lr", type=float, metavar="RATE", help="learning rate")
     add("--schedule", type=int, nargs="*", metavar="EPOCH", help="epochs at which the rate falls")
     add("--gamma", type=float, metavar="FACTOR", help="factor of each fall")
-    add("--cos", action="store_true", help="cosine schedule with restarts instead")
+    add(
+        "--cos",
+        action=argparse.BooleanOptionalAction,
+        help="cosine schedule with restarts instead",
+    )
     add("--num-cycles", type=int, metavar="N", help="its cycles")
     add("--momentum", type=float, metavar="M", help="momentum of SGD")
     add("--wd", "--weight-decay", type=float, metavar="W", help="weight decay")
