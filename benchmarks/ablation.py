@@ -7,7 +7,7 @@ that what was interrupted goes on with the next cell.
     python benchmarks/ablation.py --list                  # studies, and what is done of each
     python benchmarks/ablation.py digits glyphs --jobs 2  # run what is missing; print the tables
     python benchmarks/ablation.py digits --tables         # print only
-    python benchmarks/ablation.py --write                 # bring docs/experiments.md up to date
+    python benchmarks/ablation.py --write                 # bring the pages' tables up to date
 """
 
 import argparse
@@ -35,8 +35,8 @@ from ancor.evaluation.episodic import mean_and_interval  # noqa: E402
 
 FOLDER = ROOT / "benchmarks" / "ablation"
 FIGURE = ROOT / "docs" / "images" / "ablation.png"
-PAGE = ROOT / "docs" / "experiments.md"
-# What stands between two such lines of the page is made of the cells.
+PAGES = ROOT / "docs" / "experiments.md", ROOT / "README.md"
+# What stands between two such lines of a page is made of the cells.
 PART = re.compile(r"(<!-- tables: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MEASURES = {"N-Way": "5-way", "All-Way": "all-way", "Fine-Grained": "intra-class"}
 UNTRAINED = "untrained"
@@ -168,7 +168,8 @@ def accuracy_table(name: str) -> str:
             values = [cell["results"][measure][field] for cell in found.values()]
             spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
             shown.append(f"{np.mean(values):.1f}{spread}")
-        lines.append(f"| {row} | " + " | ".join(shown) + " |")
+        part = "" if len(found) == len(study.seeds) else f" ({len(found)} seed)"
+        lines.append(f"| {row}{part} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
@@ -197,9 +198,39 @@ def tables(name: str) -> str:
     return "\n\n".join([accuracy_table(name), *([difference_table(name)] if compared else [])])
 
 
+def comparisons() -> list[str]:
+    """List the studies of the paper's comparison that have cells."""
+    return [name for name, study in STUDIES.items() if study.rows is METHODS and load(name)]
+
+
+def summary_table() -> str:
+    """Lay out the 1-shot means over seeds of all comparisons: 5-way / all-way / intra-class."""
+    names = comparisons()
+    cells = {name: load(name) for name in names}
+    lines = [f"| method | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+    for row in (UNTRAINED, *METHODS):
+        shown = []
+        for name in names:
+            found = cells[name].get(ANCOR if row == UNTRAINED else row, {}).values()
+            field = UNTRAINED if row == UNTRAINED else "accuracy"
+            means = [
+                np.mean([cell["results"][f"{measure}, 1"][field] for cell in found])
+                for measure in MEASURES.values()
+                if len(found) == len(STUDIES[name].seeds)
+            ]
+            shown.append(" / ".join(f"{mean:.1f}" for mean in means))
+        lines.append(f"| {row} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
 def with_tables(page: str) -> str:
     """Return the page's text with the tables that it asks for, made anew."""
-    return PART.sub(lambda found: f"{found[1]}\n{tables(found[2])}\n\n{found[3]}", page)
+
+    def made(found: re.Match) -> str:
+        table = summary_table() if found[2] == "summary" else tables(found[2])
+        return f"{found[1]}\n{table}\n\n{found[3]}"
+
+    return PART.sub(made, page)
 
 
 def draw(names: list[str]) -> None:
@@ -238,7 +269,9 @@ def main() -> None:
     parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], metavar="STUDY")
     parser.add_argument("--list", action="store_true", help="say what there is, and how much done")
     parser.add_argument("--tables", action="store_true", help="run nothing")
-    parser.add_argument("--write", action="store_true", help="write the page's tables and figure")
+    parser.add_argument(
+        "--write", action="store_true", help="write the pages' tables, draw the figure"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="cells side by side")
     parser.add_argument("--rows", nargs="+", help="only these rows")
     args = parser.parse_args()
@@ -263,8 +296,9 @@ def main() -> None:
     for name in args.studies:
         print(f"\n{tables(name)}")
     if args.write:
-        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-        draw([name for name, study in STUDIES.items() if study.rows is METHODS and load(name)])
+        for page in PAGES:
+            page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+        draw(comparisons())
 
 
 if __name__ == "__main__":

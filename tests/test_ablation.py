@@ -1,4 +1,4 @@
-"""The page of experiments says what its cells say."""
+"""The pages say what the cells of the experiments say."""
 
 import json
 import sys
@@ -16,10 +16,10 @@ from studies import ANCOR, COARSE, STUDIES  # noqa: E402
 from ancor.cli.train import build_parser  # noqa: E402
 
 
-def test_the_page_has_the_tables_of_the_cells():
-    text = ablation.PAGE.read_text(encoding="utf-8")
-    parts = ablation.PART.findall(text)
-    assert len(parts) >= 3
+@pytest.mark.parametrize("page", ablation.PAGES, ids=lambda page: page.name)
+def test_pages_have_the_tables_of_the_cells(page):
+    text = page.read_text(encoding="utf-8")
+    assert ablation.PART.findall(text)
     assert ablation.with_tables(text) == text
 
 
