@@ -167,6 +167,15 @@ STUDIES: dict[str, Study] = {
                     "crops of 0.8-1, temperature 0.5, contrast x 0.3": (
                         "--crop-scale 0.8 1 --cst-t 0.5 --loss-weights 1 0.3"
                     ),
+                    "crops of 0.8-1, temperature 0.5, 4 epochs": (
+                        "--crop-scale 0.8 1 --cst-t 0.5 --epochs 4"
+                    ),
+                    "crops of 0.8-1, temperature 1, 4 epochs": (
+                        "--crop-scale 0.8 1 --cst-t 1 --epochs 4"
+                    ),
+                    "crops of 0.8-1, temperature 0.5, contrast x 0.3, 4 epochs": (
+                        "--crop-scale 0.8 1 --cst-t 0.5 --loss-weights 1 0.3 --epochs 4"
+                    ),
                 },
             ),
             COARSE: f"{METHODS[COARSE]} {FASHION}",
