@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,35 +21,10 @@ from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
 from ancor.training.guard import StepGuard
 from ancor.training.meter import Failure, Meter
+from ancor.training.progress import Progress
 from ancor.training.signals import Requests
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        epoch: epochs finished.
-        position: batches done of the epoch that has begun.
-        step: steps done, those included that were undone.
-        undone: steps that were undone because something in them was not finite.
-        best_accs: the rising 5-way validation accuracies (0-100), from 0.
-    """
-
-    epoch: int = 0
-    position: int = 0
-    step: int = 0
-    undone: int = 0
-    best_accs: list[float] = field(default_factory=lambda: [0.0])
-
-    def improves(self, accuracy: float) -> bool:
-        """Note a validation accuracy (0-100) and tell whether it is the best so far."""
-        if accuracy <= self.best_accs[-1]:
-            return False
-        self.best_accs.append(accuracy)
-        return True
 
 
 class Trainer:

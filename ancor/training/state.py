@@ -17,8 +17,9 @@ from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder
 from ancor.published import KEY, PREFIX, QUERY, encoder_state, load_encoder_state
 from ancor.training.config import RunConfig
-from ancor.training.loop import Progress, Trainer
+from ancor.training.loop import Trainer
 from ancor.training.meter import Meter
+from ancor.training.progress import Progress
 
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {

@@ -13,7 +13,7 @@ from ancor.cli.train import main
 from ancor.data.catalog import DATASETS, DataConfig
 from ancor.training.batches import EpochBatches
 from ancor.training.config import TrainConfig
-from ancor.training.loop import Progress
+from ancor.training.progress import Progress
 from ancor.training.run_files import output_directory
 from tests.conftest import QUICK
 
