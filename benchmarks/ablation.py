@@ -154,21 +154,25 @@ def scores(cell: dict, measure: str) -> np.ndarray:
     return np.array(cell["results"][measure]["episode_accuracies"]) / 100
 
 
+def accuracies(cells: dict[str, dict[int, dict]], row: str, measure: str) -> list[float]:
+    """Return a row's accuracy with each seed; those of the untrained row are in ANCOR's cells."""
+    source, field = (ANCOR, UNTRAINED) if row == UNTRAINED else (row, "accuracy")
+    return [cell["results"][measure][field] for cell in cells.get(source, {}).values()]
+
+
 def accuracy_table(name: str) -> str:
     """Lay out a study's accuracies: the mean over its seeds, and the lowest and highest of them."""
     study, cells = STUDIES[name], load(name)
     columns = measures(study)
     lines = [f"| {name} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
-    rows = {row: (found, "accuracy") for row, found in cells.items()}
-    if ANCOR in cells and study.rows is METHODS:
-        rows = {UNTRAINED: (cells[ANCOR], "untrained"), **rows}
-    for row, (found, field) in rows.items():
+    untrained = [UNTRAINED] if ANCOR in cells and study.rows is METHODS else []
+    for row in [*untrained, *cells]:
         shown = []
         for measure in columns:
-            values = [cell["results"][measure][field] for cell in found.values()]
+            values = accuracies(cells, row, measure)
             spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
             shown.append(f"{np.mean(values):.1f}{spread}")
-        part = "" if len(found) == len(study.seeds) else f" ({len(found)} seed)"
+        part = "" if len(values) == len(study.seeds) else f" ({len(values)} seed)"
         lines.append(f"| {row}{part} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
@@ -211,14 +215,9 @@ def summary_table() -> str:
     for row in (UNTRAINED, *METHODS):
         shown = []
         for name in names:
-            found = cells[name].get(ANCOR if row == UNTRAINED else row, {}).values()
-            field = UNTRAINED if row == UNTRAINED else "accuracy"
-            means = [
-                np.mean([cell["results"][f"{measure}, 1"][field] for cell in found])
-                for measure in MEASURES.values()
-                if len(found) == len(STUDIES[name].seeds)
-            ]
-            shown.append(" / ".join(f"{mean:.1f}" for mean in means))
+            found = [accuracies(cells[name], row, f"{m}, 1") for m in MEASURES.values()]
+            whole = [values for values in found if len(values) == len(STUDIES[name].seeds)]
+            shown.append(" / ".join(f"{np.mean(values):.1f}" for values in whole))
         lines.append(f"| {row} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
@@ -244,10 +243,8 @@ def draw(names: list[str]) -> None:
     for axes, name in zip(panels, names, strict=True):
         cells = load(name)
         for number, row in enumerate(rows):
-            found = cells.get(ANCOR if row == UNTRAINED else row, {})
-            field = UNTRAINED if row == UNTRAINED else "accuracy"
             for (measure, colour), marker in zip(colours.items(), "os^", strict=True):
-                values = [cell["results"][f"{measure}, 1"][field] for cell in found.values()]
+                values = accuracies(cells, row, f"{measure}, 1")
                 label = measure if number == len(rows) - 1 else None
                 axes.plot(
                     *(values, [number] * len(values), marker),
