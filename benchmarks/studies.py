@@ -151,6 +151,27 @@ STUDIES: dict[str, Study] = {
         **{**CHOICE, "seeds": (10,)},
         evaluate=QUICK,
     ),
+    "fashion-mnist-seeds": Study(
+        "temperature and weight of the contrastive loss on Fashion-MNIST, other seeds",
+        f"--dataset fashion-mnist {FASHION} --epochs 4 --crop-scale 0.8 1",
+        {
+            **{
+                f"{ANCOR}, temperature {t}{name}": f"{METHODS[ANCOR]} --cst-t {t} {flags}"
+                for name, flags in {"": "", ", contrast x 0.3": "--loss-weights 1 0.3"}.items()
+                for t in (0.5, 1)
+            },
+            COARSE: METHODS[COARSE],
+        },
+        **{**CHOICE, "seeds": (11, 12)},
+        evaluate=QUICK,
+    ),
+    "fashion-mnist-length": Study(
+        "three times the training on Fashion-MNIST",
+        f"--dataset fashion-mnist {FASHION} --epochs 12 --crop-scale 0.8 1",
+        {f"{ANCOR}, temperature 1": f"{METHODS[ANCOR]} --cst-t 1", COARSE: METHODS[COARSE]},
+        **{**CHOICE, "seeds": (11,)},
+        evaluate=QUICK,
+    ),
     "fashion-mnist-choice": Study(
         "what ANCOR's settings change on Fashion-MNIST",
         "--dataset fashion-mnist",
