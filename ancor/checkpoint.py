@@ -131,7 +131,7 @@ def _load(path: Path | str) -> Any:
 
 
 def _is_ours(content: Any, path: Path | str) -> bool:
-    """Tell whether train.py wrote it; InputError where a later version did."""
+    """Tell whether train.py wrote it; InputError where a later version did, or it was changed."""
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         return False
     number = content["config"].get("format", FORMAT)
@@ -141,9 +141,15 @@ def _is_ours(content: Any, path: Path | str) -> bool:
             f"this version reads the formats {READABLE}: use the version of the toolkit that wrote "
             "it, or another copy of the file"
         )
-    config = content["config"]
-    if not {"encoder", "data", "training"} <= config.keys():
+    if not {"encoder", "data", "training"} <= content["config"].keys():
         return False
+    _check_settings(content, path)
+    return isinstance(content.get("state_dict"), dict)
+
+
+def _check_settings(content: Mapping[str, Any], path: Path | str) -> None:
+    """Raise an InputError where settings are not the plain tables that train.py writes."""
+    config = content["config"]
     # Files that were exported from a published one tell neither data nor epoch.
     for name, kinds in {"data": (dict, type(None)), "training": (dict,)}.items():
         if not isinstance(config[name], kinds):
@@ -159,7 +165,6 @@ def _is_ours(content: Any, path: Path | str) -> bool:
         ) from error
     if type(content.get("epoch", ...)) not in (int, type(None)):
         raise InputError(f"{str(path)!r} does not tell its epoch; use another file")
-    return isinstance(content.get("state_dict"), dict)
 
 
 def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, dict[str, Any]]:

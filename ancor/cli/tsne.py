@@ -170,13 +170,15 @@ def _coarse_number(args: argparse.Namespace, subject) -> int:
 
 def _class_weights(args: argparse.Namespace, subject):
     """Return the class weights (C, F) where they live among the features that are drawn."""
-    weight = subject.encoder.class_weight
-    if weight is None or len(weight) != subject.partition.hierarchy.num_coarse:
-        print("The model has no weights for these coarse classes: no stars are drawn")
-        return None
-    on_embedding = subject.encoder.config.head == "seq"
-    shown_embedding = subject.encoder.config.head != "cls" and not args.only_base
-    if on_embedding != shown_embedding:
-        print("The class weights do not live among these features: no stars are drawn")
-        return None
-    return weight.detach().float().cpu().numpy()
+    from ancor.evaluation.features import EMBEDDING
+    from ancor.plots.tsne import class_weights
+
+    embedded = subject.encoder.config.head in EMBEDDING and not args.only_base
+    kind = "embedding" if embedded else "features"
+    weights = class_weights(subject.encoder, kind, subject.partition.hierarchy.num_coarse)
+    if weights is None:
+        print(
+            "No stars are drawn: the model has no weights of these coarse classes among its "
+            f"{'embeddings' if embedded else 'backbone features'}"
+        )
+    return weights

@@ -69,6 +69,16 @@ class Encoder(nn.Module):
         """Weight of the layer that makes the logits: (C, D) for `seq`, (C, F) for `fork`, `cls`."""
         return self.classifier.weight if self.config.head in ("seq", "fork", "cls") else None
 
+    def class_weight_among(self, kind: str) -> Tensor | None:
+        """Class weights as directions among the outputs of a kind; None where they are not.
+
+        Args:
+            kind: `features` or `embedding`, fields of `EncoderOutput`.
+        """
+        beside_embedding = kind == "embedding" and self.config.head == "seq"
+        on_backbone = kind == "features" and self.config.head != "seq" and not self.config.mlp
+        return self.class_weight if beside_embedding or on_backbone else None
+
     @property
     def embedder(self) -> nn.Module:
         """The layer that makes the embedding (heads `seq`, `fork`, `none`)."""

@@ -10,7 +10,7 @@ from ancor.evaluation.features import EMBEDDING, FeatureBank
 from ancor.logs import RunLog
 from ancor.models.encoder import Encoder
 from ancor.plots.board import add_figure
-from ancor.plots.tsne import Layout, figure, project
+from ancor.plots.tsne import Layout, class_weights, figure, project
 from ancor.seeding import address_seed
 from ancor.training.config import RunConfig
 
@@ -46,13 +46,9 @@ class FeaturePictures:
 
     def _layouts(self) -> Iterator[tuple[str, Layout]]:
         encoder, hierarchy = self.bank.encoder, self.partition.hierarchy
-        embedded = encoder.config.head in EMBEDDING
-        weights = encoder.class_weight if encoder.config.head in ("seq", "cls") else None
-        if weights is not None and len(weights) == hierarchy.num_coarse:
-            weights = weights.detach().float().cpu().numpy()
-        else:
-            weights = None
-        points, stars = project(self._features(embedded), weights, seed=self.seed)
+        kind = "embedding" if encoder.config.head in EMBEDDING else "features"
+        weights = class_weights(encoder, kind, hierarchy.num_coarse)
+        points, stars = project(self._outputs(kind), weights, seed=self.seed)
         coarse = self.partition.coarse_labels[self.images]
         about = f"{self.partition.dataset}, {self.partition.name}"
         yield "coarse", Layout(about, points, coarse, hierarchy.coarse_names, self.images, stars)
@@ -70,9 +66,8 @@ class FeaturePictures:
             Layout(about, points[shown], labels, names, self.images[shown], star, len(star) > 0),
         )
 
-    def _features(self, embedded: bool) -> np.ndarray:
+    def _outputs(self, kind: str) -> np.ndarray:
         pairs = np.stack([self.images, np.full_like(self.images, QUERY_VIEW)], axis=1)
-        kind = "embedding" if embedded else "features"
         outputs = [getattr(output, kind).float() for output in self.bank.outputs(pairs)]
         return torch.cat(outputs).cpu().numpy()
 

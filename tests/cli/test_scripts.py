@@ -235,7 +235,7 @@ def test_tsne_draws_both_pictures(flags, quick_run, tmp_path, capsys):
         assert len(picture) > 20_000
     out = capsys.readouterr().out
     assert "Coarse accuracy of the model's own classifier" in out
-    assert ("no stars" in out) == ("--only-base" in flags)
+    assert ("No stars" in out) == ("--only-base" in flags)
 
 
 @pytest.mark.parametrize(

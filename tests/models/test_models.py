@@ -105,3 +105,18 @@ def test_class_weight_makes_the_logits(head, size):
     encoder = Encoder(EncoderConfig("conv4", head, dim=7, num_classes=3)).eval()
     assert encoder.class_weight.shape == (3, size)
     assert Encoder(EncoderConfig("conv4", "none")).class_weight is None
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+@pytest.mark.parametrize("head", ["seq", "fork", "cls", "none"])
+def test_class_weights_lie_among_what_the_logits_are_made_of(head, mlp):
+    encoder = Encoder(EncoderConfig("conv4", head, mlp, dim=64, num_classes=3)).eval()
+    output = encoder(torch.randn(2, 3, 32, 32))
+    for kind in ("features", "embedding"):
+        weight, vectors = encoder.class_weight_among(kind), getattr(output, kind)
+        if output.logits is None or vectors is None:
+            assert weight is None
+            continue
+        # Backbone features are positive already.
+        made = torch.relu(vectors) @ encoder.class_weight.T + encoder.classifier.bias
+        assert (weight is not None) == torch.allclose(made, output.logits, atol=1e-5)
