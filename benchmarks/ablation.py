@@ -72,7 +72,9 @@ def run_cell(name: str, row: str, seed: int, threads: int) -> None:
             f"train.py {study.flags} {study.rows[row]} --seed {seed} --select last "
             "--val-episodes 0 --quiet --output-dir run"
         )
-        base = "--untrained" if study.rows is METHODS and row == ANCOR else ""
+        if study.then:
+            call(study.then)
+        base = "--untrained" if study.compares_methods and row == ANCOR else ""
         for flags in (base, f"{base} --fg"):
             call(
                 f"eval.py --model_path run/model_best.pth.tar --partition {study.partition} "
@@ -165,7 +167,7 @@ def accuracy_table(name: str) -> str:
     study, cells = STUDIES[name], load(name)
     columns = measures(study)
     lines = [f"| {name} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
-    untrained = [UNTRAINED] if ANCOR in cells and study.rows is METHODS else []
+    untrained = [UNTRAINED] if ANCOR in cells and study.compares_methods else []
     for row in [*untrained, *cells]:
         shown = []
         for measure in columns:
@@ -198,13 +200,13 @@ def difference_table(name: str) -> str:
 
 def tables(name: str) -> str:
     """Return all of a study's tables."""
-    compared = STUDIES[name].rows.keys() >= {ANCOR, COARSE, MOCO}
-    return "\n\n".join([accuracy_table(name), *([difference_table(name)] if compared else [])])
+    compared = [difference_table(name)] if STUDIES[name].compares_methods else []
+    return "\n\n".join([accuracy_table(name), *compared])
 
 
 def comparisons() -> list[str]:
-    """List the studies of the paper's comparison that have cells."""
-    return [name for name, study in STUDIES.items() if study.rows is METHODS and load(name)]
+    """List the studies that compare methods and have cells."""
+    return [name for name, study in STUDIES.items() if study.compares_methods and load(name)]
 
 
 def summary_table() -> str:

@@ -34,6 +34,7 @@ class Study:
         partition: what is evaluated.
         shots: labelled images a class.
         evaluate: further flags of eval.py.
+        then: a command between training and evaluation.
     """
 
     about: str
@@ -43,6 +44,12 @@ class Study:
     partition: str = "test"
     shots: tuple[int, ...] = (1, 5)
     evaluate: str = ""
+    then: str = ""
+
+    @property
+    def compares_methods(self) -> bool:
+        """Whether it compares ANCOR with what it is made of, as told to readers."""
+        return self.partition == "test" and self.rows.keys() >= {ANCOR, COARSE, MOCO}
 
 
 # Settings are chosen by other images and seeds than those of the comparison.
@@ -120,6 +127,21 @@ STUDIES: dict[str, Study] = {
         },
         **CHOICE,
         evaluate=QUICK,
+    ),
+    "digits-embedding": Study(
+        "digits evaluated on the head's embedding instead of backbone features",
+        f"--dataset digits {DIGITS}",
+        {row: METHODS[row] for row in (ANCOR, "seq + norm", MOCO)},
+        **CHOICE,
+        evaluate=f"--no-only-base {QUICK}",
+    ),
+    "digits-batch-norm": Study(
+        "digits with batch-norm statistics of whole training images, after training",
+        f"--dataset digits {DIGITS}",
+        {row: METHODS[row] for row in (ANCOR, COARSE, MOCO)},
+        **CHOICE,
+        evaluate=QUICK,
+        then="benchmarks/batch_norm.py run/model_best.pth.tar run/model_best.pth.tar",
     ),
     "digits-precision": Study(
         "fp32 against bf16 autocast on digits",

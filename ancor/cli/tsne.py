@@ -170,8 +170,7 @@ def _coarse_number(args: argparse.Namespace, subject) -> int:
 
 def _class_weights(args: argparse.Namespace, subject):
     """Return the class weights (C, F) where they live among the features that are drawn."""
-    from ancor.evaluation.features import EMBEDDING
-    from ancor.plots.tsne import class_weights
+    from ancor.evaluation.features import EMBEDDING, class_weights
 
     embedded = subject.encoder.config.head in EMBEDDING and not args.only_base
     kind = "embedding" if embedded else "features"

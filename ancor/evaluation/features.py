@@ -133,6 +133,23 @@ def _finite(output: EncoderOutput) -> EncoderOutput:
     return output
 
 
+def class_weights(encoder: Encoder, kind: str, num_coarse: int) -> np.ndarray | None:
+    """Return the weights (C, F) of the coarse classes that can be drawn among an encoder's outputs.
+
+    Args:
+        encoder: whose class weights.
+        kind: of its outputs that are drawn, `features` or `embedding`.
+        num_coarse: number C of coarse classes.
+
+    Returns:
+        None where they are other classes' or not among these outputs.
+    """
+    weight = encoder.class_weight_among(kind)
+    if weight is None or len(weight) != num_coarse:
+        return None
+    return weight.detach().float().cpu().numpy()
+
+
 def unit_vectors(output: EncoderOutput, kind: str) -> Tensor:
     """Features or embedding, of unit length, (N, F) of float32."""
     return F.normalize(getattr(output, kind).float(), dim=1)

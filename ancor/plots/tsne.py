@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ancor.models.encoder import Encoder
 from ancor.plots.style import legend_beside, look
 
 
@@ -40,23 +39,6 @@ class Layout:
     def medians(self) -> list[np.ndarray]:
         """Median of the points of each class that has any, in order of the classes: (2,) each."""
         return [np.median(self.points[self.labels == n], axis=0) for n in np.unique(self.labels)]
-
-
-def class_weights(encoder: Encoder, kind: str, num_coarse: int) -> np.ndarray | None:
-    """Return the weights (C, F) of the coarse classes that can be drawn among an encoder's outputs.
-
-    Args:
-        encoder: whose class weights.
-        kind: of its outputs that are drawn, `features` or `embedding`.
-        num_coarse: number C of coarse classes.
-
-    Returns:
-        None where they are other classes' or not among these outputs.
-    """
-    weight = encoder.class_weight_among(kind)
-    if weight is None or len(weight) != num_coarse:
-        return None
-    return weight.detach().float().cpu().numpy()
 
 
 def project(

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from ancor.data.partition import QUERY_VIEW, Partition
-from ancor.evaluation.features import EMBEDDING, FeatureBank
+from ancor.evaluation.features import EMBEDDING, FeatureBank, class_weights
 from ancor.logs import RunLog
 from ancor.models.encoder import Encoder
 from ancor.plots.board import add_figure
-from ancor.plots.tsne import Layout, class_weights, figure, project
+from ancor.plots.tsne import Layout, figure, project
 from ancor.seeding import address_seed
 from ancor.training.config import RunConfig
 
