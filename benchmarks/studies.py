@@ -12,12 +12,13 @@ ANCOR = "ANCOR"
 COARSE = "coarse labels only"
 MOCO = "MoCo-v2"
 # The paper's comparison; an untrained row comes from the networks of ANCOR before training.
+BOTH = "--calc-types cls cst_by_class --loss-types ce ce"
 METHODS = {
     COARSE: "--mode coarse --head cls --no-mlp --queue none --calc-types cls --loss-types ce",
     MOCO: "--mode coarse --head none --queue single --calc-types cst_all --loss-types ce --mlp",
-    "fork + norm": "--mode coarse --head fork --metric norm --mlp",
-    "seq + norm": "--mode coarse --head seq --metric norm --mlp",
-    ANCOR: "--mode coarse --head seq --metric angular --mlp",
+    "fork + norm": f"--mode coarse --head fork --metric norm --mlp {BOTH}",
+    "seq + norm": f"--mode coarse --head seq --metric norm --mlp {BOTH}",
+    ANCOR: f"--mode coarse --head seq --metric angular --mlp {BOTH}",
     "fine labels": "--mode fine --head cls --no-mlp --queue none --calc-types cls --loss-types ce",
 }
 
@@ -73,12 +74,23 @@ FASHION = (
     "--arch conv4 --batch-size 256 --lr 0.1 --epochs 2 --cos --num-cycles 1 --precision auto "
     "--cst-t 0.2 --queue-k 4096 --encoder-m 0.99"
 )
+FASHION_CHOSEN = f"--dataset fashion-mnist {FASHION} --epochs 4 --crop-scale 0.8 1 --cst-t 0.5"
+FASHION_METHODS = {
+    row: f"{flags} --loss-weights 1 0.3" if BOTH in flags else flags
+    for row, flags in METHODS.items()
+}
 STUDIES: dict[str, Study] = {
     "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
     "fashion-mnist": Study(
         "the paper's comparison on Fashion-MNIST",
-        f"--dataset fashion-mnist {FASHION} --epochs 4 --crop-scale 0.8 1 --cst-t 0.5",
-        METHODS,
+        FASHION_CHOSEN,
+        {**FASHION_METHODS, f"{ANCOR}, equal weights": METHODS[ANCOR]},
+    ),
+    "fashion-mnist-resnet12": Study(
+        "ResNet-12 on 19,200 images of Fashion-MNIST: 300 steps of 64",
+        f"{FASHION_CHOSEN} --arch resnet12 --batch-size 64 --lr 0.03 --max-steps 300",
+        {row: FASHION_METHODS[row] for row in (COARSE, MOCO, ANCOR)},
+        shots=(1,),
     ),
     "glyphs": Study(
         "the paper's comparison on glyphs; by the nearest cosine, as LR among 230 classes is slow",
@@ -189,8 +201,8 @@ STUDIES: dict[str, Study] = {
     ),
     "fashion-mnist-length": Study(
         "three times the training on Fashion-MNIST",
-        f"--dataset fashion-mnist {FASHION} --epochs 12 --crop-scale 0.8 1",
-        {f"{ANCOR}, temperature 1": f"{METHODS[ANCOR]} --cst-t 1", COARSE: METHODS[COARSE]},
+        f"{FASHION_CHOSEN} --epochs 12",
+        {row: FASHION_METHODS[row] for row in (COARSE, ANCOR)},
         **{**CHOICE, "seeds": (11,)},
         evaluate=QUICK,
     ),

@@ -127,15 +127,20 @@ def resolve(given: dict[str, Any], content: dict[str, Any] | None):
         from_file = _read_config(Path(given["config"]))
     dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))
     own = {} if from_file else dict(DataConfig(dataset).spec.training_defaults)
+    if "calc_types" in given:
+        own.pop("loss_weights", None)  # they are of the losses that were meant
     settings = {**DEFAULTS, **own, **from_file, **given}
     if settings["mode"] is None:
         raise InputError("--mode is needed: coarse (the method) or fine (an upper bound)")
     used = {flag: value for flag, value in own.items() if flag not in given}
-    shown = [
-        f"--{flag.replace('_', '-')}{'' if value is True else f' {value}'}"
-        for flag, value in used.items()
-    ]
-    return settings, [f"{dataset}'s own defaults: {' '.join(shown)}"] if shown else []
+    shown = " ".join(_as_typed(flag, value) for flag, value in used.items())
+    return settings, [f"{dataset}'s own defaults: {shown}"] if shown else []
+
+
+def _as_typed(flag: str, value: Any) -> str:
+    """Write a flag as a command has it."""
+    values = value if isinstance(value, tuple) else () if value is True else (value,)
+    return " ".join([f"--{flag.replace('_', '-')}", *map(str, values)])
 
 
 def _flags_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -203,6 +203,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "lr": 0.1,
             "cos": True,
             "num_cycles": 1,
+            "loss_weights": (1.0, 0.3),
             "cst_t": 0.5,
             "queue_k": 4096,
             "encoder_m": 0.99,

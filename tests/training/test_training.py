@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ancor import checkpoint
+from ancor.cli.settings import resolve
 from ancor.cli.train import main
 from ancor.data.catalog import DATASETS, DataConfig
 from ancor.training.batches import EpochBatches
@@ -202,6 +203,16 @@ def test_untouched_flags_take_the_datasets_defaults_and_say_so(tmp_path, capsys)
     config = json.loads((tmp_path / "r" / "config.json").read_text())
     assert config["training"]["batch_size"] == 32
     assert config["method"]["queue_length"] == defaults["queue_k"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--calc-types", "cls", "--loss-types", "ce"]])
+def test_a_datasets_loss_weights_hold_for_its_own_losses(flags):
+    given = {"dataset": "fashion-mnist", "mode": "coarse"}
+    if flags:
+        given |= {"calc_types": ("cls",), "loss_types": ("ce",)}
+    settings, (notice,) = resolve(given, None)
+    assert settings["loss_weights"] == (None if flags else (1.0, 0.3))
+    assert ("--loss-weights 1.0 0.3 " in notice) == (not flags)
 
 
 def test_batches_hold_every_image_once_in_an_order_of_their_epoch():
