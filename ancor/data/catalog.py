@@ -204,7 +204,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "cos": True,
             "num_cycles": 1,
             "loss_weights": (1.0, 0.3),
-            "cst_t": 0.5,
+            "cst_t": 1.0,
             "queue_k": 4096,
             "encoder_m": 0.99,
         },
