@@ -258,8 +258,9 @@ def ratio(above: Worker, below: Worker) -> float:
 def compare_steps(args) -> None:
     """Print the table of a whole step."""
     print(f"a step, K {args.queue_k}, {torch.get_num_threads()} threads, median of {args.rounds}")
-    print("| network | precision | bare s | ours s | / bare | plain s | / ours | MB | plain | / |")
-    print("| --- " * 10 + "|")
+    print("| network | precision | bare s | ours s | / bare | plain s | / ours ", end="")
+    print("| bare MB | ours MB | plain MB | ours / plain |")
+    print("| --- " * 11 + "|")
     for arch in args.arch:
         for precision in args.precision:
             with ExitStack() as stack:
@@ -274,7 +275,8 @@ def compare_steps(args) -> None:
                 f"| {arch} {NETWORKS[arch][0]} px | {precision} | {median(bare.seconds):.2f} "
                 f"| {median(ours.seconds):.2f} | {ratio(ours, bare):.2f} "
                 f"| {median(plain.seconds):.2f} | {ratio(plain, ours):.2f} "
-                f"| {ours.peak:.0f} | {plain.peak:.0f} | {ours.peak / plain.peak:.2f} |",
+                f"| {bare.peak:.0f} | {ours.peak:.0f} | {plain.peak:.0f} "
+                f"| {ours.peak / plain.peak:.2f} |",
                 flush=True,
             )
 
