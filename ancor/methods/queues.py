@@ -118,8 +118,3 @@ def build_queue(
     if kind == "multi":
         return ClassQueues(num_classes, dim, length, DTYPES[dtype])
     return SingleQueue(dim, length, DTYPES[dtype])
-
-
-def queue_bytes(kind: str, num_classes: int, dim: int, length: int, dtype: str = "fp32") -> int:
-    """Size in bytes of the columns that `build_queue` would allocate."""
-    return DTYPES[dtype].itemsize * dim * length * (num_classes if kind == "multi" else 1)

@@ -16,7 +16,6 @@ from ancor.data.partition import Partition
 from ancor.errors import InputError, RunError, choose
 from ancor.logs import NoLog, RunLog, shows_bars
 from ancor.methods.base import Method
-from ancor.methods.queues import queue_bytes
 from ancor.methods.table import METHODS
 from ancor.seeding import seeded
 from ancor.training.batches import TrainingBatches
@@ -178,18 +177,15 @@ def build_method(config: RunConfig) -> Method:
 
 
 def _check_queue_fits(config: RunConfig, device: torch.device) -> None:
-    method, encoder = config.method, config.encoder
-    if not method.contrastive:
-        return
-    size = queue_bytes(
-        method.queue, encoder.num_classes, encoder.dim, method.queue_length, method.queue_dtype
-    )
-    free = devices.available_memory(device)
+    """Raise an InputError where the method's queue would not, before anything is allocated."""
+    with torch.device("meta"):
+        queue = METHODS[config.method.name](config.encoder, config.method).queue
+    size, free = 0 if queue is None else queue.queue.nbytes, devices.available_memory(device)
     if size > free:
-        fits = method.queue_length * free // size
+        length = config.method.queue_length
         raise InputError(
-            f"--queue-k {method.queue_length}: the queue would take {megabytes(size)} and "
-            f"{megabytes(free)} are free on {device}; --queue-k {fits} would just fit"
+            f"--queue-k {length}: the queue would take {megabytes(size)} and {megabytes(free)} are "
+            f"free on {device}; --queue-k {length * free // size} would just fit"
         )
 
 
