@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from ancor.evaluation import logistic
+from ancor.evaluation import classifiers, logistic
 from ancor.evaluation.classifiers import (
     EpisodeBatch,
     k_nearest,
@@ -127,6 +127,15 @@ def test_the_first_of_the_list_wins_a_tie(classify):
 def test_padding_counts_for_nothing(classify):
     batch = episodes(*SHAPES[0])
     assert torch.allclose(classify(padded(batch)), classify(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [1, 100, 2000])
+@pytest.mark.parametrize("classify", [k_nearest, nearest, most_similar])
+def test_dividing_the_work_changes_no_answer(classify, most, monkeypatch):
+    batch = padded(episodes(5, 5, 1, 5, 40, 6))
+    whole = classify(batch)
+    monkeypatch.setattr(classifiers, "DISTANCES_AT_ONCE", most)
+    torch.testing.assert_close(classify(batch), whole)
 
 
 def test_prototypes_are_the_classes_means():
