@@ -174,7 +174,8 @@ def accuracy_table(name: str) -> str:
             values = accuracies(cells, row, measure)
             spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
             shown.append(f"{np.mean(values):.1f}{spread}")
-        part = "" if len(values) == len(study.seeds) else f" ({len(values)} seed)"
+        whole = len(values) == len(study.seeds)
+        part = "" if whole else f" ({len(values)} of {len(study.seeds)} seeds)"
         lines.append(f"| {row}{part} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 

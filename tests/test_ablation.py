@@ -67,4 +67,4 @@ def test_differences_are_paired(tmp_path, monkeypatch):
     table = ablation.difference_table("digits")
     assert table.count("+3.0 ± 0.0") == 6
     assert f"| {COARSE}, seed 1 |" in table
-    assert "| untrained (1 seed) | 10.0 |" in ablation.accuracy_table("digits")
+    assert "| untrained (1 of 3 seeds) | 10.0 |" in ablation.accuracy_table("digits")
