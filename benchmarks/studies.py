@@ -199,13 +199,6 @@ STUDIES: dict[str, Study] = {
         **{**CHOICE, "seeds": (11, 12)},
         evaluate=QUICK,
     ),
-    "fashion-mnist-length": Study(
-        "three times the training on Fashion-MNIST",
-        f"{FASHION_CHOSEN} --epochs 12",
-        {row: FASHION_METHODS[row] for row in (COARSE, ANCOR)},
-        **{**CHOICE, "seeds": (11,)},
-        evaluate=QUICK,
-    ),
     "fashion-mnist-choice": Study(
         "what ANCOR's settings change on Fashion-MNIST",
         "--dataset fashion-mnist",
