@@ -206,8 +206,12 @@ def tables(name: str) -> str:
 
 
 def comparisons() -> list[str]:
-    """List the studies that compare methods and have cells."""
-    return [name for name, study in STUDIES.items() if study.compares_methods and load(name)]
+    """List the studies that compare methods and have all cells of ANCOR."""
+    return [
+        name
+        for name, study in STUDIES.items()
+        if study.compares_methods and load(name).get(ANCOR, {}).keys() == set(study.seeds)
+    ]
 
 
 def summary_table() -> str:
