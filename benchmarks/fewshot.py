@@ -4,7 +4,7 @@ Accuracy: for each draw, 1 or 5 images of each fine class of the train partition
 and all 10,000 test images classified, whose features are computed once for all draws. The model may
 be any that was trained on Fashion-MNIST's coarse classes; docs/predict.md gives the command.
 
-    python benchmarks/fewshot.py --model_path runs/fashion-conv4/model_best.pth.tar
+    python benchmarks/fewshot.py --model_path runs/fashion-mnist/model_best.pth.tar
     python benchmarks/fewshot.py --speed
 """
 
