@@ -29,14 +29,12 @@ from ancor.data.transforms import (
 from ancor.plain import built
 from ancor.published import QUERY, encoder_state
 
-BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d
-
 
 @torch.inference_mode()
 def estimate(encoder: nn.Module, views: EvaluationViews, transforms: TransformSpec) -> None:
     """Give each batch norm the mean of its batches' statistics; dropout stays off."""
     for module in encoder.eval().modules():
-        if isinstance(module, BATCH_NORM):
+        if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.train().momentum = None  # a plain mean
     for images in DataLoader(views, 256):

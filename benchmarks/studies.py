@@ -11,8 +11,8 @@ from dataclasses import dataclass
 ANCOR = "ANCOR"
 COARSE = "coarse labels only"
 MOCO = "MoCo-v2"
-# The paper's comparison; an untrained row comes from the networks of ANCOR before training.
 BOTH = "--calc-types cls cst_by_class --loss-types ce ce"
+# The paper's comparison; an untrained row comes from the networks of ANCOR before training.
 METHODS = {
     COARSE: "--mode coarse --head cls --no-mlp --queue none --calc-types cls --loss-types ce",
     MOCO: "--mode coarse --head none --queue single --calc-types cst_all --loss-types ce --mlp",
@@ -187,7 +187,7 @@ STUDIES: dict[str, Study] = {
     ),
     "fashion-mnist-seeds": Study(
         "temperature and weight of the contrastive loss on Fashion-MNIST, other seeds",
-        f"--dataset fashion-mnist {FASHION} --epochs 4 --crop-scale 0.8 1",
+        FASHION_CHOSEN,
         {
             **{
                 f"{ANCOR}, temperature {t}{name}": f"{METHODS[ANCOR]} --cst-t {t} {flags}"

@@ -205,14 +205,11 @@ def test_untouched_flags_take_the_datasets_defaults_and_say_so(tmp_path, capsys)
     assert config["method"]["queue_length"] == defaults["queue_k"]
 
 
-@pytest.mark.parametrize("flags", [[], ["--calc-types", "cls", "--loss-types", "ce"]])
-def test_a_datasets_loss_weights_hold_for_its_own_losses(flags):
-    given = {"dataset": "fashion-mnist", "mode": "coarse"}
-    if flags:
-        given |= {"calc_types": ("cls",), "loss_types": ("ce",)}
-    settings, (notice,) = resolve(given, None)
-    assert settings["loss_weights"] == (None if flags else (1.0, 0.3))
-    assert ("--loss-weights 1.0 0.3 " in notice) == (not flags)
+@pytest.mark.parametrize("losses", [{}, {"calc_types": ("cls",), "loss_types": ("ce",)}])
+def test_a_datasets_loss_weights_hold_for_its_own_losses(losses):
+    settings, (notice,) = resolve({"dataset": "fashion-mnist", "mode": "coarse", **losses}, None)
+    assert settings["loss_weights"] == (None if losses else (1.0, 0.3))
+    assert ("--loss-weights 1.0 0.3 " in notice) == (not losses)
 
 
 def test_batches_hold_every_image_once_in_an_order_of_their_epoch():
