@@ -185,6 +185,21 @@ STUDIES: dict[str, Study] = {
         **{**CHOICE, "seeds": (10,)},
         evaluate=QUICK,
     ),
+    "glyphs-length": Study(
+        "longer training on glyphs, by the nearest cosine as in the comparison",
+        f"--dataset glyphs {GLYPHS}",
+        {
+            f"{row}, {name}": f"{METHODS[row]} {flags}"
+            for name, flags in {
+                "10 epochs": "",
+                "30 epochs": "--epochs 30",
+                "30 epochs, cosine rate": "--epochs 30 --cos --num-cycles 1",
+            }.items()
+            for row in (ANCOR, COARSE)
+        },
+        **{**CHOICE, "seeds": (10,)},
+        evaluate=f"--cls Cosine {QUICK}",
+    ),
     "fashion-mnist-seeds": Study(
         "temperature and weight of the contrastive loss on Fashion-MNIST, other seeds",
         FASHION_CHOSEN,
