@@ -233,14 +233,12 @@ def describe(path: Path | str) -> dict[str, Any]:
     if ours:
         config = built(EncoderConfig, content["config"]["encoder"], repr(str(path)))
     about = content["config"] if ours else {}
-    embeds = config.head in ("seq", "fork", "none")
-    classifies = config.head in ("seq", "fork", "cls")
     return {
         "arch": config.arch,
         "head": config.head,
         "mlp": config.mlp,
-        "dim": config.dim if embeds else None,
-        "num_classes": config.num_classes if classifies else None,
+        "dim": config.dim if config.embeds else None,
+        "num_classes": config.num_classes if config.classifies else None,
         "parameters": sum(
             t.numel()
             for name, t in found.state.items()

@@ -44,12 +44,8 @@ class Graph(nn.Module):
 
 def available_outputs(encoder: Encoder) -> tuple[str, ...]:
     """Return those of `OUTPUTS` that the encoder's head gives."""
-    classifies = encoder.class_weight is not None
-    gives = {
-        "features": True,
-        "embedding": encoder.config.head in ("seq", "fork", "none"),
-        "logits": classifies,
-    }
+    config = encoder.config
+    gives = {"features": True, "embedding": config.embeds, "logits": config.classifies}
     return tuple(name for name in OUTPUTS if gives[name])
 
 

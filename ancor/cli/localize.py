@@ -41,7 +41,7 @@ def command(args: argparse.Namespace) -> None:
     from ancor.cli.evaluation import read_subjects
     from ancor.data.inspection import report_skipped
     from ancor.errors import InputError
-    from ancor.evaluation.localization import embeds, position_norms
+    from ancor.evaluation.localization import position_norms
     from ancor.logs import configure_console
     from ancor.plots.localize import localize_figure
 
@@ -57,7 +57,7 @@ def command(args: argparse.Namespace) -> None:
     name = "files" if args.image else args.partition
     path = picture_path(args.output or f"{beside_model(args)}/localize_{name}.png")
     label = "norm of the embedding at each position"
-    if not embeds(subject.encoder):
+    if not subject.encoder.config.embeds:
         label = "norm of the features at each position"
         print(f"Head {subject.encoder.config.head!r} has no embedding: {label} is drawn")
     bank = _bank(args, subject)

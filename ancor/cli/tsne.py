@@ -170,9 +170,9 @@ def _coarse_number(args: argparse.Namespace, subject) -> int:
 
 def _class_weights(args: argparse.Namespace, subject):
     """Return the class weights (C, F) where they live among the features that are drawn."""
-    from ancor.evaluation.features import EMBEDDING, class_weights
+    from ancor.evaluation.features import class_weights
 
-    embedded = subject.encoder.config.head in EMBEDDING and not args.only_base
+    embedded = subject.encoder.config.embeds and not args.only_base
     kind = "embedding" if embedded else "features"
     weights = class_weights(subject.encoder, kind, subject.partition.hierarchy.num_coarse)
     if weights is None:

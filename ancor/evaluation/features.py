@@ -18,7 +18,6 @@ from ancor.models.encoder import Encoder, EncoderOutput
 
 # What a bank gives of a picture: the backbone's pooled features or the head's embedding, of unit
 # length, or the number of the class that the head finds likeliest.
-EMBEDDING = ("seq", "fork", "none")  # the heads that make one
 KINDS = ("features", "embedding", "predicted class")
 
 
@@ -59,7 +58,7 @@ class FeatureBank:
         self.support_transform = support_transform(transforms)
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
         self.kind, self.dtype = choose("features", kind, KINDS), dtype
-        if kind == "embedding" and encoder.config.head not in EMBEDDING:
+        if kind == "embedding" and not encoder.config.embeds:
             raise InputError(
                 f"--no-only-base scores the head's embedding, and head {encoder.config.head!r} "
                 "has none; use --only-base"

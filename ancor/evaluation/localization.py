@@ -12,18 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.data.partition import QUERY_VIEW
-from ancor.evaluation.features import EMBEDDING, FeatureBank
+from ancor.evaluation.features import FeatureBank
 from ancor.models.encoder import Encoder
-
-
-def embeds(encoder: Encoder) -> bool:
-    """Tell whether there is an embedding head to apply."""
-    return encoder.config.head in EMBEDDING
 
 
 def embedded(encoder: Encoder, features: Tensor) -> Tensor:
     """Map features (..., F) to the embedding (..., D); without a head for it, to themselves."""
-    if not embeds(encoder):
+    if not encoder.config.embeds:
         return features
     hidden = encoder.head[:-1](features) if encoder.config.mlp else features
     return F.linear(hidden, encoder.embedder.weight, encoder.embedder.bias)

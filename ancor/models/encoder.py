@@ -39,6 +39,16 @@ class EncoderConfig:
             if type(value) is not int or not 1 <= value <= WIDEST:
                 raise InputError(f"{what} {value!r}: accepted: 1 to {WIDEST}")
 
+    @property
+    def embeds(self) -> bool:
+        """Whether the head makes an embedding."""
+        return self.head in ("seq", "fork", "none")
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the head makes class logits."""
+        return self.head in ("seq", "fork", "cls")
+
 
 class EncoderOutput(NamedTuple):
     """Pooled features (N, F); embedding (N, D) and class logits (N, C) where the head has them."""
@@ -67,7 +77,7 @@ class Encoder(nn.Module):
     @property
     def class_weight(self) -> Tensor | None:
         """Weight of the layer that makes the logits: (C, D) for `seq`, (C, F) for `fork`, `cls`."""
-        return self.classifier.weight if self.config.head in ("seq", "fork", "cls") else None
+        return self.classifier.weight if self.config.classifies else None
 
     def class_weight_among(self, kind: str) -> Tensor | None:
         """Class weights as directions among the outputs of a kind; None where they are not.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ancor.data.partition import QUERY_VIEW, Partition
-from ancor.evaluation.features import EMBEDDING, FeatureBank, class_weights
+from ancor.evaluation.features import FeatureBank, class_weights
 from ancor.logs import RunLog
 from ancor.models.encoder import Encoder
 from ancor.plots.board import add_figure
@@ -46,7 +46,7 @@ class FeaturePictures:
 
     def _layouts(self) -> Iterator[tuple[str, Layout]]:
         encoder, hierarchy = self.bank.encoder, self.partition.hierarchy
-        kind = "embedding" if encoder.config.head in EMBEDDING else "features"
+        kind = "embedding" if encoder.config.embeds else "features"
         weights = class_weights(encoder, kind, hierarchy.num_coarse)
         points, stars = project(self._outputs(kind), weights, seed=self.seed)
         coarse = self.partition.coarse_labels[self.images]
