@@ -98,6 +98,12 @@ STUDIES: dict[str, Study] = {
         METHODS,
         evaluate="--cls Cosine",
     ),
+    "glyphs-30-epochs": Study(
+        "the same, three times as long",
+        f"--dataset glyphs {GLYPHS} --epochs 30",
+        METHODS,
+        evaluate="--cls Cosine",
+    ),
     "digits-choice": Study(
         "what ANCOR's settings change on digits",
         "--dataset digits",
