@@ -223,7 +223,7 @@ DATASETS: dict[str, DatasetSpec] = {
         training_defaults={
             "arch": "conv4",
             "batch_size": 128,
-            "epochs": 20,
+            "epochs": 30,
             "lr": 0.1,
             "queue_k": 1024,
             "encoder_m": 0.99,
