@@ -4,6 +4,7 @@ MoCo-v2 and training on coarse labels alone are the same method with other parts
 of flags is in the README.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import inf
@@ -98,7 +99,7 @@ class AncorConfig:
         for complaint in self._complaints(head):
             raise InputError(complaint)
 
-    def _complaints(self, head: str):
+    def _complaints(self, head: str) -> Iterator[str]:
         by_class = [name for name in self.contrastive if name.endswith("_by_class")]
         calculators, losses = " ".join(self.calculators), " ".join(self.losses)
         if not self.calculators:
