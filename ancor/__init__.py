@@ -1,6 +1,7 @@
 """ANCOR: coarse-to-fine few-shot classification."""
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 # The public names and where they are; they are imported when first asked for, so that
@@ -8,7 +9,7 @@ __version__ = "0.1.0"
 _PUBLIC = {"FewShotClassifier": "ancor.fewshot", "load_encoder": "ancor.image_encoder"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ancor' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

@@ -1,6 +1,7 @@
 """The ways in which a command ends badly."""
 
 import pickle
+from collections.abc import Collection
 
 # What an unpickler may raise on bytes that are no whole pickle.
 BROKEN_PICKLE = (
@@ -49,7 +50,7 @@ class Interrupted(Exception):
         self.number = number
 
 
-def choose(what: str, value: str, accepted) -> str:
+def choose(what: str, value: str, accepted: Collection[str]) -> str:
     """Return `value` if it is one of `accepted`, else raise an InputError that lists them."""
     if value not in accepted:
         raise InputError(f"{what} {value!r} is not known; accepted: {', '.join(sorted(accepted))}")

@@ -6,11 +6,12 @@ there stands in each file's metadata.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -194,7 +195,7 @@ def _own_content(content: dict, data: DataConfig) -> dict:
 
 
 @contextmanager
-def _renamed_when_right(path: Path):
+def _renamed_when_right(path: Path) -> Iterator[Path]:
     """Yield a name in the same folder; rename it to `path` at the end, or remove it on an error."""
     temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")  # readers go by the suffix
     try:
@@ -221,7 +222,7 @@ def _difference(graph: Graph, run: Callable, images: Tensor) -> float:
     )
 
 
-def _package(name: str, to: str):
+def _package(name: str, to: str) -> ModuleType:
     """Import a package of the extra; InputError where it is missing."""
     try:
         return import_module(name)

@@ -120,7 +120,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         answers[(self._probabilities(scores).amax(1) < self.unknown).numpy()] = UNKNOWN
         return answers.astype(str) if self.classes_.dtype.kind == "U" else answers
 
-    def score(self, images: Any, labels: Sequence, sample_weight=None) -> float:
+    def score(self, images: Any, labels: Sequence, sample_weight: Any = None) -> float:
         """Return the accuracy in 0-1; the answer "unknown" is wrong."""
         right = self.predict(images) == np.asarray(labels)
         return float(np.average(right, weights=sample_weight))

@@ -60,7 +60,7 @@ class ImageEncoder:
         self._form = stored_form(transforms)
         self.width = self._bank({}, 0).width  # number F of features
 
-    def __deepcopy__(self, memo) -> "ImageEncoder":
+    def __deepcopy__(self, memo: dict) -> "ImageEncoder":
         """Return itself: sklearn.clone copies the parameters of an estimator by deepcopy."""
         return self
 

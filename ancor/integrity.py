@@ -36,7 +36,7 @@ def checksum(content: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _add(digest, value: Any) -> None:
+def _add(digest: "hashlib._Hash", value: Any) -> None:
     """Add plain containers, numbers and tensors; each says its type and size, so none run over."""
     if isinstance(value, Tensor):
         _add(digest, ["tensor", str(value.dtype), list(value.shape), list(value.stride())])

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def _read(path: Path) -> str:
         raise InputError(f"{str(path)!r} is no text; give another run") from error
 
 
-def _flat(config: Mapping[str, Any], prefix: str = ""):
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (name, value) of nested settings; where a run was made is none of them."""
     for name, value in config.items():
         if isinstance(value, Mapping) and name != "environment":

@@ -23,10 +23,10 @@ from sklearn.linear_model import LogisticRegression
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ancor.data.catalog import DataConfig
-from ancor.data.episodes import EpisodeSampler, Protocol
+from ancor.data.episodes import Episode, EpisodeSampler, Protocol
 from ancor.data.images import ColourImages
-from ancor.data.partition import EvaluationViews
-from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.partition import EvaluationViews, Images
+from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
 from ancor.devices import autocast_dtype
 from ancor.evaluation.cache import FeatureCache
 from ancor.evaluation.classifiers import EpisodeBatch, logistic_regression
@@ -39,7 +39,15 @@ from ancor.models.encoder import Encoder, EncoderConfig
 CPU = torch.device("cpu")
 
 
-def plain_loop(args, encoder, images, spec, episodes, protocol, first) -> tuple[np.ndarray, float]:
+def plain_loop(
+    args: argparse.Namespace,
+    encoder: Encoder,
+    images: Images,
+    spec: TransformSpec,
+    episodes: list[Episode],
+    protocol: Protocol,
+    first: int,
+) -> tuple[np.ndarray, float]:
     """Evaluate episode by episode; return accuracies and seconds an episode."""
     transforms = query_transform(spec), support_transform(spec)
     dtype = autocast_dtype(args.precision, CPU)
@@ -67,7 +75,7 @@ def plain_loop(args, encoder, images, spec, episodes, protocol, first) -> tuple[
     return np.array(scores), (perf_counter() - started) / len(episodes)
 
 
-def compare(args) -> None:
+def compare(args: argparse.Namespace) -> None:
     """Time both ways and print a table."""
     torch.manual_seed(0)
     if args.dataset == "random":
@@ -84,7 +92,7 @@ def compare(args) -> None:
     plan = plan_evaluations(sampler, protocols, args.episodes, args.views, 0, spec)
     planned = perf_counter() - started
 
-    def bank(cache=None) -> FeatureBank:
+    def bank(cache: FeatureCache | None = None) -> FeatureBank:
         dtype = autocast_dtype(args.precision, CPU)
         return FeatureBank(
             encoder, images, spec, CPU, dtype=dtype, workers=args.workers, cache=cache
@@ -119,7 +127,7 @@ def compare(args) -> None:
         print(f"| {name} | {seconds:.1f} | {total / seconds:.1f} |")
 
 
-def compare_classifiers(args) -> None:
+def compare_classifiers(args: argparse.Namespace) -> None:
     """Time logistic regression alone on random features."""
     for ways, width, count, looped in ((5, 2048, 1000, 20), (68, 2048, 100, 2), (100, 640, 50, 2)):
         rng = np.random.default_rng(0)
@@ -130,11 +138,11 @@ def compare_classifiers(args) -> None:
         support, query = (torch.from_numpy(v).float() for v in vectors)
         labels = torch.arange(ways).repeat(5).expand(count, -1)
         ids = torch.arange(5 * ways).expand(count, -1)
-        size = max(1, 2**25 // (20 * ways * width * 4))
-        parts = [slice(start, start + size) for start in range(0, count, size)]
+        batch = EpisodeBatch(support, labels, ids, query, ways)
+        parts = list(batch.split(max(1, 2**25 // (20 * ways * width * 4))))
 
-        def ours(part, data=(support, labels, ids, query), ways=ways):
-            return logistic_regression(EpisodeBatch(*(d[part] for d in data), ways)).argmax(2)
+        def ours(part: EpisodeBatch) -> torch.Tensor:
+            return logistic_regression(part).argmax(2)
 
         list(run_parallel(ours, parts[:2], CPU))
         started = perf_counter()

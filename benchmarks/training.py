@@ -31,6 +31,8 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from multiprocessing.connection import Connection
+
 from ancor import distributed
 from ancor.devices import autocast_dtype, keep_freed_memory
 from ancor.methods.ancor import Ancor, AncorConfig
@@ -56,7 +58,9 @@ class Shape:
         self.batch_size, self.device = batch_size, CPU
 
 
-def workload(arch: str, length: int, layout: torch.memory_format, share: bool = False):
+def workload(
+    arch: str, length: int, layout: torch.memory_format, share: bool = False
+) -> tuple[Ancor, Batch]:
     """Return a method with its start weights, and a batch (this process's share of it)."""
     pixels, images, classes = NETWORKS[arch]
     torch.manual_seed(0)
@@ -159,7 +163,9 @@ def plain_step(arch: str, length: int, precision: str) -> Step:
     return step
 
 
-def contrast(classes: int, length: int, images: int = 64, present: int | None = None):
+def contrast(
+    classes: int, length: int, images: int = 64, present: int | None = None
+) -> tuple[Contrast, ClassQueues]:
     """Return what a contrastive loss is given, with a filled queue, and that queue."""
     torch.manual_seed(0)
     queue = ClassQueues(classes, DIM, length)
@@ -208,7 +214,7 @@ def peak_memory() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def work(pipe, which: str, *asked) -> None:
+def work(pipe: Connection, which: str, *asked) -> None:
     """Be a process that takes a step each time it is asked.
 
     It tells the seconds, its peak memory, and by how much that exceeds what it held before.
@@ -255,7 +261,7 @@ def ratio(above: Worker, below: Worker) -> float:
     return median(a / b for a, b in zip(above.seconds, below.seconds, strict=True))
 
 
-def compare_steps(args) -> None:
+def compare_steps(args: argparse.Namespace) -> None:
     """Print the table of a whole step."""
     print(f"a step, K {args.queue_k}, {torch.get_num_threads()} threads, median of {args.rounds}")
     print("| network | precision | bare s | ours s | / bare | plain s | / ours ", end="")
@@ -281,7 +287,7 @@ def compare_steps(args) -> None:
             )
 
 
-def compare_losses(args) -> None:
+def compare_losses(args: argparse.Namespace) -> None:
     """Print what loss and queue cost, alone."""
     print("C 17, N 64: | K | ours ms | extra MB | of the queue | plain ms | extra MB | ratio |")
     for length in (1024, 4096, 16384, 65536, 262144):
@@ -323,7 +329,7 @@ def steps_of_a_group(arch: str, length: int, precision: str, rounds: int, path: 
         Path(path).write_text(str(median(seconds[1:])))
 
 
-def compare_processes(args) -> None:
+def compare_processes(args: argparse.Namespace) -> None:
     """Print what a step of one global batch takes in one process and in two."""
     print(f"K {args.queue_k}, the same global batch: | network | precision | 1 s | 2 s | ratio |")
     for arch in args.arch:
@@ -346,7 +352,7 @@ def compare_processes(args) -> None:
             )
 
 
-def compare_compiled(args) -> None:
+def compare_compiled(args: argparse.Namespace) -> None:
     """Print what --compile changes."""
     print(f"K {args.queue_k}: | network | precision | as it is s | compiled s | ratio | first s |")
     for arch in args.arch:

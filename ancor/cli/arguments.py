@@ -10,8 +10,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ancor.cli.data_flags import add_data_flags
 from ancor.errors import InputError, Interrupted, RunError
@@ -37,7 +38,11 @@ class Parser(argparse.ArgumentParser):
             "--debug", action="store_true", default=False, help="show the traceback of an error"
         )
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as argparse does, after turning _ into - in the names of long flags."""
         args = sys.argv[1:] if args is None else args
         for arg in args:
@@ -45,7 +50,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{arg.partition('=')[0]} '--': this is no value")
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {_printable(message)} (--help lists the flags)\n")
 
@@ -65,7 +70,9 @@ def _dashed(argument: str) -> str:
     return flag.replace("_", "-") + equals + value
 
 
-def run(parser: Parser, command: Callable[[argparse.Namespace], None], argv=None) -> int:
+def run(
+    parser: Parser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
+) -> int:
     """Parse, run the command, and return the exit status: 0, 1 (it failed) or 2 (bad input)."""
     args = parser.parse_args(argv)
     # A name of bytes that are no text must not stop what only wants to tell it.

@@ -1,11 +1,18 @@
 """Write a model's pictures into its run's TensorBoard: features, t-SNE, settings with scores."""
 
 import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ancor.cli.arguments import Parser, run
 from ancor.cli.pictures import beside_model, chosen_images, encode
 from ancor.cli.tsne import add_layout_flags, layouts
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ancor.data.partition import Partition
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor board --model_path runs/digits/model_best.pth.tar --partition validation"""
@@ -70,13 +77,13 @@ def command(args: argparse.Namespace) -> None:
     report_skipped(subject.partition)
 
 
-def _telling(settings) -> dict:
+def _telling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without those that only tell where the images are found."""
     kept = ("data.dataset", "data.image_size", "data.split")
     return {k: v for k, v in settings.items() if k in kept or not k.startswith("data.")}
 
 
-def _labels(partition, chosen) -> dict[str, list[str]]:
+def _labels(partition: "Partition", chosen: "np.ndarray") -> dict[str, list[str]]:
     """Return the names of the images' classes, of the levels that are known, and their numbers."""
     hierarchy = partition.hierarchy
     found = {"coarse": [hierarchy.coarse_names[c] for c in partition.coarse_labels[chosen]]}

@@ -1,9 +1,14 @@
 """Score two encoders in a row: the first tells the coarse class, the second the fine one in it."""
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
 from ancor.cli.scoring import add_scoring_flags, require_models, score_models
+
+if TYPE_CHECKING:
+    from ancor.cli.evaluation import Subject
 
 EXAMPLE = """example, of two runs on digits, the coarse model first:
   python cascade.py --model_path runs/a/model_best.pth.tar runs/b/model_best.pth.tar"""
@@ -29,14 +34,14 @@ def command(args: argparse.Namespace) -> None:
     configure_console()
     require_models(args, "cascade", at_least=2, at_most=2)
 
-    def kinds(subjects) -> list[str]:
+    def kinds(subjects: "Sequence[Subject]") -> list[str]:
         _check_coarse(subjects[0])
         return ["predicted class", "features" if args.only_base else "embedding"]
 
     score_models(args, "cascade", cascade(args.cls), kinds)
 
 
-def _check_coarse(subject) -> None:
+def _check_coarse(subject: "Subject") -> None:
     """Raise an InputError where a model cannot tell the dataset's coarse classes."""
     from ancor.errors import InputError
 

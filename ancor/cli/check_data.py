@@ -1,6 +1,8 @@
 """Say what a dataset on disk is like, and what in it would stop a run."""
 
 import argparse
+from collections.abc import Iterator
+from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags, data_config
@@ -47,7 +49,7 @@ def command(args: argparse.Namespace) -> None:
         raise RunError(f"{count} {'problem' if count == 1 else 'problems'} would stop a run")
 
 
-def _lines(report: dict):
+def _lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the report for people."""
     yield f"{report['dataset']} in {report['root']!r}" if report["root"] else report["dataset"]
     for name, found in report["partitions"].items():

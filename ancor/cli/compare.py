@@ -2,9 +2,14 @@
 
 import argparse
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
 from ancor.cli.pictures import add_output_flag, picture_path, save
+
+if TYPE_CHECKING:
+    from ancor.runs import Run
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor compare runs/digits"""
@@ -52,7 +57,7 @@ def _names(folders: list[str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(Path(f)) for f in folders]
 
 
-def _scores(runs: dict):
+def _scores(runs: "dict[str, Run]") -> Iterator[str]:
     """Yield a table of each run's final and best scores."""
     scores = {name: run.final_scores() for name, run in runs.items()}
     columns = dict.fromkeys(column for own in scores.values() for column in own)
@@ -64,7 +69,7 @@ def _scores(runs: dict):
     yield from _table([["run", *titles], *rows])
 
 
-def _differences(runs: dict):
+def _differences(runs: "dict[str, Run]") -> Iterator[str]:
     """Yield a table of the settings in which the runs differ."""
     settings = {name: run.settings for name, run in runs.items()}
     names = dict.fromkeys(name for own in settings.values() for name in own)
@@ -79,7 +84,7 @@ def _differences(runs: dict):
         yield "The runs' settings are the same"
 
 
-def _table(rows: list[list[str]]):
+def _table(rows: list[list[str]]) -> Iterator[str]:
     """Yield rows of words in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

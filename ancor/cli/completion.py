@@ -1,6 +1,7 @@
 """Print a script that completes `ancor`, its commands and their flags in a shell."""
 
 import argparse
+from types import ModuleType
 
 from ancor.cli.arguments import Parser, run
 
@@ -37,7 +38,7 @@ def command(args: argparse.Namespace) -> None:
     print(shtab.complete(_all_commands(shtab), args.shell))
 
 
-def _all_commands(shtab) -> argparse.ArgumentParser:
+def _all_commands(shtab: ModuleType) -> argparse.ArgumentParser:
     """Build one parser of which every command is a sub-command."""
     from importlib import import_module
 

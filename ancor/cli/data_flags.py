@@ -1,9 +1,12 @@
 """The flags that say which images, and how the network sees them."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
 
 DATASET_HELP = (
     "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
@@ -100,7 +103,7 @@ def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = None):
+def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = None) -> "DataConfig":
     """Return the DataConfig of the arguments.
 
     Args:

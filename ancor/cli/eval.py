@@ -1,9 +1,14 @@
 """Score an encoder by few-shot episodes: 5-way and all-way, or inside coarse classes."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
 from ancor.cli.scoring import add_scoring_flags, score_models
+
+if TYPE_CHECKING:
+    from ancor.cli.evaluation import Subject
+    from ancor.models.encoder import Encoder
 
 EXAMPLE = """example, after the one of train.py --help:
   python eval.py --model_path runs/digits/model_best.pth.tar --partition test"""
@@ -38,7 +43,7 @@ def command(args: argparse.Namespace) -> None:
     )
 
 
-def _untrained(subject):
+def _untrained(subject: "Subject") -> "Encoder":
     """Build the encoder that the subject's training started from."""
     import torch
 

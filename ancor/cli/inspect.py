@@ -1,6 +1,8 @@
 """Say what a checkpoint or a file of weights is: encoder, classes, epoch, sizes, names."""
 
 import argparse
+from collections.abc import Iterator
+from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 
@@ -29,7 +31,7 @@ def command(args: argparse.Namespace) -> None:
     print_report(report, _lines(report), args.json)
 
 
-def _lines(report: dict):
+def _lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the report for people."""
     head = {
         "architecture": f"{report['arch']}, {report['parameters'] / 1e6:.2f} M parameters",

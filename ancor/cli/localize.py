@@ -1,6 +1,7 @@
 """Draw where an encoder looks: its embedding head at each position of the last feature map."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, add_subject_flags, run
 from ancor.cli.pictures import (
@@ -11,6 +12,11 @@ from ancor.cli.pictures import (
     picture_path,
     save,
 )
+
+if TYPE_CHECKING:
+    from ancor.cli.evaluation import Subject
+    from ancor.data.partition import Partition
+    from ancor.evaluation.features import FeatureBank
 
 EXAMPLE = """example, after the one of train.py --help:
   python localize.py --model_path runs/digits/model_best.pth.tar --partition test"""
@@ -71,7 +77,7 @@ def command(args: argparse.Namespace) -> None:
     report_skipped(partition)
 
 
-def _files(paths: list[str]):
+def _files(paths: list[str]) -> "Partition":
     """Return image files as a partition without known labels; InputError where one is no image."""
     import os
 
@@ -86,7 +92,7 @@ def _files(paths: list[str]):
     return Partition("files", "given", images, labels, None, Hierarchy(("",)))
 
 
-def _name(partition, number: int, mode: str) -> str:
+def _name(partition: "Partition", number: int, mode: str) -> str:
     """Name an image by its class and number, or by its file."""
     import os
 
@@ -96,7 +102,7 @@ def _name(partition, number: int, mode: str) -> str:
     return f"image {number}: {partition.hierarchy.names(level)[partition.labels(level)[number]]}"
 
 
-def _bank(args: argparse.Namespace, subject):
+def _bank(args: argparse.Namespace, subject: "Subject") -> "FeatureBank":
     """Return a bank that sees the images at --image-size, by default larger than in training."""
     from dataclasses import replace
 

@@ -1,6 +1,8 @@
 """Draw images beside their nearest neighbours by an encoder's features."""
 
 import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, add_subject_flags, run
 from ancor.cli.pictures import (
@@ -12,6 +14,12 @@ from ancor.cli.pictures import (
     save,
 )
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ancor.data.partition import Partition
+    from ancor.plots.neighbours import Shown
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor neighbours --model_path runs/digits/model_best.pth.tar --partition test"""
@@ -73,7 +81,9 @@ def command(args: argparse.Namespace) -> None:
     report_skipped(partition)
 
 
-def _rows(mode: str, partition, chosen, found):
+def _rows(
+    mode: str, partition: "Partition", chosen: "np.ndarray", found: "np.ndarray"
+) -> "Iterator[tuple[Shown, list[Shown]]]":
     """Yield each chosen image and its neighbours."""
     from ancor.plots.neighbours import Shown
     from ancor.plots.thumbnails import picture

@@ -2,9 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser
 from ancor.errors import InputError, choose
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from ancor.cli.evaluation import Subject
+    from ancor.data.partition import Partition
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -44,7 +52,7 @@ def picture_path(name: str, flag: str = "--output") -> Path:
     return output_path(name)
 
 
-def save(figure, path: Path, dpi: int = 110) -> None:
+def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Write a figure, nothing cut off, and say so."""
     figure.savefig(path, dpi=dpi, bbox_inches="tight")
     print(f"Wrote {path}")
@@ -55,7 +63,7 @@ def beside_model(args: argparse.Namespace) -> Path:
     return Path(args.model_path).resolve().parent
 
 
-def chosen_images(args: argparse.Namespace, partition):
+def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarray":
     """Return the images that --images names, or --n that --seed draws; (Q,) of int64."""
     import numpy as np
 
@@ -77,7 +85,9 @@ def chosen_images(args: argparse.Namespace, partition):
     return np.sort(rng.choice(size, min(count, size), replace=False))
 
 
-def episode_images(args: argparse.Namespace, subject, images, per_class: int):
+def episode_images(
+    args: argparse.Namespace, subject: "Subject", images: "np.ndarray", per_class: int
+) -> "np.ndarray":
     """Draw an episode from some images, `per_class` of each class where there are so many."""
     import numpy as np
 
@@ -100,7 +110,9 @@ def episode_images(args: argparse.Namespace, subject, images, per_class: int):
     return images[np.concatenate([episode.support, episode.query])]
 
 
-def encode(args: argparse.Namespace, subject, images):
+def encode(
+    args: argparse.Namespace, subject: "Subject", images: "np.ndarray"
+) -> "tuple[np.ndarray, np.ndarray | None]":
     """Return features (N, F) under the test transform, and class logits (N, C) or None.
 
     Features are the head's embedding where there is one and --only-base was not given.
@@ -113,7 +125,7 @@ def encode(args: argparse.Namespace, subject, images):
     pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
     outputs = list(subject.bank("features").outputs(pairs))
 
-    def joined(name: str):
+    def joined(name: str) -> np.ndarray | None:
         parts = [getattr(output, name) for output in outputs]
         return None if parts[0] is None else torch.cat(parts).float().cpu().numpy()
 

@@ -3,6 +3,7 @@
 import argparse
 import csv
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import (
     CLASSIFIER_HELP,
@@ -13,6 +14,9 @@ from ancor.cli.arguments import (
     run,
 )
 from ancor.cli.data_flags import DATASET_HELP, add_preprocessing_flags
+
+if TYPE_CHECKING:
+    from ancor.fewshot import FewShotClassifier
 
 EXAMPLE = (
     "example, after the one of train.py --help; the first line writes some digits as files:\n"
@@ -139,7 +143,7 @@ def _check(args: argparse.Namespace) -> None:
             )
 
 
-def _classifier(args: argparse.Namespace):
+def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
     """Load or make the classifier."""
     from ancor.devices import pick_device
     from ancor.fewshot import FewShotClassifier
@@ -166,7 +170,7 @@ def _classifier(args: argparse.Namespace):
     return learn(args.support) if args.support else model
 
 
-def _report(args: argparse.Namespace, model, queries: list[str]) -> None:
+def _report(args: argparse.Namespace, model: "FewShotClassifier", queries: list[str]) -> None:
     """Classify the images, and print and write what came out."""
     features = model.encoder.encode(queries)
     answers = model.predict(features).tolist()

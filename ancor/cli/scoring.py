@@ -2,8 +2,19 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ancor.cli.arguments import CLASSIFIER_HELP, Parser, add_evaluation_flags
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ancor.cli.evaluation import Subject
+    from ancor.data.episodes import Protocol
+    from ancor.data.partition import Partition
+    from ancor.evaluation.episodic import Plan
+    from ancor.evaluation.features import FeatureBank
+    from ancor.evaluation.report import Result
 
 # More classes than any dataset here has: an episode then takes all.
 ALL_WAYS = 1_000_000
@@ -56,7 +67,9 @@ def add_scoring_flags(parser: Parser, many: bool) -> None:
     )
 
 
-def require_models(args: argparse.Namespace, script: str, at_least: int, at_most: int = 100):
+def require_models(
+    args: argparse.Namespace, script: str, at_least: int, at_most: int = 100
+) -> None:
     """Raise an InputError where --model-path names too few or too many files."""
     from ancor.errors import InputError
 
@@ -118,7 +131,7 @@ def score_models(
     report_skipped(first.partition)
 
 
-def _protocols(args: argparse.Namespace) -> list:
+def _protocols(args: argparse.Namespace) -> "list[tuple[str, Protocol]]":
     """List (mode, protocol) of all evaluations."""
     from ancor.data.episodes import Protocol
     from ancor.errors import InputError
@@ -137,7 +150,15 @@ def _protocols(args: argparse.Namespace) -> list:
     return protocols
 
 
-def _score(args, plan, protocols, banks, other, predict, partition) -> list:
+def _score(
+    args: argparse.Namespace,
+    plan: "Plan",
+    protocols: "list[tuple[str, Protocol]]",
+    banks: "list[FeatureBank]",
+    other: "list[FeatureBank]",
+    predict: Callable,
+    partition: "Partition",
+) -> "list[tuple[Result, np.ndarray]]":
     """Score every evaluation; print as results come; return them with confusion counts."""
     import numpy as np
 
@@ -171,7 +192,9 @@ def _score(args, plan, protocols, banks, other, predict, partition) -> list:
     return found
 
 
-def _plot(args: argparse.Namespace, outcomes: list, subject) -> None:
+def _plot(
+    args: argparse.Namespace, outcomes: "list[tuple[Result, np.ndarray]]", subject: "Subject"
+) -> None:
     """Draw what --plot asks for into its folder."""
     from pathlib import Path
 
@@ -197,7 +220,9 @@ def _plot(args: argparse.Namespace, outcomes: list, subject) -> None:
             print(f"Wrote {path}")
 
 
-def _about(args: argparse.Namespace, script: str, subjects: Sequence, plan) -> dict:
+def _about(
+    args: argparse.Namespace, script: str, subjects: "Sequence[Subject]", plan: "Plan"
+) -> dict[str, Any]:
     """Collect what the results depend on."""
     import platform
 

@@ -1,10 +1,13 @@
 """From flags to the configuration of a training run: defaults, files, what goes before what."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ancor.cli.data_flags import DATA_FLAGS
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    from ancor.training.config import RunConfig
 
 # The paper's settings. A dataset's own defaults (`ancor.data.catalog`) go before them, a file's
 # (--resume, --config) before those, and flags that were given before all.
@@ -115,7 +118,9 @@ FLAGS: dict[str, dict[str, str]] = {
 }
 
 
-def resolve(given: dict[str, Any], content: dict[str, Any] | None):
+def resolve(
+    given: dict[str, Any], content: dict[str, Any] | None
+) -> tuple[dict[str, Any], list[str]]:
     """Resolve every setting; return them, and lines about where the unusual ones come from."""
     from ancor.data.catalog import DataConfig
 
@@ -167,7 +172,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def run_config(settings: dict[str, Any]):
+def run_config(settings: dict[str, Any]) -> "RunConfig":
     """Build the configuration of a run from its settings."""
     from ancor.data.catalog import DataConfig
     from ancor.devices import check_workers
@@ -176,7 +181,7 @@ def run_config(settings: dict[str, Any]):
     from ancor.plain import built
     from ancor.training.config import RunConfig, TrainConfig
 
-    def section(kind: type, name: str):
+    def section(kind: type, name: str) -> Any:
         values = {field: settings[flag] for field, flag in FLAGS[name].items()}
         return built(kind, values, f"the run's settings ({name})")
 

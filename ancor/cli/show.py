@@ -1,11 +1,19 @@
 """Draw a contact sheet: images of each coarse class beside the views that training draws."""
 
 import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
 from ancor.cli.data_flags import add_crop_flag, add_data_flags, data_config
 from ancor.cli.pictures import add_output_flag, picture_path, save
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ancor.data.catalog import DataConfig
+    from ancor.data.partition import Partition
 
 EXAMPLE = """example:
   python -m ancor show --dataset digits"""
@@ -65,7 +73,9 @@ def command(args: argparse.Namespace) -> None:
     report_skipped(partition)
 
 
-def _rows(args: argparse.Namespace, data, partition):
+def _rows(
+    args: argparse.Namespace, data: "DataConfig", partition: "Partition"
+) -> "Iterator[tuple[str, list[list[np.ndarray]]]]":
     """Yield each coarse class's name, and of its images the original and both views."""
     import numpy as np
 

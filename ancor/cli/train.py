@@ -1,13 +1,17 @@
 """Train an encoder on coarse labels (or fine ones, for comparison)."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ancor.cli.arguments import BACKBONE_HELP, Parser, add_device_flags, run
 from ancor.cli.data_flags import add_crop_flag, add_data_flags
 from ancor.cli.settings import DEFAULTS, resolve, run_config
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    from ancor.distributed import Group
 
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -51,7 +55,7 @@ def _queue_length(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
-def _adder(group: argparse._ArgumentGroup):
+def _adder(group: argparse._ArgumentGroup) -> Callable[..., None]:
     """Return an add_argument that ends the help of a flag with its default."""
 
     def add(*names: str, help: str, **options: Any) -> None:
@@ -233,7 +237,7 @@ def command(args: argparse.Namespace) -> None:
         _train(given)
 
 
-def _group(given: dict[str, Any]):
+def _group(given: dict[str, Any]) -> "Group":
     """Return the process group that the flags ask for."""
     import torch
 

@@ -1,9 +1,17 @@
 """Draw t-SNE pictures of an encoder's features: all coarse classes, and one of them from inside."""
 
 import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, add_evaluation_flags, run
 from ancor.cli.pictures import FORMATS, beside_model, encode, episode_images, save
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ancor.cli.evaluation import Subject
+    from ancor.plots.tsne import Layout
 
 EXAMPLE = """example, after the one of train.py --help:
   python tsne.py --model_path runs/digits/model_best.pth.tar --partition test"""
@@ -87,7 +95,7 @@ def command(args: argparse.Namespace) -> None:
     report_skipped(subject.partition)
 
 
-def layouts(args: argparse.Namespace, subject):
+def layouts(args: argparse.Namespace, subject: "Subject") -> "Iterator[tuple[str, Layout]]":
     """Yield the name and the layout of each picture: `coarse`, and with fine labels `fine`.
 
     Raises:
@@ -104,7 +112,7 @@ def layouts(args: argparse.Namespace, subject):
         yield "fine", _fine_layout(args, subject, inside)
 
 
-def _coarse_layout(args: argparse.Namespace, subject):
+def _coarse_layout(args: argparse.Namespace, subject: "Subject") -> "Layout":
     """One episode's images, by coarse class; reports the accuracy of the model's own classifier."""
     import numpy as np
 
@@ -126,7 +134,7 @@ def _coarse_layout(args: argparse.Namespace, subject):
     return Layout(title, points, coarse, names, images, stars)
 
 
-def _fine_layout(args: argparse.Namespace, subject, coarse: int):
+def _fine_layout(args: argparse.Namespace, subject: "Subject", coarse: int) -> "Layout":
     """Images of a coarse class, by fine class."""
     import numpy as np
 
@@ -153,7 +161,7 @@ def _fine_layout(args: argparse.Namespace, subject, coarse: int):
     )
 
 
-def _coarse_number(args: argparse.Namespace, subject) -> int:
+def _coarse_number(args: argparse.Namespace, subject: "Subject") -> int:
     """Return the coarse class that was asked for, or draw one that has images."""
     import numpy as np
 
@@ -168,7 +176,7 @@ def _coarse_number(args: argparse.Namespace, subject) -> int:
     return numbers[choose("--coarse-class", args.coarse_class, numbers)]
 
 
-def _class_weights(args: argparse.Namespace, subject):
+def _class_weights(args: argparse.Namespace, subject: "Subject") -> "np.ndarray | None":
     """Return the class weights (C, F) where they live among the features that are drawn."""
     from ancor.evaluation.features import class_weights
 

@@ -2,6 +2,8 @@
 
 import os
 from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ancor.data.files import download, required_root
 from ancor.data.hierarchy import Hierarchy
@@ -9,12 +11,17 @@ from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
 
+if TYPE_CHECKING:
+    from torchvision.datasets import FGVCAircraft
+
+    from ancor.data.catalog import DataConfig
+
 COARSE_LEVELS = ("manufacturer", "family")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 LAYOUT = "fgvc-aircraft-2013b/data/{images/*.jpg,variants.txt,images_variant_train.txt,...}"
 
 
-def load(config, partition: str) -> Partition:
+def load(config: "DataConfig", partition: str) -> Partition:
     """Read a partition, with the coarse classes of `config.coarse_level`."""
     choose("--coarse-level", config.coarse_level, COARSE_LEVELS)
     if config.download:
@@ -50,7 +57,7 @@ def _first(pair: tuple[str, str]) -> str:
     return pair[0]
 
 
-def _read(root, partition: str, level: str):
+def _read(root: Path, partition: str, level: str) -> "FGVCAircraft":
     """Return torchvision's dataset of one level of labels, which reads lists and no images."""
     from torchvision.datasets import FGVCAircraft
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,10 +22,13 @@ from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
 
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
+
 FOLDERS = {"train": "train", "validation": "val"}
 
 
-def load(config, partition: str) -> Partition:
+def load(config: "DataConfig", partition: str) -> Partition:
     """Read a partition: images in the order of WordNet ids, then of file names.
 
     The coarse label is the superclass's position in the table, the fine label the running number
@@ -54,7 +58,7 @@ def load(config, partition: str) -> Partition:
     return Partition.from_fine(config.dataset, partition, images, fine_labels, hierarchy, layout)
 
 
-def class_table(config, root: Path | None) -> ClassTable:
+def class_table(config: "DataConfig", root: Path | None) -> ClassTable:
     """Return the superclasses: committed, or computed for another hierarchy or level.
 
     Args:
@@ -77,7 +81,7 @@ def class_table(config, root: Path | None) -> ClassTable:
     return computed_table(Path(os.path.realpath(info)), level, ancestor, subclasses, config.split)
 
 
-def _hierarchy_folder(config, root: Path | None) -> Path | None:
+def _hierarchy_folder(config: "DataConfig", root: Path | None) -> Path | None:
     if config.breeds_info is not None:
         return Path(config.breeds_info)
     inside = None if root is None else root / "BREEDS"

@@ -9,13 +9,18 @@ import hashlib
 import json
 import sys
 import types
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ancor.errors import InputError, choose
+
+if TYPE_CHECKING:
+    from robustness.tools.breeds_helpers import ClassHierarchy
 
 SETS = ("living17", "nonliving26", "entity13", "entity30")
 SPLITS = ("good", "bad", "rand")
@@ -96,7 +101,7 @@ def info_digest(info: Path) -> str:
 
 
 @contextmanager
-def robustness_importable():
+def robustness_importable() -> Iterator[None]:
     """Inside the block, give `robustness` the module that torchvision no longer has."""
     import torch
 
@@ -167,7 +172,7 @@ def computed_table(
     return from_robustness(generator.hierarchy, *found)
 
 
-def _check_level(hierarchy, level: int, ancestor: str | None) -> None:
+def _check_level(hierarchy: "ClassHierarchy", level: int, ancestor: str | None) -> None:
     if ancestor is not None and ancestor not in hierarchy.node_to_level:
         raise InputError(
             f"--breeds-ancestor {ancestor!r} is no superclass of this hierarchy; "
@@ -181,7 +186,12 @@ def _check_level(hierarchy, level: int, ancestor: str | None) -> None:
         )
 
 
-def from_robustness(hierarchy, superclasses, subclass_splits, label_map) -> ClassTable:
+def from_robustness(
+    hierarchy: "ClassHierarchy",
+    superclasses: Sequence[str],
+    subclass_splits: Sequence[Sequence[Sequence[int]]],
+    label_map: Mapping[int, str],
+) -> ClassTable:
     """Make a table of what `get_superclasses` of `robustness` returned."""
     wnids = {number: wnid for wnid, number in hierarchy.LEAF_ID_TO_NUM.items()}
     source, target = (

@@ -1,6 +1,7 @@
 """CIFAR-100 (Krizhevsky, 2009), from its original pickles."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,13 +12,16 @@ from ancor.data.images import ColourImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
+
 FOLDER = "cifar-100-python"
 # The paper evaluates on the test file and chooses its best model there too.
 FILES = {"train": "train", "validation": "test", "test": "test"}
 LEVELS = ("fine", "coarse")
 
 
-def load(config, partition: str) -> Partition:
+def load(config: "DataConfig", partition: str) -> Partition:
     """Read a partition; `validation` and `test` are both the test file."""
     folder = _folder(config)
     path = folder / FILES[partition]
@@ -38,7 +42,7 @@ def load(config, partition: str) -> Partition:
     return Partition.from_fine(config.dataset, partition, images, fine, hierarchy, layout=str(path))
 
 
-def _folder(config) -> Path:
+def _folder(config: "DataConfig") -> Path:
     if config.download:
         download(config, "CIFAR100")
     root = required_root(config, f"{FOLDER}/{{train,test,meta}}")

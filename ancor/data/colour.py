@@ -5,6 +5,7 @@ wherever it is computed. Distribution: torchvision's ColorJitter(0.4, 0.4, 0.4, 
 Gaussian blur. Differs from Pillow's computation in rounding once, at the end.
 """
 
+from collections.abc import Callable
 from math import ceil
 from random import Random
 
@@ -56,7 +57,7 @@ def recolour(images: Tensor, drawn: np.ndarray) -> Tensor:
     return _where(images, drawn[:, DEVIATION] > 0, _blurred, drawn[:, DEVIATION])
 
 
-def _where(images: Tensor, chosen: np.ndarray, change, factors: np.ndarray) -> Tensor:
+def _where(images: Tensor, chosen: np.ndarray, change: Callable, factors: np.ndarray) -> Tensor:
     """Change the chosen images, each by its own factor."""
     if chosen.all():
         return change(images, factors)

@@ -5,10 +5,14 @@ import warnings
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Readers of Pillow that only decode: its PostScript reader, for one, runs a program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -16,7 +20,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 ADVICE = "replace or remove it, or give --skip-bad-images"
 
 
-def read_image(path: str, upright: bool = False, advice: str = ADVICE):
+def read_image(path: str, upright: bool = False, advice: str = ADVICE) -> "Image.Image":
     """Read an image file (see `decode`).
 
     Raises:
@@ -37,7 +41,7 @@ def read_bytes(path: str) -> bytes:
         raise InputError(f"cannot read {path!r} ({error.strerror}); check it") from error
 
 
-def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVICE):
+def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVICE) -> "Image.Image":
     """Decode an image into a PIL image of mode RGB.
 
     Of an animation the first frame is taken, of 16-bit grey the upper eight bits.
@@ -52,7 +56,7 @@ def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVIC
         InputError: it is empty, cut off, no image, a decompression bomb, or of 32-bit pixels.
     """
 
-    def read():
+    def read() -> "Image.Image":
         if not content:
             raise ValueError("the file is empty")
         return _opened(content)
@@ -60,12 +64,12 @@ def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVIC
     return _as_rgb(read, name, upright, advice)
 
 
-def as_rgb(image, name: str, advice: str):
+def as_rgb(image: "Image.Image", name: str, advice: str) -> "Image.Image":
     """Turn an open PIL image upright and into mode RGB; InputError as by `decode`."""
     return _as_rgb(lambda: image, name, True, advice)
 
 
-def _as_rgb(read: Callable, name: str, upright: bool, advice: str):
+def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Image":
     from PIL import Image, ImageOps
 
     broken = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError)
@@ -83,7 +87,7 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str):
         raise InputError(f"{name!r} cannot be decoded ({reason}); {advice}") from error
 
 
-def _opened(content: bytes):
+def _opened(content: bytes) -> "Image.Image":
     """Read an image's header; an error where it announces more pixels than Pillow thinks sound.
 
     Pillow itself only warns of up to twice as many. No pixel has been unpacked yet.
@@ -102,7 +106,7 @@ def _opened(content: bytes):
     return image
 
 
-def _rgb(image):
+def _rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):

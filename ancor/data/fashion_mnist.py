@@ -4,6 +4,7 @@ import gzip
 import zlib
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
 
 HIERARCHY = Hierarchy(
     coarse_names=("upper-body garments", "other", "footwear"),
@@ -35,7 +39,7 @@ LARGEST = 2**28  # bytes read of a file; the largest true one has 47 million
 FILES = {"train": "train", "validation": "train", "test": "t10k"}
 
 
-def load(config, partition: str) -> Partition:
+def load(config: "DataConfig", partition: str) -> Partition:
     """Read a partition from `config.root`; images are padded from 28 to 32 pixels."""
     folder = _folder(config)
     pixels = _read_idx(folder, f"{FILES[partition]}-images-idx3-ubyte", dimensions=3)
@@ -53,7 +57,7 @@ def load(config, partition: str) -> Partition:
     )
 
 
-def _folder(config) -> Path:
+def _folder(config: "DataConfig") -> Path:
     """Find the folder that holds the files, downloading them first if asked to."""
     root = DEBIAN if config.root is None else Path(config.root)
     candidates = [root, root / "FashionMNIST" / "raw"]

@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -53,7 +56,7 @@ def _check_link(path: str, folder: Path | str) -> None:
         )
 
 
-def required_root(config, layout: str) -> Path:
+def required_root(config: "DataConfig", layout: str) -> Path:
     """Return the folder of `--data`; InputError where none is given or it does not exist.
 
     Args:
@@ -70,7 +73,7 @@ def required_root(config, layout: str) -> Path:
     return root
 
 
-def download(config, reader: str, **options: object) -> None:
+def download(config: "DataConfig", reader: str, **options: object) -> None:
     """Fetch a dataset into `config.root` by the torchvision dataset of the name `reader`.
 
     Raises:

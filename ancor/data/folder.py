@@ -1,6 +1,7 @@
 """A user's own images, by folders or by labels.csv; coarse labels alone are enough to train."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
 
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
+
 LAYOUT = (
     "train/<coarse>/* and {val,test}/<coarse>/<fine>/*, or <coarse>/* alone, or labels.csv with "
     "the columns path,coarse and optionally fine,partition"
@@ -20,7 +24,7 @@ FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("t
 Tree = dict[tuple[str, str], tuple[str, list[str]]]
 
 
-def load(config, partition: str) -> Partition:
+def load(config: "DataConfig", partition: str) -> Partition:
     """Read a partition; classes are numbered in the order of their names.
 
     Coarse classes of training come first, so that they have the same numbers in every partition.
@@ -110,7 +114,7 @@ def _check_tree(folder: Path, tree: Tree) -> None:
 
 
 def _from_tree(
-    config, partition: str, tree: Tree, training: tuple[str, ...], folder: Path
+    config: "DataConfig", partition: str, tree: Tree, training: tuple[str, ...], folder: Path
 ) -> Partition:
     keys = sorted(tree)
     listed = [tree[key] for key in keys]
@@ -129,7 +133,7 @@ def _from_tree(
 
 
 def labelled(
-    config,
+    config: "DataConfig",
     partition: str,
     images: ImageFiles,
     coarse: np.ndarray,

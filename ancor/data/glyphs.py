@@ -7,6 +7,7 @@ a fine class is met in several faces.
 import random
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,11 @@ from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.seeding import address_seed
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
+
+    from ancor.data.catalog import DataConfig
 
 
 def _span(first: int, last: int) -> str:
@@ -47,7 +53,7 @@ CANVAS, SIDE = 64, 32
 REMAINDERS = {"train": (0, 1), "validation": (2,), "test": (3,)}
 
 
-def load(config, partition: str) -> Partition:
+def load(config: "DataConfig", partition: str) -> Partition:
     """Draw a partition: characters in order, for each its faces, for each its drawings."""
     kept = [f for f in range(len(faces())) if f % 4 in REMAINDERS[partition]]
     addresses = [
@@ -80,7 +86,7 @@ def faces() -> tuple[str, ...]:
 
 
 @cache
-def _font(face: int, size: int):
+def _font(face: int, size: int) -> "ImageFont.FreeTypeFont":
     from PIL import ImageFont
 
     return ImageFont.truetype(faces()[face], size, layout_engine=ImageFont.Layout.BASIC)

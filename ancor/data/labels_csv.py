@@ -5,11 +5,15 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ancor.errors import InputError, MissingPartition
+
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
+    from ancor.data.partition import Partition
 
 NAME = "labels.csv"
 COLUMNS = ("path", "coarse", "fine", "partition")
@@ -32,7 +36,7 @@ class Row(NamedTuple):
     partition: str
 
 
-def load(config, root: Path, partition: str):
+def load(config: "DataConfig", root: Path, partition: str) -> "Partition":
     """Read a partition in the order of the table's lines (see `ancor.data.folder`)."""
     from ancor.data.folder import labelled
     from ancor.data.images import ImageFiles

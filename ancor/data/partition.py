@@ -1,5 +1,6 @@
 """A partition of a dataset, and the views of its images that training and evaluation ask for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Protocol
@@ -172,7 +173,12 @@ class EvaluationViews(Dataset):
     """
 
     def __init__(
-        self, images: Images, pairs: np.ndarray, query_transform, support_transform, seed: int
+        self,
+        images: Images,
+        pairs: np.ndarray,
+        query_transform: Callable,
+        support_transform: Callable,
+        seed: int,
     ) -> None:
         self.images, self.pairs, self.seed = images, pairs, seed
         self.query_transform, self.support_transform = query_transform, support_transform

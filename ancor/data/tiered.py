@@ -3,8 +3,9 @@
 A partition's labels are its own: no class, fine or coarse, lies in two partitions.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from ancor.data.images import ColourImages, EncodedImages
 from ancor.data.partition import Images, Partition
 from ancor.errors import InputError
 
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
+
 LAYOUT = (
     "tiered-imagenet/{train,val,test}_images_png.pkl (or _images.npz) and ..._labels.pkl, "
     "or these files directly"
@@ -24,7 +28,7 @@ MOST_CLASSES = 1_000_000
 LEVELS = ("specific", "general")
 
 
-def load(config, partition: str) -> Partition:
+def load(config: "DataConfig", partition: str) -> Partition:
     """Read a partition; images stay encoded in memory until they are asked for."""
     root = required_root(config, LAYOUT)
     prefix = FILES[partition]
@@ -103,7 +107,7 @@ def _byte_count(item: Any) -> int | None:
     return len(item) if isinstance(item, bytes | bytearray) else None
 
 
-def _freed(items: list):
+def _freed(items: list) -> Iterator[Any]:
     """Give out each item and forget it, so that two copies of all never stand in memory."""
     for position in range(len(items)):
         item, items[position] = items[position], None

@@ -1,9 +1,10 @@
 """What happens to an image before the network sees it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import exp, isfinite, log, sqrt
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.data.colour import draw, recolour
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
 
@@ -117,7 +121,7 @@ def cropped(pixels: Tensor, crop: Crop, size: int) -> Tensor:
     return resized.flip(-1) if crop.mirrored else resized
 
 
-def pixels_of(image) -> Tensor:
+def pixels_of(image: "Image.Image | Tensor") -> Tensor:
     """Return an image, PIL or tensor, as bytes (3, H, W), without moving pixels of a PIL image."""
     if isinstance(image, Tensor):
         return image
@@ -146,7 +150,7 @@ def training_view(
     return view.contiguous(), drawn
 
 
-def support_transform(spec: TransformSpec):
+def support_transform(spec: TransformSpec) -> Callable:
     """Return the mild random transform of a support view: image -> bytes (3, S, S)."""
     from torchvision.transforms import v2
 
@@ -160,7 +164,7 @@ def support_transform(spec: TransformSpec):
     return v2.Compose([v2.ToImage(), *steps])
 
 
-def stored_form(spec: TransformSpec):
+def stored_form(spec: TransformSpec) -> Callable:
     """Return what brings any image to the form of the dataset's own: image -> bytes (3, H, W).
 
     That is square and of the native size, by resizing the shorter side and cropping the centre; or,
@@ -173,7 +177,7 @@ def stored_form(spec: TransformSpec):
     return v2.Compose([v2.ToImage(), v2.Resize(spec.native_size), v2.CenterCrop(spec.native_size)])
 
 
-def query_transform(spec: TransformSpec):
+def query_transform(spec: TransformSpec) -> Callable:
     """Return the test transform, which draws nothing: image -> bytes (3, S, S)."""
     from torchvision.transforms import v2
 

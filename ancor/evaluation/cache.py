@@ -76,7 +76,15 @@ class FeatureCache:
                 self._add(block, pairs[part], known[part], filled, computed, compute)
                 yield block
 
-    def _add(self, block, pairs, known, filled, computed, compute) -> None:
+    def _add(
+        self,
+        block: Tensor,
+        pairs: np.ndarray,
+        known: np.ndarray,
+        filled: np.ndarray,
+        computed: RowReader,
+        compute: Compute,
+    ) -> None:
         """Fill a block's other rows by computing, and write them to a file."""
         fresh, lost = ~known, known & ~filled  # lost: in a file that turned out to be broken
         sources = [(fresh, computed)]
@@ -105,7 +113,15 @@ class FeatureCache:
         codes, first = np.unique(np.concatenate(codes), return_index=True)
         return files, codes, np.concatenate(places)[first]
 
-    def _fill(self, block, places, at, known, files, opened) -> np.ndarray:
+    def _fill(
+        self,
+        block: Tensor,
+        places: np.ndarray,
+        at: np.ndarray,
+        known: np.ndarray,
+        files: list[Path],
+        opened: dict[int, Tensor | None],
+    ) -> np.ndarray:
         """Copy what files hold into a block; return which rows of it were filled."""
         filled = np.zeros(len(block), dtype=bool)
         if not known.any():

@@ -30,7 +30,9 @@ class Plan:
     query_rows: list[list[np.ndarray]]
 
 
-def support_views(episode: Episode, protocol: Protocol, views: int, number: int, seed: int):
+def support_views(
+    episode: Episode, protocol: Protocol, views: int, number: int, seed: int
+) -> np.ndarray:
     """View numbers of an episode's support list, (S,), in the list's order.
 
     Args:

@@ -114,7 +114,9 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def confusion(plan: Plan, which: int, predictions: Sequence[np.ndarray], classes: int):
+def confusion(
+    plan: Plan, which: int, predictions: Sequence[np.ndarray], classes: int
+) -> np.ndarray:
     """Count queries of class i that were taken for class j, over all episodes: (classes, classes).
 
     Args:

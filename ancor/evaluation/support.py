@@ -46,7 +46,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def __getitem__(self, rows) -> "Features":
+    def __getitem__(self, rows: int | slice | list[int] | np.ndarray | Tensor) -> "Features":
         """Features of some images: by a position, a slice, a list of positions or a mask."""
         if isinstance(rows, int | np.integer):
             rows = [rows]

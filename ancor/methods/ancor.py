@@ -27,7 +27,7 @@ from ancor.methods.losses import (
     contrastive_loss,
 )
 from ancor.methods.queues import DTYPES, QUEUES, KeyQueue, build_queue
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from ancor.models.heads import HEADS
 
 METRICS = ("angular", "norm")
@@ -305,7 +305,9 @@ class Ancor(nn.Module):
         self._waiting.append((keys, labels))
         return own
 
-    def _loss(self, name: str, output, key: Tensor | None, labels: Tensor) -> LossTerm:
+    def _loss(
+        self, name: str, output: EncoderOutput, key: Tensor | None, labels: Tensor
+    ) -> LossTerm:
         if name == "cls":
             return classification_loss(
                 output.logits, labels.to(output.logits.device, non_blocking=True)

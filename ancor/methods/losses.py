@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 # Below this squared distance d^2 between a key and its class weight, entries are computed from the
@@ -64,12 +65,12 @@ class _Products(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query: Tensor, columns: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, query: Tensor, columns: Tensor) -> Tensor:
         ctx.save_for_backward(columns)
         return (columns.T @ query.T).T.contiguous()
 
     @staticmethod
-    def backward(ctx, upstream: Tensor):
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
         (columns,) = ctx.saved_tensors
         return upstream @ columns.T, None
 
@@ -257,12 +258,12 @@ class _WithGradient(torch.autograd.Function):
     """A value whose gradient to `source` is known already."""
 
     @staticmethod
-    def forward(ctx, source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
         return value.clone()
 
     @staticmethod
-    def backward(ctx, upstream: Tensor):
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return upstream * gradient, None, None
 

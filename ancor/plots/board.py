@@ -7,17 +7,21 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ancor.plots.thumbnails import thumbnail
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
 SIDE = 32  # of a thumbnail in the projector's sprite, in pixels
 
 
 def add_projector(
-    writer,
+    writer: "SummaryWriter",
     features: np.ndarray,
     images: Sequence[Any],
     labels: Mapping[str, Sequence[str]],
@@ -54,7 +58,9 @@ def _cell(name: str) -> str:
     return re.sub(r"\s+", " ", str(name)) or "-"
 
 
-def add_hparams(writer, settings: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+def add_hparams(
+    writer: "SummaryWriter", settings: Mapping[str, Any], scores: Mapping[str, float]
+) -> None:
     """Put a run's settings and scores into the table of hyper-parameters.
 
     Args:
@@ -70,7 +76,7 @@ def add_hparams(writer, settings: Mapping[str, Any], scores: Mapping[str, float]
     writer.add_hparams(plain, {f"score/{k}": v for k, v in scores.items()}, run_name=".")
 
 
-def add_figure(writer, name: str, figure, step: int) -> None:
+def add_figure(writer: "SummaryWriter", name: str, figure: "Figure", step: int) -> None:
     """Put a matplotlib figure, nothing cut off, among the images."""
     from PIL import Image
 

@@ -1,15 +1,21 @@
 """A contact sheet: images beside the query and key views that training draws of them."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.plots.grid import grid, shortened, show
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 VIEWS = ("original", "query", "key")
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], title: str):
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], title: str
+) -> "Figure":
     """Draw a row for each class.
 
     Args:

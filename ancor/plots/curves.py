@@ -1,10 +1,14 @@
 """Training curves of several runs side by side."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.plots.style import line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Curves = Mapping[str, tuple[Sequence[int], Sequence[float]]]
 # What a panel's axis is called, by the group of its figure.
@@ -23,7 +27,7 @@ def panels(runs: Mapping[str, Curves]) -> list[str]:
     return [n for group in GROUPS for n in names if n.startswith(f"{group}/")]
 
 
-def curves_figure(runs: Mapping[str, Curves]):
+def curves_figure(runs: Mapping[str, Curves]) -> "Figure":
     """Draw a panel for each figure, and in it a line for each run that has it.
 
     Args:
@@ -58,7 +62,7 @@ def curves_figure(runs: Mapping[str, Curves]):
     return figure
 
 
-def _legend(figure, names: Sequence[str]) -> None:
+def _legend(figure: "Figure", names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     lines = [Line2D([], [], linewidth=1.4, **line(number)) for number in range(len(names))]

@@ -1,15 +1,20 @@
 """Pictures of an evaluation: accuracy over its episodes, and what is taken for what."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.plots.style import COLOURS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 NAMED_CLASSES = 70  # a confusion matrix of more names only the coarse classes
 
 
-def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: str):
+def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: str) -> "Figure":
     """Draw how the accuracies of episodes spread, with their mean and its interval.
 
     Args:
@@ -55,7 +60,7 @@ def confusion_figure(
     coarse_of_fine: Sequence[int] | None,
     errors_in_coarse: float | None,
     title: str,
-):
+) -> "Figure":
     """Draw which class is taken for which, in percent of a class's queries.
 
     Args:
@@ -95,13 +100,13 @@ def confusion_figure(
     return figure
 
 
-def _write_shares(axes, shares: np.ndarray) -> None:
+def _write_shares(axes: "Axes", shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 50 else "black"
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
 
 
-def _frame_blocks(axes, coarse: np.ndarray, names: Sequence[str], above: bool) -> None:
+def _frame_blocks(axes: "Axes", coarse: np.ndarray, names: Sequence[str], above: bool) -> None:
     """Frame the blocks of each coarse class in a sorted list (C,); name them along the axes.
 
     Args:

@@ -1,10 +1,14 @@
 """Where an encoder looks, as a heat map over the image."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.plots.grid import grid, shortened, show
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAP = "viridis"  # even in lightness, so that it reads without colour too
 PAIRS = 4  # images in a row, each beside its heat map
@@ -12,7 +16,7 @@ PAIRS = 4  # images in a row, each beside its heat map
 
 def localize_figure(
     images: Sequence[np.ndarray], norms: np.ndarray, names: Sequence[str], title: str, label: str
-):
+) -> "Figure":
     """Draw each image, and beside it its heat map over the image in grey.
 
     Args:

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.plots.grid import RIGHT, WRONG, grid, shortened, show
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class Shown:
     number: int
 
 
-def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str):
+def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> "Figure":
     """Draw an image a row and its neighbours, nearest first, right and wrong classes framed."""
     from matplotlib.lines import Line2D
 

@@ -1,6 +1,7 @@
 """t-SNE pictures as one HTML page, complete in itself, that shows the image under the mouse."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,10 @@ from ancor.errors import InputError
 from ancor.plots.style import MARKERS, legend_columns, look
 from ancor.plots.thumbnails import data_uri
 from ancor.plots.tsne import Layout
+
+if TYPE_CHECKING:
+    from bokeh.models import GlyphRenderer
+    from bokeh.plotting import figure
 
 SIDE = 64  # of a thumbnail, in pixels
 # What bokeh calls the markers of `ancor.plots.style`; each is drawn another way.
@@ -52,7 +57,7 @@ def page(title: str, layouts: Sequence[Layout], partition: Partition) -> str:
     return file_html(column(plots), INLINE, title)
 
 
-def _plot(layout: Layout, partition: Partition):
+def _plot(layout: Layout, partition: Partition) -> "figure":
     from bokeh.models import HoverTool
     from bokeh.plotting import figure
 
@@ -84,7 +89,9 @@ def _plot(layout: Layout, partition: Partition):
     return plot
 
 
-def _points(plot, layout: Layout, number: int, name: str, partition: Partition):
+def _points(
+    plot: "figure", layout: Layout, number: int, name: str, partition: Partition
+) -> "GlyphRenderer":
     """Draw the points of one class, each with what the mouse shows."""
     from bokeh.models import ColumnDataSource
 
@@ -114,7 +121,7 @@ def _shape(number: int) -> dict[str, str]:
     return {"color": style["color"], "marker": SHAPES[style["marker"]]}
 
 
-def _arrows(plot, layout: Layout) -> None:
+def _arrows(plot: "figure", layout: Layout) -> None:
     from bokeh.models import Arrow, NormalHead
 
     x, y = layout.stars[0]

@@ -1,5 +1,10 @@
 """What all figures share: colours and markers that tell classes apart, also without colour."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 # Okabe and Ito's colour-blind-safe set, its yellow darkened to be seen on white.
 COLOURS = (
     "#0072B2",
@@ -33,7 +38,7 @@ def legend_columns(names: int) -> int:
     return -(-names // 24)
 
 
-def legend_beside(axes) -> None:
+def legend_beside(axes: "Axes") -> None:
     """Put the legend right of the axes, in as many columns as its entries need."""
     handles, names = axes.get_legend_handles_labels()
     axes.legend(

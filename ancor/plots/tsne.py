@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.plots.style import legend_beside, look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def project(
     return points[: len(features)], points[len(features) :]
 
 
-def figure(layout: Layout):
+def figure(layout: Layout) -> "Figure":
     """Draw points by class, class weights as stars, and arrows from one to the classes' medians."""
     from matplotlib.figure import Figure
 
@@ -101,7 +106,7 @@ def figure(layout: Layout):
     return drawn
 
 
-def _arrows(axes, layout: Layout) -> None:
+def _arrows(axes: "Axes", layout: Layout) -> None:
     for number, median in zip(np.unique(layout.labels), layout.medians(), strict=True):
         colour = look(number)["color"]
         axes.annotate(

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +47,9 @@ def embeddings() -> list[Tensor]:
     ]
 
 
-def arrow(axes, start: Tensor, end: Tensor, colour: str, style: str, shrink: float = 6) -> None:
+def arrow(
+    axes: Axes, start: Tensor, end: Tensor, colour: str, style: str, shrink: float = 6
+) -> None:
     """Draw an arrow between two points as they are seen from above."""
     properties = {"arrowstyle": style, "color": colour, "lw": 1.6, "shrinkA": shrink}
     axes.annotate(
@@ -53,7 +57,7 @@ def arrow(axes, start: Tensor, end: Tensor, colour: str, style: str, shrink: flo
     )
 
 
-def panel(axes, classes: list[Tensor], query: Tensor, key: Tensor, title: str) -> None:
+def panel(axes: Axes, classes: list[Tensor], query: Tensor, key: Tensor, title: str) -> None:
     """Draw the points of one panel."""
     for number, points in enumerate(classes):
         axes.scatter(*points[:, :2].T, s=42, alpha=0.8, **look(number), label=NAMES[number])
@@ -69,14 +73,12 @@ def panel(axes, classes: list[Tensor], query: Tensor, key: Tensor, title: str) -
     axes.axis("off")
 
 
-def circle():
+def circle() -> Circle:
     """Return the sphere's outline."""
-    from matplotlib.patches import Circle
-
     return Circle((0, 0), 1, fill=False, color="#bbbbbb", lw=1.2)
 
 
-def label(axes, point: Tensor, text: str, offset: tuple[float, float], **style) -> None:
+def label(axes: Axes, point: Tensor, text: str, offset: tuple[float, float], **style) -> None:
     """Write beside a point, over whatever lies there."""
     style = {"fontsize": 12, "ha": "center", **style}
     box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"}
