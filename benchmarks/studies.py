@@ -192,7 +192,7 @@ STUDIES: dict[str, Study] = {
         evaluate=QUICK,
     ),
     "glyphs-length": Study(
-        "longer training on glyphs, by the nearest cosine as in the comparison",
+        "longer training on glyphs, and then less contrast; by the nearest cosine, as compared",
         f"--dataset glyphs {GLYPHS}",
         {
             f"{row}, {name}": f"{METHODS[row]} {flags}"
@@ -202,6 +202,13 @@ STUDIES: dict[str, Study] = {
                 "30 epochs, cosine rate": "--epochs 30 --cos --num-cycles 1",
             }.items()
             for row in (ANCOR, COARSE)
+        }
+        | {
+            f"{ANCOR}, 30 epochs, {name}": f"{METHODS[ANCOR]} --epochs 30 {flags}"
+            for name, flags in {
+                "contrast x 0.3": "--loss-weights 1 0.3",
+                "temperature 0.5, contrast x 0.3": "--cst-t 0.5 --loss-weights 1 0.3",
+            }.items()
         },
         **{**CHOICE, "seeds": (10,)},
         evaluate=f"--cls Cosine {QUICK}",
