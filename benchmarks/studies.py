@@ -99,9 +99,13 @@ STUDIES: dict[str, Study] = {
         evaluate="--cls Cosine",
     ),
     "glyphs-30-epochs": Study(
-        "the same, three times as long",
+        "the same, three times as long; less weight of the contrastive loss",
         f"--dataset glyphs {GLYPHS} --epochs 30",
-        {row: METHODS[row] for row in (COARSE, MOCO, ANCOR)},
+        {
+            **{row: METHODS[row] for row in (COARSE, MOCO)},
+            ANCOR: f"{METHODS[ANCOR]} --loss-weights 1 0.3",
+            f"{ANCOR}, equal weights": METHODS[ANCOR],
+        },
         evaluate="--cls Cosine",
     ),
     "digits-choice": Study(
