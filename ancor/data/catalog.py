@@ -225,6 +225,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "batch_size": 128,
             "epochs": 30,
             "lr": 0.1,
+            "loss_weights": (1.0, 0.3),
             "queue_k": 1024,
             "encoder_m": 0.99,
         },
