@@ -98,11 +98,12 @@ def test_fashion_mnist_plain_files_in_torchvisions_folder(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     ("damage", "word"),
-    [(b"", "cannot read"), (gzip.compress(b"no idx"), "no whole IDX file"), (b"x" * 99, "cannot")],
+    [(b"", "no whole IDX"), (gzip.compress(b"no idx"), "no whole IDX"), (b"x" * 99, "cannot read")],
+    ids=["empty", "no IDX file inside", "not packed"],  # packed bytes tell the second they are of
 )
 def test_fashion_mnist_refuses_broken_files_by_name(roots, tmp_path, damage, word):
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(damage)
-    with pytest.raises(InputError, match=f"(?s){word}|whole") as error:
+    with pytest.raises(InputError, match=word) as error:
         DataConfig("fashion-mnist", str(tmp_path)).load("test")
     assert "t10k-images-idx3-ubyte.gz" in str(error.value)
 
