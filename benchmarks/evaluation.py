@@ -29,7 +29,7 @@ from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
 from ancor.devices import autocast_dtype
 from ancor.evaluation.cache import FeatureCache
-from ancor.evaluation.classifiers import EpisodeBatch, logistic_regression
+from ancor.evaluation.classifiers import EpisodeBatch, build_classifier
 from ancor.evaluation.episodic import mean_and_interval, plan_evaluations, support_views
 from ancor.evaluation.features import FeatureBank
 from ancor.evaluation.predictors import single
@@ -140,10 +140,7 @@ def compare_classifiers(args: argparse.Namespace) -> None:
         ids = torch.arange(5 * ways).expand(count, -1)
         batch = EpisodeBatch(support, labels, ids, query, ways)
         parts = list(batch.split(max(1, 2**25 // (20 * ways * width * 4))))
-
-        def ours(part: EpisodeBatch) -> torch.Tensor:
-            return logistic_regression(part).argmax(2)
-
+        ours = build_classifier("LR")
         list(run_parallel(ours, parts[:2], CPU))
         started = perf_counter()
         list(run_parallel(ours, parts, CPU))

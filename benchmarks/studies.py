@@ -197,22 +197,28 @@ STUDIES: dict[str, Study] = {
     ),
     "glyphs-length": Study(
         "longer training on glyphs, and then less contrast; by the nearest cosine, as compared",
-        f"--dataset glyphs {GLYPHS}",
+        "--dataset glyphs",
         {
-            f"{row}, {name}": f"{METHODS[row]} {flags}"
-            for name, flags in {
-                "10 epochs": "",
-                "30 epochs": "--epochs 30",
-                "30 epochs, cosine rate": "--epochs 30 --cos --num-cycles 1",
-            }.items()
-            for row in (ANCOR, COARSE)
-        }
-        | {
-            f"{ANCOR}, 30 epochs, {name}": f"{METHODS[ANCOR]} --epochs 30 {flags}"
-            for name, flags in {
-                "contrast x 0.3": "--loss-weights 1 0.3",
-                "temperature 0.5, contrast x 0.3": "--cst-t 0.5 --loss-weights 1 0.3",
-            }.items()
+            **one_by_one(
+                GLYPHS,
+                {
+                    "30 epochs": "--epochs 30",
+                    "30 epochs, cosine rate": "--epochs 30 --cos --num-cycles 1",
+                    "30 epochs, contrast x 0.3": "--epochs 30 --loss-weights 1 0.3",
+                    "30 epochs, temperature 0.5, contrast x 0.3": (
+                        "--epochs 30 --cst-t 0.5 --loss-weights 1 0.3"
+                    ),
+                },
+                "10 epochs",
+            ),
+            **{
+                f"{COARSE}, {name}": f"{METHODS[COARSE]} {GLYPHS} {flags}"
+                for name, flags in {
+                    "10 epochs": "",
+                    "30 epochs": "--epochs 30",
+                    "30 epochs, cosine rate": "--epochs 30 --cos --num-cycles 1",
+                }.items()
+            },
         },
         **{**CHOICE, "seeds": (10,)},
         evaluate=f"--cls Cosine {QUICK}",

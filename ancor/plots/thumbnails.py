@@ -18,14 +18,14 @@ def picture(image: "Image.Image | Tensor") -> np.ndarray:
     return pixels_of(image).permute(1, 2, 0).numpy()
 
 
-def thumbnail(image: "Image.Image | Tensor | np.ndarray", side: int) -> "Image.Image":
+def thumbnail(image: "Image.Image | Tensor", side: int) -> "Image.Image":
     """Return an image's middle square as a PIL image of `side` pixels."""
     from PIL import Image, ImageOps
 
     return ImageOps.fit(Image.fromarray(np.ascontiguousarray(picture(image))), (side, side))
 
 
-def data_uri(image: "Image.Image | Tensor | np.ndarray", side: int) -> str:
+def data_uri(image: "Image.Image | Tensor", side: int) -> str:
     """Return an image's thumbnail as the text that an HTML page shows as a picture."""
     buffer = io.BytesIO()
     thumbnail(image, side).save(buffer, "PNG")
