@@ -33,16 +33,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from multiprocessing.connection import Connection
 
-from ancor import distributed
-from ancor.devices import autocast_dtype, keep_freed_memory
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
 from ancor.methods.losses import Contrast, contrastive_loss
 from ancor.methods.queues import ClassQueues
 from ancor.models.encoder import EncoderConfig
+from ancor.runtime import distributed
+from ancor.runtime.devices import autocast_dtype, keep_freed_memory
 from ancor.training.config import TrainConfig
-from ancor.training.loop import Trainer
-from ancor.training.meter import Meter
+from ancor.training.metrics import Meter
+from ancor.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999

@@ -18,7 +18,7 @@ import ancor
 from ancor.data.catalog import DataConfig
 from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, build_classifier
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.predictors import cascade
 from ancor.models.encoder import Encoder, EncoderConfig
 from tests import made
@@ -216,7 +216,7 @@ def test_the_temperature_never_changes_an_answer(classifier, encoder, images, di
 def test_many_images_are_left_out_by_tenths(encoder, digits, monkeypatch):
     features, labels = encoder.encode(list(digits.images), 1), digits.fine_labels
     one_by_one = model(encoder, n_aug_support_samples=1).fit(features, labels).temperature_
-    monkeypatch.setattr("ancor.evaluation.support.MOST_FITS", 23)
+    monkeypatch.setattr("ancor.fewshot.support_set.MOST_FITS", 23)
     tenths = model(encoder, n_aug_support_samples=1).fit(features, labels).temperature_
     assert one_by_one != tenths
     assert 0.5 < one_by_one / tenths < 2
@@ -409,7 +409,7 @@ def test_the_toolkits_files_tell_how_images_are_prepared(encoder, quick_run):
 
 
 def bare(head: str):
-    from ancor.image_encoder import ImageEncoder
+    from ancor.fewshot.image_encoder import ImageEncoder
 
     network = Encoder(EncoderConfig("conv4", head=head, num_classes=3))
     return ImageEncoder(network, DataConfig("digits").transforms, CPU)

@@ -46,11 +46,11 @@ def command(args: argparse.Namespace) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     from ancor.cli.evaluation import output_path, read_subjects
-    from ancor.data.inspection import report_skipped
-    from ancor.logs import configure_console
+    from ancor.data.scan import report_skipped
     from ancor.plots.board import add_figure, add_hparams, add_projector
     from ancor.plots.tsne import figure
-    from ancor.runs import read_run
+    from ancor.runtime.logging import configure_console
+    from ancor.training.read_run import read_run
 
     configure_console()
     (subject,) = read_subjects(args, args.only_base)

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Inspect as the arguments say."""
-    from ancor.checkpoint import describe
+    from ancor.checkpoints.checkpoint import describe
 
     report = describe(args.file)
     print_report(report, _lines(report), args.json)

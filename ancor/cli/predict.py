@@ -16,7 +16,7 @@ from ancor.cli.arguments import (
 from ancor.cli.data_flags import DATASET_HELP, add_preprocessing_flags
 
 if TYPE_CHECKING:
-    from ancor.fewshot import FewShotClassifier
+    from ancor.fewshot.classifier import FewShotClassifier
 
 EXAMPLE = (
     "example, after the one of train.py --help; the first line writes some digits as files:\n"
@@ -109,8 +109,8 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Predict as the arguments say."""
     from ancor.cli.evaluation import output_path
-    from ancor.data.given import image_paths
-    from ancor.logs import configure_console
+    from ancor.fewshot.inputs import image_paths
+    from ancor.runtime.logging import configure_console
 
     configure_console(quiet=args.json == "-")
     _check(args)
@@ -145,9 +145,9 @@ def _check(args: argparse.Namespace) -> None:
 
 def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
     """Load or make the classifier."""
-    from ancor.devices import pick_device
-    from ancor.fewshot import FewShotClassifier
-    from ancor.image_encoder import load_encoder
+    from ancor.fewshot.classifier import FewShotClassifier
+    from ancor.fewshot.image_encoder import load_encoder
+    from ancor.runtime.devices import pick_device
 
     options = {
         "device": pick_device(args.device or "auto", args.gpu),

@@ -175,10 +175,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 def run_config(settings: dict[str, Any]) -> "RunConfig":
     """Build the configuration of a run from its settings."""
     from ancor.data.catalog import DataConfig
-    from ancor.devices import check_workers
     from ancor.methods.ancor import AncorConfig
     from ancor.models.encoder import EncoderConfig
-    from ancor.plain import built
+    from ancor.runtime.devices import check_workers
+    from ancor.runtime.from_dict import built
     from ancor.training.config import RunConfig, TrainConfig
 
     def section(kind: type, name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ancor.data.partition import Partition
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
 from ancor.models.encoder import Encoder
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ancor.data.episodes import Protocol
-from ancor.evaluation.episodic import Plan, mean_and_interval
+from ancor.evaluation.plan import Plan, mean_and_interval
 
 
 @dataclass(frozen=True)

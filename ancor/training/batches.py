@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from ancor.data.colour import recolour
+from ancor.data.color import recolour
 from ancor.data.partition import Partition, TrainingViews
 from ancor.data.transforms import TransformSpec, normalise
-from ancor.distributed import share
 from ancor.errors import RunError
 from ancor.methods.base import Batch
-from ancor.seeding import generator
+from ancor.runtime.distributed import share
+from ancor.runtime.seeding import generator
 from ancor.training.signals import leave_signals_to_the_run
 
 

@@ -15,7 +15,7 @@ import ancor
 from ancor.cli import predict
 from ancor.cli.predict import SETTINGS, build_parser, main
 from ancor.data.catalog import DataConfig
-from ancor.fewshot import FewShotClassifier
+from ancor.fewshot.classifier import FewShotClassifier
 from tests import made
 from tests.conftest import QUICK
 

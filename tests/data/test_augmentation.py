@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from torchvision import transforms as v1
 
 from ancor.data.catalog import PHOTOGRAPHS, DataConfig
-from ancor.data.colour import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
+from ancor.data.color import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
 from ancor.data.images import ColourImages
 from ancor.data.partition import TrainingViews
 from ancor.data.transforms import TransformSpec, draw_crop, pixels_of, training_view

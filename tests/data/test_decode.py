@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ancor.data.catalog import DataConfig
-from ancor.data.check import check
 from ancor.data.decode import decode, read_image
 from ancor.data.episodes import Protocol
+from ancor.data.report import check
 from ancor.errors import InputError, RunError
 from tests import made
 

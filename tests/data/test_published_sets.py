@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ancor.data import glyphs
 from ancor.data.catalog import DATASETS, DataConfig
+from ancor.data.datasets import glyphs
 from ancor.data.partition import EvaluationViews
 from ancor.data.transforms import query_transform, support_transform
 from ancor.errors import InputError

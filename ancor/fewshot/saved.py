@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ancor.data import npz
 from ancor.errors import InputError
+from ancor.safe_io import npz
 
 KIND = "ancor few-shot classifier"
 VERSION = 1

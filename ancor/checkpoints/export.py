@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 import ancor
-from ancor import checkpoint, published, weight_files
+from ancor.checkpoints import checkpoint, state_dicts
+from ancor.checkpoints.checksum import CHECKSUM, checksum
 from ancor.data.catalog import DataConfig
 from ancor.errors import InputError, RunError, choose
-from ancor.integrity import CHECKSUM, checksum
 from ancor.models.encoder import Encoder
-from ancor.seeding import generator
+from ancor.runtime.seeding import generator
+from ancor.safe_io import weights
 
 OUTPUTS = ("features", "embedding", "logits")
 TOLERANCE = 1e-4
@@ -110,7 +111,7 @@ def export(
     Args:
         source: the checkpoint, whose hash goes into the file.
         encoder: what it holds, in evaluation mode, on the CPU.
-        content: its content (`ancor.checkpoint.load_encoder`).
+        content: its content (`ancor.checkpoints.checkpoint.load_encoder`).
         data: how the network sees images.
         path: what is written; at no moment is it a file that is cut off or wrong.
         to: a key of `WRITERS`.
@@ -127,7 +128,7 @@ def export(
     graph = Graph(encoder, outputs)
     about = metadata(source, encoder, content, data, outputs)
     if to == "safetensors":
-        about[weight_files.CONTENT] = json.dumps(_own_content(content, data))
+        about[weights.CONTENT] = json.dumps(_own_content(content, data))
     size = data.transforms.size
     images = torch.randn(max(BATCHES), 3, size, size, generator=generator(0, "export"))
     _check_size(graph, images)
@@ -268,12 +269,12 @@ def _write_pt2(graph: Graph, images: Tensor, about: dict, path: Path) -> Callabl
 
 
 def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
-    tensors = sorted(published.encoder_state(graph.encoder, published.QUERY).items())
+    tensors = sorted(state_dicts.encoder_state(graph.encoder, state_dicts.QUERY).items())
     # As they will be read: in this order, and laid out in the plain way.
     state = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors}
-    content = json.loads(about[weight_files.CONTENT])
+    content = json.loads(about[weights.CONTENT])
     content[CHECKSUM] = checksum({**content, "state_dict": state})
-    about = {**about, weight_files.CONTENT: json.dumps(content)}
+    about = {**about, weights.CONTENT: json.dumps(content)}
     path.write_bytes(_package("safetensors.torch", "safetensors").save(state, metadata=about))
     return Graph(checkpoint.load_encoder(path)[0], graph.outputs)
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
-from ancor.distributed import is_first
+from ancor.runtime.distributed import is_first
 
 log = logging.getLogger("ancor")
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from ancor.data.catalog import PARTITIONS, DataConfig
 from ancor.data.episodes import Protocol
-from ancor.data.inspection import Finding, findings
 from ancor.data.partition import Partition
+from ancor.data.scan import Finding, findings
 from ancor.errors import InputError, MissingPartition
 
 

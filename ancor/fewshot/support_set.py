@@ -19,7 +19,7 @@ from ancor.evaluation.classifiers import (
 )
 from ancor.evaluation.predictors import divide, part_evidence
 from ancor.evaluation.scoring import run_parallel
-from ancor.evaluation.temperature import fit_temperature
+from ancor.fewshot.temperature import fit_temperature
 
 CALIBRATED = 5  # images that each class needs for a temperature
 MOST_FITS = 200  # images that are left out one by one; of more, a tenth at a time

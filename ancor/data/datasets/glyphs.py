@@ -15,7 +15,7 @@ from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
-from ancor.seeding import address_seed
+from ancor.runtime.seeding import address_seed
 
 if TYPE_CHECKING:
     from PIL import ImageFont

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.data import safe_pickle
 from ancor.data.files import download, required_root
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColourImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
+from ancor.safe_io import pickles
 
 if TYPE_CHECKING:
     from ancor.data.catalog import DataConfig
@@ -25,8 +25,8 @@ def load(config: "DataConfig", partition: str) -> Partition:
     """Read a partition; `validation` and `test` are both the test file."""
     folder = _folder(config)
     path = folder / FILES[partition]
-    batch = safe_pickle.text_keys(safe_pickle.load(path), str(path))
-    names = safe_pickle.text_keys(safe_pickle.load(folder / "meta"), str(folder / "meta"))
+    batch = pickles.text_keys(pickles.load(path), str(path))
+    names = pickles.text_keys(pickles.load(folder / "meta"), str(folder / "meta"))
     pixels = batch.get("data")
     whole = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
     if not whole or pixels.shape[1:] != (3072,):
@@ -57,7 +57,7 @@ def _folder(config: "DataConfig") -> Path:
 
 
 def _labels(batch: dict, key: str, count: int, path: Path) -> np.ndarray:
-    labels = safe_pickle.whole_numbers(batch.get(key))
+    labels = pickles.whole_numbers(batch.get(key))
     if labels is None or len(labels) != count:
         raise InputError(
             f"{str(path)!r} does not hold one number an image under {key!r}; fetch the file again"
@@ -66,7 +66,7 @@ def _labels(batch: dict, key: str, count: int, path: Path) -> np.ndarray:
 
 
 def _names(content: dict, key: str, path: Path) -> tuple[str, ...]:
-    names = safe_pickle.texts(content.get(key))
+    names = pickles.texts(content.get(key))
     if names is None:
         raise InputError(f"{str(path)!r} has no list of names {key!r}; fetch the file again")
     return names

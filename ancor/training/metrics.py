@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ancor.distributed import average, world_size
 from ancor.methods.losses import LossTerm
+from ancor.runtime.distributed import average, world_size
 
 
 class Failure(NamedTuple):

@@ -8,7 +8,7 @@ from ancor.data.episodes import MOST_VIEWS, Episode, EpisodeSampler, Protocol
 from ancor.data.partition import MIRROR_VIEW, QUERY_VIEW, distinct_views
 from ancor.data.transforms import TransformSpec
 from ancor.errors import InputError
-from ancor.seeding import address_seed
+from ancor.runtime.seeding import address_seed
 
 MOST_EPISODES = 1_000_000  # all are drawn before any is scored
 

@@ -37,8 +37,8 @@ class Row(NamedTuple):
 
 
 def load(config: "DataConfig", root: Path, partition: str) -> "Partition":
-    """Read a partition in the order of the table's lines (see `ancor.data.folder`)."""
-    from ancor.data.folder import labelled
+    """Read a partition in the order of the table's lines (see `ancor.data.datasets.folder`)."""
+    from ancor.data.datasets.folder import labelled
     from ancor.data.images import ImageFiles
 
     table = root / NAME

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ancor.data.partition import Partition
-    from ancor.plots.neighbours import Shown
+    from ancor.plots.neighbors import Shown
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor neighbours --model_path runs/digits/model_best.pth.tar --partition test"""
@@ -52,11 +52,11 @@ def command(args: argparse.Namespace) -> None:
     import torch
 
     from ancor.cli.evaluation import read_subjects
-    from ancor.data.inspection import report_skipped
     from ancor.data.partition import QUERY_VIEW
-    from ancor.evaluation.neighbours import nearest
-    from ancor.logs import configure_console
-    from ancor.plots.neighbours import neighbours_figure
+    from ancor.data.scan import report_skipped
+    from ancor.evaluation.neighbors import nearest
+    from ancor.plots.neighbors import neighbours_figure
+    from ancor.runtime.logging import configure_console
 
     configure_console()
     (subject,) = read_subjects(args, args.only_base)
@@ -85,7 +85,7 @@ def _rows(
     mode: str, partition: "Partition", chosen: "np.ndarray", found: "np.ndarray"
 ) -> "Iterator[tuple[Shown, list[Shown]]]":
     """Yield each chosen image and its neighbours."""
-    from ancor.plots.neighbours import Shown
+    from ancor.plots.neighbors import Shown
     from ancor.plots.thumbnails import picture
 
     labels, names = partition.labels(mode), partition.hierarchy.names(mode)

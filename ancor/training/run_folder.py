@@ -5,13 +5,13 @@ import logging
 from pathlib import Path
 from typing import TextIO
 
-from ancor import checkpoint
-from ancor.distributed import is_first
+from ancor.checkpoints import checkpoint
+from ancor.checkpoints.state_dicts import QUERY, encoder_state
 from ancor.errors import InputError
-from ancor.published import QUERY, encoder_state
+from ancor.runtime.distributed import is_first
 from ancor.training.config import RunConfig
-from ancor.training.loop import Trainer
 from ancor.training.state import trainer_state
+from ancor.training.trainer import Trainer
 
 try:
     import fcntl

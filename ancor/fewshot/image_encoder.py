@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancor import checkpoint
-from ancor.data import given
+from ancor.checkpoints import checkpoint
 from ancor.data.catalog import DATASETS, DataConfig
 from ancor.data.partition import QUERY_VIEW, distinct_views
 from ancor.data.transforms import TransformSpec, stored_form
-from ancor.devices import autocast_dtype, pick_device, usable_cpus
 from ancor.errors import InputError
-from ancor.evaluation.features import FeatureBank, predicted_class, unit_vectors
-from ancor.evaluation.support import Features, known_features
-from ancor.logs import progress
+from ancor.evaluation.feature_bank import FeatureBank, predicted_class, unit_vectors
+from ancor.fewshot import inputs
+from ancor.fewshot.support_set import Features, known_features
 from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.plain import built
+from ancor.runtime.devices import autocast_dtype, pick_device, usable_cpus
+from ancor.runtime.from_dict import built
+from ancor.runtime.logging import progress
 
 PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
 
@@ -78,8 +78,8 @@ class ImageEncoder:
         """Compute the features of images.
 
         Args:
-            images: a list of paths, PIL images, arrays or tensors (`ancor.data.given.ACCEPTED`),
-                or a folder's path; of features, nothing is computed.
+            images: a list of paths, PIL images, arrays or tensors (`ancor.fewshot.inputs`), or a
+                folder's path; of features, nothing is computed.
             n_aug_support_samples: random views of each, A, as evaluation makes of support images. A
                 view follows from seed, the image's content and the view's number alone.
             seed: of the views.
@@ -93,7 +93,7 @@ class ImageEncoder:
         return Features.join(
             [
                 self._encode(chunk, n_aug_support_samples, seed)
-                for chunk in self._read(given.listed(images))
+                for chunk in self._read(inputs.listed(images))
             ]
         )
 
@@ -103,12 +103,12 @@ class ImageEncoder:
         with ThreadPoolExecutor(usable_cpus()) as pool:
             for start in progress(chunks, self.quiet, desc="images", unit="batch"):
                 some = images[start : start + self.batch_size]
-                pixels = pool.map(given.read, some, range(start, start + len(some)))
+                pixels = pool.map(inputs.read, some, range(start, start + len(some)))
                 yield list(pool.map(self._form, pixels))
 
     def _encode(self, images: list[Tensor], copies: int, seed: int) -> Features:
         """Encode images (3, H, W), each of its views that differ once."""
-        addresses = [given.address(image) for image in images] if copies else range(len(images))
+        addresses = [inputs.address(image) for image in images] if copies else range(len(images))
         wanted = np.array([(a, view) for a in addresses for view in (QUERY_VIEW, *range(copies))])
         pairs, rows = np.unique(
             distinct_views(wanted, self.transforms, seed), axis=0, return_inverse=True

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from ancor.devices import used_memory
-from ancor.distributed import largest, rank, share, world_size
 from ancor.errors import Interrupted, RunError
-from ancor.logs import RunLog, progress
 from ancor.methods.base import Batch, Method
 from ancor.methods.losses import LossTerm
-from ancor.seeding import address_seed, generator
+from ancor.runtime.devices import used_memory
+from ancor.runtime.distributed import largest, rank, share, world_size
+from ancor.runtime.logging import RunLog, progress
+from ancor.runtime.seeding import address_seed, generator
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
-from ancor.training.guard import StepGuard
-from ancor.training.meter import Failure, Meter
+from ancor.training.metrics import Failure, Meter
 from ancor.training.progress import Progress
 from ancor.training.signals import Requests
+from ancor.training.step_guard import StepGuard
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.data import labels_csv
+from ancor.data.datasets import labels_csv
 from ancor.data.files import listing, required_root
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ImageFiles

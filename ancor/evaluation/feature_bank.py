@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
 from ancor.errors import InputError, RunError, choose
-from ancor.evaluation.cache import FeatureCache
-from ancor.logs import progress
+from ancor.evaluation.feature_cache import FeatureCache
 from ancor.models.encoder import Encoder, EncoderOutput
+from ancor.runtime.logging import progress
 
 # What a bank gives of a picture: the backbone's pooled features or the head's embedding, of unit
 # length, or the number of the class that the head finds likeliest.

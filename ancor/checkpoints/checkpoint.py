@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 
-from ancor import weight_files
-from ancor.errors import InputError
-from ancor.integrity import CHECKSUM, sealed, verify
-from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.plain import built
-from ancor.published import (
+from ancor.checkpoints.checksum import CHECKSUM, sealed, verify
+from ancor.checkpoints.state_dicts import (
     QUERY,
     load_encoder_state,
     parts,
     recognise,
     tensors_of,
 )
+from ancor.errors import InputError
+from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.runtime.from_dict import built
+from ancor.safe_io import weights
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def read(path: Path | str) -> dict[str, Any]:
 
 
 def _load(path: Path | str) -> Any:
-    content = weight_files.load(path)
+    content = weights.load(path)
     verify(content, str(path))
     return content
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.data.breeds_classes import (
+from ancor.data.datasets.breeds_classes import (
     INFO_FILES,
     LEVELS,
     SETS,
@@ -15,9 +15,9 @@ from ancor.data.breeds_classes import (
     is_known,
     known_table,
 )
+from ancor.data.datasets.imagenet import LAYOUT, images_by_class
 from ancor.data.files import required_root
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.imagenet import LAYOUT, images_by_class
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancor.evaluation.episodic import Plan
+from ancor.evaluation.plan import Plan
 from ancor.evaluation.rows import RowReader
 
 KEPT_BYTES = 2**31
@@ -21,7 +21,7 @@ CHUNK_BYTES = 2**28
 
 
 class FeatureSource(Protocol):
-    """What gives features of (image, view) pairs: `ancor.evaluation.features.FeatureBank`."""
+    """What gives features of (image, view) pairs: `ancor.evaluation.feature_bank.FeatureBank`."""
 
     width: int
     device: torch.device

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ancor.data import npz, safe_pickle
 from ancor.data.files import required_root
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColourImages, EncodedImages
 from ancor.data.partition import Images, Partition
 from ancor.errors import InputError
+from ancor.safe_io import npz, pickles
 
 if TYPE_CHECKING:
     from ancor.data.catalog import DataConfig
@@ -34,7 +34,7 @@ def load(config: "DataConfig", partition: str) -> Partition:
     prefix = FILES[partition]
     labels_path = _find(root, f"{prefix}_labels.pkl")
     images_path = _find(root, f"{prefix}_images_png.pkl", f"{prefix}_images.npz")
-    labels = safe_pickle.text_keys(safe_pickle.load(labels_path), str(labels_path))
+    labels = pickles.text_keys(pickles.load(labels_path), str(labels_path))
     fine, coarse = (_labels(labels, f"label_{level}", labels_path) for level in LEVELS)
     hierarchy = Hierarchy.from_labels(
         fine,
@@ -67,7 +67,7 @@ def _find(root: Path, *names: str) -> Path:
 
 
 def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
-    values = safe_pickle.whole_numbers(content.get(key))
+    values = pickles.whole_numbers(content.get(key))
     if values is None or values.max(initial=0) >= MOST_CLASSES:
         raise InputError(
             f"{str(path)!r} has no list of whole numbers under {key!r} (found: "
@@ -80,7 +80,7 @@ def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
 def _names(names: Any, labels: np.ndarray) -> tuple[str, ...]:
     """Return the file's names of the classes, or their numbers where it has none."""
     count = int(labels.max(initial=-1)) + 1
-    found = safe_pickle.texts(names)
+    found = pickles.texts(names)
     if found is None or len(found) < count:
         return tuple(f"class {number}" for number in range(count))
     return found
@@ -88,7 +88,7 @@ def _names(names: Any, labels: np.ndarray) -> tuple[str, ...]:
 
 def _read_png(path: Path) -> Images:
     """Read a list or array of encoded images, each as bytes or as an array of bytes."""
-    items = safe_pickle.load(path)
+    items = pickles.load(path)
     if not isinstance(items, list | tuple | np.ndarray):
         raise InputError(f"{str(path)!r} holds no list of PNG images; fetch the file again")
     items = list(items)

@@ -12,12 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from ancor import fewshot_file
-from ancor.data import given
 from ancor.errors import InputError, choose
 from ancor.evaluation.classifiers import CLASSIFIERS
-from ancor.evaluation.support import Features, Support, known_features
-from ancor.image_encoder import ImageEncoder, on_device
+from ancor.fewshot import inputs, saved
+from ancor.fewshot.image_encoder import ImageEncoder, on_device
+from ancor.fewshot.support_set import Features, Support, known_features
 
 UNKNOWN = "unknown"
 
@@ -144,7 +143,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             "temperature": self.temperature_,
         }
         arrays |= {name: part.numpy() for name, part in vars(self.support_).items()}
-        fewshot_file.write(path, about, {**arrays, "labels": self.labels_})
+        saved.write(path, about, {**arrays, "labels": self.labels_})
 
     @classmethod
     def load(
@@ -165,14 +164,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: there is no such file, it is of another version, cut off or damaged.
         """
-        about, arrays = fewshot_file.read(path)
+        about, arrays = saved.read(path)
         try:
             parts = ImageEncoder.unpack(about["encoder"], arrays)
             model = cls(None, **about["settings"])
             names = Features.__dataclass_fields__
             support = Features(*(torch.from_numpy(arrays[name]) for name in names))
             support.check(arrays["labels"])
-            classes = given.labels_of(about["classes"], len(np.unique(arrays["labels"])))
+            classes = inputs.labels_of(about["classes"], len(np.unique(arrays["labels"])))
             model._remember(support, classes, arrays["labels"])
             model.temperature_ = float(about["temperature"])
             model._check_types()
@@ -236,9 +235,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                     "images were given without labels; give one label for each image, or the path "
                     "of a folder that holds one folder a class"
                 )
-            images, labels = given.class_folders(images)
-        images = known_features(images) or given.listed(images)
-        labels = given.labels_of(labels, len(images))
+            images, labels = inputs.class_folders(images)
+        images = known_features(images) or inputs.listed(images)
+        labels = inputs.labels_of(labels, len(images))
         found = self.encoder.encode(images, self.n_aug_support_samples, self.seed)
         self._check_width(found)
         views = found.views.shape[1]
