@@ -19,15 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import QUERY, encoder_state
-from ancor.data.catalog import DataConfig
-from ancor.data.partition import QUERY_VIEW, EvaluationViews
-from ancor.data.transforms import (
-    TransformSpec,
-    normalise,
-    query_transform,
-    support_transform,
-)
-from ancor.runtime.from_dict import built
+from ancor.data.config import DataConfig
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.views import QUERY_VIEW, EvaluationViews
+from ancor.runtime.from_dict import from_dict
 
 
 @torch.inference_mode()
@@ -48,7 +44,7 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
     encoder, content = checkpoint.load_encoder(args.source)
-    data = built(DataConfig, content["config"]["data"], str(args.source))
+    data = from_dict(DataConfig, content["config"]["data"], str(args.source))
     images, transforms = data.load("train").images, data.transforms
     # In another order than the file's, or a batch could be of one class.
     order = np.random.default_rng(0).permutation(len(images))

@@ -22,18 +22,21 @@ from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.episodes import Episode, EpisodeSampler, Protocol
 from ancor.data.images import ColourImages
-from ancor.data.partition import EvaluationViews, Images
-from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
+from ancor.data.partition import Images
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.views import EvaluationViews
 from ancor.evaluation.classifiers import EpisodeBatch, build_classifier
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.feature_cache import FeatureCache
 from ancor.evaluation.plan import mean_and_interval, plan_evaluations, support_views
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import run_parallel, score
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
 from ancor.runtime.devices import autocast_dtype
 
 CPU = torch.device("cpu")

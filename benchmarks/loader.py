@@ -25,7 +25,7 @@ from torchvision import transforms as v1
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ancor.data.catalog import PHOTOGRAPHS  # noqa: E402
+from ancor.data.config import PHOTOGRAPHS  # noqa: E402
 from ancor.data.images import ImageFiles  # noqa: E402
 from ancor.data.partition import TrainingViews  # noqa: E402
 

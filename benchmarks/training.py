@@ -33,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from multiprocessing.connection import Connection
 
-from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
+from ancor.methods.config import AncorConfig
 from ancor.methods.losses import Contrast, contrastive_loss
 from ancor.methods.queues import ClassQueues
-from ancor.models.encoder import EncoderConfig
+from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed
 from ancor.runtime.devices import autocast_dtype, keep_freed_memory
 from ancor.training.config import TrainConfig

@@ -5,81 +5,79 @@ import importlib
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
-# A package or module may import what stands to its right, and itself.
-BASE = {"errors", "plain", "seeding", "devices", "distributed", "logs"}
-MAY_IMPORT = {
-    "cli": None,  # everything
-    "export": {"checkpoint", "published", "weight_files", "integrity", "data", "models", *BASE},
-    "fewshot": {"image_encoder", "fewshot_file", "evaluation", "data", *BASE},
-    "fewshot_file": {"data", "errors"},
-    "image_encoder": {"evaluation", "checkpoint", "data", "models", *BASE},
-    "plots": {"data", *BASE},
-    "training": {
-        "published",
-        "plots",
+# What each room imports of the others: exactly these arrows exist.
+ARROWS = {
+    "cli": {
+        "checkpoints",
+        "data",
         "evaluation",
-        "checkpoint",
+        "fewshot",
         "methods",
         "models",
-        "data",
-        *BASE,
+        "plots",
+        "runtime",
+        "training",
     },
-    "evaluation": {"checkpoint", "models", "data", *BASE},
-    "runs": {"errors"},
-    "integrity": {"errors"},
-    "checkpoint": {"integrity", "published", "weight_files", "models", *BASE},
-    "published": {"models", *BASE},
-    "weight_files": {"errors"},
-    "methods": {"models", *BASE},
-    "models": {*BASE},
-    "data": {*BASE},
-    "logs": {"errors", "distributed"},
-    "devices": {"errors"},
-    "seeding": set(),
-    "distributed": {"errors"},
-    "errors": set(),
-    "plain": {"errors"},
+    "training": {"checkpoints", "data", "evaluation", "methods", "models", "plots", "runtime"},
+    "fewshot": {"checkpoints", "data", "evaluation", "models", "runtime", "safe_io"},
+    "evaluation": {"data", "models", "runtime"},
+    "plots": {"data"},
+    "methods": {"models", "runtime"},
+    "checkpoints": {"data", "models", "runtime", "safe_io"},
+    "models": {"runtime"},
+    "data": {"runtime", "safe_io"},
+    "safe_io": set(),
+    "runtime": set(),
 }
 
 
-def imports(path: Path) -> set[str]:
-    """List the parts of the package that a file imports."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            modules = [node.module]
-            if node.module == "ancor":
-                modules = [f"ancor.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        else:
-            continue
-        found |= {m.split(".")[1] for m in modules if m.startswith("ancor.")}
+def modules() -> dict[str, Path]:
+    """The package's modules by dotted name; a package stands for its __init__."""
+    found = {}
+    for path in sorted((ROOT / "ancor").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
     return found
 
 
-def parts() -> list[Path]:
-    return [p for p in sorted((ROOT / "ancor").rglob("*.py")) if not p.name.startswith("__")]
+def imports(path: Path, known: set[str]) -> set[str]:
+    """List the modules of the package that a file imports, for types only included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inside & known) or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known
 
 
-@pytest.mark.parametrize("path", parts(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_flow_down(path):
-    part = path.relative_to(ROOT / "ancor").parts[0].removesuffix(".py")
-    allowed = MAY_IMPORT[part]
-    if allowed is None:
-        return
-    known = {p.relative_to(ROOT / "ancor").parts[0].removesuffix(".py") for p in parts()}
-    assert (imports(path) & known) - {part} <= allowed
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {name: imports(path, set(known)) - {name, "ancor"} for name, path in known.items()}
+
+
+def test_imports_flow_down_and_every_arrow_is_used():
+    found = {room: set() for room in ARROWS}
+    for module, imported in graph().items():
+        room = module.split(".")[1:2]
+        if room and room[0] in found:
+            others = {name.split(".")[1] for name in imported} - {room[0], "errors"}
+            found[room[0]] |= others - {"__main__"}
+    assert found == ARROWS
+
+
+def test_no_import_goes_in_a_circle():
+    TopologicalSorter(graph()).prepare()  # which raises a CycleError that names the circle
 
 
 def test_only_the_commands_know_argparse_and_only_plots_know_matplotlib():
     for word, rooms in (("argparse", {"cli"}), ("matplotlib.pyplot", {"plots"})):
-        for path in parts():
+        for path in modules().values():
             if re.search(rf"^\s*(import|from) {word}", path.read_text(encoding="utf-8"), re.M):
                 assert path.relative_to(ROOT / "ancor").parts[0] in rooms, (word, path)
 

@@ -8,11 +8,11 @@ import torch
 
 from ancor import __main__ as toolkit
 from ancor.checkpoints import checkpoint, export, state_dicts
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.errors import InputError, RunError
 from ancor.models.backbones import BACKBONES
-from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.models.heads import BARE, HEADS
+from ancor.models.config import BARE, HEADS, EncoderConfig
+from ancor.models.encoder import Encoder
 from ancor.runtime.seeding import seeded
 
 for package in ("onnx", "onnxruntime", "onnxscript", "safetensors"):

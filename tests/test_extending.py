@@ -7,8 +7,8 @@ import pytest
 
 from ancor.cli import eval as evaluate
 from ancor.cli import train
-from ancor.data.catalog import DATASETS, DatasetSpec
-from ancor.data.transforms import TransformSpec
+from ancor.data.registry import DATASETS, DatasetSpec
+from ancor.data.transform_spec import TransformSpec
 from ancor.methods.registry import METHODS
 from ancor.models.backbones import BACKBONES
 from tests.pages import commands

@@ -15,12 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 import ancor
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, build_classifier
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.predictors import cascade
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
 from tests import made
 from tests.test_published import paper_file
 

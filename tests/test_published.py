@@ -14,9 +14,10 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import encoder_state, recognise
 from ancor.errors import InputError
-from ancor.methods.ancor import Ancor, AncorConfig
-from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.models.heads import BARE
+from ancor.methods.ancor import Ancor
+from ancor.methods.config import AncorConfig
+from ancor.models.config import BARE, EncoderConfig
+from ancor.models.encoder import Encoder
 from ancor.safe_io import weights
 from ancor.training.state import start_from
 from tests.data.test_safe_pickle import FORMS, payloads

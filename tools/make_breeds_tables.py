@@ -1,4 +1,4 @@
-"""Write ancor/data/breeds_tables/*.json from the three BREEDS hierarchy files.
+"""Write ancor/data/datasets/breeds_tables/*.json from the three BREEDS hierarchy files.
 
     python tools/make_breeds_tables.py DIR
 

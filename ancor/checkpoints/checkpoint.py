@@ -21,8 +21,9 @@ from ancor.checkpoints.state_dicts import (
     tensors_of,
 )
 from ancor.errors import InputError
-from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.runtime.from_dict import built
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
+from ancor.runtime.from_dict import from_dict
 from ancor.safe_io import weights
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     """
     content = _load(path)
     if _is_ours(content, path):
-        config = built(EncoderConfig, content["config"]["encoder"], repr(str(path)))
+        config = from_dict(EncoderConfig, content["config"]["encoder"], repr(str(path)))
         state, prefix = content["state_dict"], QUERY
     else:
         tensors = tensors_of(content, str(path))
@@ -231,7 +232,7 @@ def describe(path: Path | str) -> dict[str, Any]:
     ours = _is_ours(content, path)
     config = found.config
     if ours:
-        config = built(EncoderConfig, content["config"]["encoder"], repr(str(path)))
+        config = from_dict(EncoderConfig, content["config"]["encoder"], repr(str(path)))
     about = content["config"] if ours else {}
     return {
         "arch": config.arch,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import ancor
 from ancor.checkpoints import checkpoint, state_dicts
 from ancor.checkpoints.checksum import CHECKSUM, checksum
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.errors import InputError, RunError, choose
 from ancor.models.encoder import Encoder
 from ancor.runtime.seeding import generator

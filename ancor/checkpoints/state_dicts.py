@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ancor.errors import InputError
 from ancor.models.backbones import BACKBONES, build_backbone
-from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.models.heads import BARE
+from ancor.models.config import BARE, EncoderConfig
+from ancor.models.encoder import Encoder
 
 PREFIX = "module."
 QUERY, KEY = PREFIX + "encoder_q.", PREFIX + "encoder_k."

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from ancor.cli.data_flags import add_data_flags
+from ancor.cli.options import group_of
 from ancor.errors import InputError, Interrupted, RunError
+from ancor.runtime.settings import with_flags
 
-BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
 SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
 
@@ -49,6 +50,16 @@ class Parser(argparse.ArgumentParser):
             if re.match(r"--[a-zA-Z][^=]*=--$", arg):  # argparse makes an empty list of it
                 self.error(f"{arg.partition('=')[0]} '--': this is no value")
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The first long flag of each setting."""
+        return {
+            action.dest: flag
+            for action in self._actions
+            for flag in reversed(action.option_strings)
+            if flag.startswith("--")
+        }
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2."""
@@ -104,7 +115,8 @@ def _refuse(parser: Parser, args: argparse.Namespace, error: Exception, status: 
         traceback.print_exc()
     process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
     whose = f" of process {process}" if process else ""
-    print(f"{parser.prog}: error{whose}: {_one_line(error)}", file=sys.stderr)
+    message = with_flags(_one_line(error), parser.flags)
+    print(f"{parser.prog}: error{whose}: {message}", file=sys.stderr)
     return status
 
 
@@ -129,7 +141,7 @@ def _printable(text: str) -> str:
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
     """Add the flags that say where the work runs, and in what precision by default."""
-    group = parser.add_argument_group("device")
+    group = group_of(parser, "device")
     group.add_argument(
         "--device", metavar="NAME", help="auto, cuda, mps or cpu (default: auto, the best there is)"
     )

@@ -39,10 +39,8 @@ def command(args: argparse.Namespace) -> None:
     from ancor.data.episodes import Protocol
     from ancor.data.report import check
 
-    if args.dataset is None:
-        args.dataset = "folder" if args.data else "digits"
     protocol = Protocol(n_shots=args.n_shots, n_queries=args.n_queries)
-    report = check(data_config(args), protocol)
+    report = check(data_config(args, guess=True), protocol)
     print_report(report, _lines(report), args.json)
     if report["problems"]:
         count = len(report["problems"])

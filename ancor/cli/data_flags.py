@@ -3,128 +3,67 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ancor.cli.options import add_settings
+from ancor.data.config import DataConfig
+from ancor.data.registry import DATASETS
 from ancor.errors import InputError
+from ancor.runtime.from_dict import from_dict
+from ancor.runtime.settings import settings_of
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
-DATASET_HELP = (
-    "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
-    "fashion-mnist, digits, glyphs"
-)
-# Which flag sets which attribute of `ancor.data.catalog.DataConfig`.
-DATA_FLAGS = {
-    "dataset": "dataset",
-    "root": "data",
-    "image_size": "image_size",
-    "mean": "mean",
-    "std": "std",
-    "crop_scale": "crop_scale",
-    "download": "download",
-    "skip_bad_images": "skip_bad_images",
-    "split": "split",
-    "breeds_info": "breeds_info",
-    "breeds_level": "breeds_level",
-    "breeds_ancestor": "breeds_ancestor",
-    "breeds_subclasses": "breeds_subclasses",
-    "coarse_level": "coarse_level",
-    "allow_outside_root": "allow_outside_root",
-}
+VIEWS = ("dataset", "image_size", "mean", "std")  # settings of how a network sees images
+DATASET_HELP = ", ".join(DATASETS)
 
 
-def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._ArgumentGroup:
-    """Add the flags; `default` tells of the dataset that is taken."""
-    group = parser.add_argument_group("data")
-    add = group.add_argument
-    add("--dataset", metavar="NAME", help=f"one of {DATASET_HELP} (default: {default})")
-    add("--data", "--data-root", metavar="DIR", help="folder of the dataset's files")
-    add("--download", action="store_true", help="fetch missing files, where that is possible")
-    add(
-        "--skip-bad-images",
-        action="store_true",
-        help="leave out images that cannot be read, and list them at the end",
-    )
-    add_preprocessing_flags(group)
-    _add_layout_flags(parser.add_argument_group("data of one kind"))
-    return group
+def add_data_flags(
+    parser: argparse.ArgumentParser, default: str, crops: bool = False
+) -> argparse._ArgumentGroup:
+    """Add the flags that say which images.
 
-
-def add_preprocessing_flags(group: argparse._ArgumentGroup) -> None:
-    """Add the flags that change how the network sees images."""
-    group.add_argument(
-        "--image-size",
-        type=int,
-        metavar="PX",
-        help="side of the images (default: the dataset's)",
-    )
-    for name in ("mean", "std"):
-        group.add_argument(
-            f"--{name}",
-            type=float,
-            nargs=3,
-            metavar=("R", "G", "B"),
-            help=f"{name} of each channel of images scaled to 0-1 (default: the dataset's)",
-        )
-
-
-def add_crop_flag(group: argparse._ArgumentGroup) -> None:
-    """Add the flag of the commands that draw training views."""
-    group.add_argument(
-        "--crop-scale",
-        type=float,
-        nargs=2,
-        metavar=("LEAST", "MOST"),
-        help="share of an image's area that a training crop takes (default: the dataset's)",
+    Args:
+        parser: the command's.
+        default: the dataset that is taken, for `--help`.
+        crops: whether the command draws training views.
+    """
+    names = [name for name in settings_of(DataConfig) if crops or name != "crop_scale"]
+    return add_settings(
+        parser, DataConfig, "data", names, {"dataset": default}, dataset=f"one of {DATASET_HELP}"
     )
 
 
-def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
-    """Add the flags that mean something for one family of datasets."""
-    add = group.add_argument
-    add(
-        "--split",
-        metavar="NAME",
-        help="BREEDS: train on the source and evaluate on the target half of every superclass, "
-        "divided as good, bad or rand (default: no division)",
-    )
-    add("--breeds-info", metavar="DIR", help="BREEDS: folder of another class hierarchy")
-    add("--breeds-level", type=int, metavar="L", help="breeds: depth of its superclasses")
-    add("--breeds-ancestor", metavar="WNID", help="breeds: what all of them lie under")
-    add("--breeds-subclasses", type=int, metavar="N", help="breeds: classes a superclass")
-    add(
-        "--coarse-level",
-        metavar="NAME",
-        help="aircraft: manufacturer or family (default: manufacturer)",
-    )
-    add(
-        "--allow-outside-root",
-        action="store_true",
-        help="folder: labels.csv may name files outside --data",
-    )
+def add_view_flags(parser: argparse.ArgumentParser, group: str) -> None:
+    """Add the flags that say how a network sees images that are of no dataset."""
+    dataset = f"as the images of one of {DATASET_HELP}"
+    add_settings(parser, DataConfig, group, VIEWS, {"dataset": None}, dataset=dataset)
 
 
-def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = None) -> "DataConfig":
+def data_config(
+    args: argparse.Namespace, trained_on: dict[str, Any] | None = None, guess: bool = False
+) -> "DataConfig":
     """Return the DataConfig of the arguments.
 
     Args:
-        args: parsed flags; those not given are None or False.
+        args: parsed flags; those not given are absent, or None.
         trained_on: a file's own configuration, which the flags change; another --dataset replaces
             it whole. None: the flags stand alone.
+        guess: whether a dataset that is not named is `folder` where --data is given, else digits.
 
     Raises:
         InputError: nothing names a dataset, or a value is not accepted.
     """
-    from ancor.data.catalog import DATASETS, DataConfig
-    from ancor.runtime.from_dict import built
-
-    if trained_on is None and args.dataset is None:
+    known = settings_of(DataConfig)
+    given = {name: value for name, value in vars(args).items() if name in known}
+    given = {name: value for name, value in given.items() if value is not None}
+    if guess and "dataset" not in given:
+        given["dataset"] = "folder" if "root" in given else "digits"
+    if trained_on is None and "dataset" not in given:
         raise InputError(
             "--dataset is needed, as the file does not tell which images it was made from; "
             f"accepted: {', '.join(DATASETS)}"
         )
-    given = {field: getattr(args, flag, None) for field, flag in DATA_FLAGS.items()}
-    given = {field: value for field, value in given.items() if value not in (None, False)}
-    base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in DATA_FLAGS}
+    base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in known}
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
         base = {}
-    return built(DataConfig, {**base, "download": False, **given}, "the file's settings")
+    return from_dict(DataConfig, {**base, "download": False, **given}, "the file's settings")

@@ -11,9 +11,9 @@ import torch
 
 from ancor.checkpoints import checkpoint
 from ancor.cli.data_flags import data_config
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.partition import Partition
-from ancor.data.transforms import TransformSpec
+from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError
 from ancor.evaluation.dependencies import dependencies
 from ancor.evaluation.feature_bank import FeatureBank

@@ -3,7 +3,7 @@
 import argparse
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.data_flags import DATA_FLAGS, DATASET_HELP, add_preprocessing_flags, data_config
+from ancor.cli.data_flags import add_view_flags, data_config
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor export --model_path runs/digits/model_best.pth.tar --to onnx"""
@@ -12,7 +12,6 @@ EXAMPLE = """example, after the one of train.py --help:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor export", description=__doc__, epilog=EXAMPLE)
-    parser.set_defaults(**dict.fromkeys(DATA_FLAGS.values()))
     add = parser.add_argument_group("export").add_argument
     add(
         "--model-path",
@@ -33,9 +32,7 @@ def build_parser() -> Parser:
         help="of onnx and pt2: features, embedding, logits (default: all that the head gives)",
     )
     add("--head", metavar="NAME", help="of a published file whose shapes leave it open")
-    images = parser.add_argument_group("preprocessing (default: as the file tells)")
-    images.add_argument("--dataset", metavar="NAME", help=f"as the images of one of {DATASET_HELP}")
-    add_preprocessing_flags(images)
+    add_view_flags(parser, "preprocessing (default: from the file)")
     return parser
 
 

@@ -52,8 +52,8 @@ def command(args: argparse.Namespace) -> None:
     import torch
 
     from ancor.cli.evaluation import read_subjects
-    from ancor.data.partition import QUERY_VIEW
     from ancor.data.scan import report_skipped
+    from ancor.data.views import QUERY_VIEW
     from ancor.evaluation.neighbors import nearest
     from ancor.plots.neighbors import neighbours_figure
     from ancor.runtime.logging import configure_console

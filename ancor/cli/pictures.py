@@ -120,7 +120,7 @@ def encode(
     import numpy as np
     import torch
 
-    from ancor.data.partition import QUERY_VIEW
+    from ancor.data.views import QUERY_VIEW
 
     pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
     outputs = list(subject.bank("features").outputs(pairs))

@@ -13,7 +13,7 @@ from ancor.cli.arguments import (
     print_report,
     run,
 )
-from ancor.cli.data_flags import DATASET_HELP, add_preprocessing_flags
+from ancor.cli.data_flags import add_view_flags
 
 if TYPE_CHECKING:
     from ancor.fewshot.classifier import FewShotClassifier
@@ -69,9 +69,7 @@ def _add_model_flags(parser: Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="backbone features, or the head's embedding (default: --only-base)",
     )
-    images = parser.add_argument_group("how images are prepared (default: as the file tells)")
-    images.add_argument("--dataset", metavar="NAME", help=f"as the images of one of {DATASET_HELP}")
-    add_preprocessing_flags(images)
+    add_view_flags(parser, "preprocessing (default: from the file)")
 
 
 def _add_class_flags(group: argparse._ArgumentGroup) -> None:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.data_flags import add_crop_flag, add_data_flags, data_config
+from ancor.cli.data_flags import add_data_flags, data_config
 from ancor.cli.pictures import add_output_flag, picture_path, save
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
     from ancor.data.partition import Partition
 
 EXAMPLE = """example:
@@ -22,8 +22,7 @@ EXAMPLE = """example:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor show", description=__doc__, epilog=EXAMPLE)
-    data = add_data_flags(parser, default="folder with --data, else digits")
-    add_crop_flag(data)
+    data = add_data_flags(parser, default="folder with --data, else digits", crops=True)
     data.add_argument(
         "--partition",
         default="train",
@@ -62,9 +61,7 @@ def command(args: argparse.Namespace) -> None:
     for flag, least in (("n", 1), ("epoch", 0)):
         if getattr(args, flag) < least:
             raise InputError(f"--{flag} {getattr(args, flag)}: at least {least} is needed")
-    if args.dataset is None:
-        args.dataset = "folder" if args.data else "digits"
-    data = data_config(args)
+    data = data_config(args, guess=True)
     partition = data.load(args.partition)
     path = picture_path(args.output or f"show_{data.dataset}.png")
     size = data.transforms.size
@@ -79,12 +76,12 @@ def _rows(
     """Yield each coarse class's name, and of its images the original and both views."""
     import numpy as np
 
-    from ancor.data.partition import TrainingViews
+    from ancor.data.views import TrainingViews
     from ancor.plots.thumbnails import picture
     from ancor.runtime.seeding import address_seed
 
     labels, images = partition.coarse_labels, partition.images
-    views = TrainingViews(images, labels, data.transforms, views=2, seed=args.seed)
+    views = TrainingViews(images, labels, data.transforms, ("strong", "strong"), args.seed)
     for label in np.unique(labels).tolist():
         own = np.flatnonzero(labels == label)
         rng = np.random.default_rng(address_seed(args.seed, "contact sheet", label))

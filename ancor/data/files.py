@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 

@@ -1,18 +1,12 @@
 """A partition of a dataset, and the views of its images that training and evaluation ask for."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from random import Random
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.transforms import TransformSpec, pixels_of, training_view
 from ancor.errors import InputError, MissingPartition, choose
-from ancor.runtime.seeding import address_seed, seeded
 
 QUERY_VIEW = -1
 MIRROR_VIEW = -2
@@ -113,112 +107,3 @@ class Partition:
             fine_labels=None if self.fine_labels is None else self.fine_labels[kept],
             skipped=skipped,
         )
-
-
-class TrainingViews(Dataset):
-    """Items for training: asked for (epoch, index), it gives (views, drawings, label, index).
-
-    An image is decoded once for all its views. A view, bytes (3, S, S), is a function of (seed,
-    epoch, index, view number) alone; so is its drawing (`ancor.data.color`).
-
-    Args:
-        images: the training images.
-        labels: (N,) of int64.
-        spec: what views are drawn from.
-        views: views an item.
-        seed: the run's seed.
-        colour: whether the drawings are applied here; where not, `recolour` has to follow.
-    """
-
-    def __init__(
-        self,
-        images: Images,
-        labels: np.ndarray,
-        spec: TransformSpec,
-        views: int,
-        seed: int,
-        colour: bool = True,
-    ) -> None:
-        self.images, self.labels, self.spec = images, labels, spec
-        self.views, self.seed, self.colour = views, seed, colour
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(
-        self, request: tuple[int, int]
-    ) -> tuple[tuple[Tensor, ...], tuple[np.ndarray, ...], int, int]:
-        epoch, index = request
-        pixels = pixels_of(self.images[index])
-        made = []
-        for view in range(self.views):
-            rng = Random(address_seed(self.seed, "training view", epoch, index, view))
-            made.append(training_view(pixels, self.spec, rng, self.colour))
-        views, drawings = zip(*made, strict=True)
-        return views, drawings, int(self.labels[index]), index
-
-
-class EvaluationViews(Dataset):
-    """Items for evaluation: the image and view number at each position of a list.
-
-    View -1 is the image under the test transform, view -2 its mirror image; views 0, 1, ... are
-    random augmentations, each a function of (seed, image, view number).
-
-    Args:
-        images: the images of the partition.
-        pairs: (P, 2) of int64: image, view.
-        query_transform: what view -1 is made by.
-        support_transform: what the other views are made by.
-        seed: seed of the views.
-    """
-
-    def __init__(
-        self,
-        images: Images,
-        pairs: np.ndarray,
-        query_transform: Callable,
-        support_transform: Callable,
-        seed: int,
-    ) -> None:
-        self.images, self.pairs, self.seed = images, pairs, seed
-        self.query_transform, self.support_transform = query_transform, support_transform
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, position: int) -> Tensor:
-        image, view = self.pairs[position].tolist()
-        if view in (QUERY_VIEW, MIRROR_VIEW):
-            picture = self.query_transform(self.images[image])
-            return picture if view == QUERY_VIEW else picture.flip(-1)
-        with seeded(self.seed, SUPPORT_VIEW, image, view):
-            return self.support_transform(self.images[image])
-
-
-def distinct_views(pairs: np.ndarray, spec: TransformSpec, seed: int) -> np.ndarray:
-    """Name views by what they show, where a support view only flips or does not.
-
-    Args:
-        pairs: (P, 2) of image and view.
-        spec: the transforms.
-        seed: seed of the views.
-
-    Returns:
-        Pairs (P, 2) of the same pictures, each picture under one name if support views only flip.
-    """
-    if not spec.support_only_flips:
-        return pairs
-    import torch
-
-    generator = torch.Generator()
-
-    def shown(image: int, view: int) -> int:
-        if view < 0:
-            return view
-        # The draw of `support_transform`.
-        generator.manual_seed(address_seed(seed, SUPPORT_VIEW, image, view))
-        flipped = bool(torch.rand(1, generator=generator) < 0.5)
-        return MIRROR_VIEW if flipped else QUERY_VIEW
-
-    views = [shown(image, view) for image, view in pairs.tolist()]
-    return np.stack([pairs[:, 0], np.array(views, dtype=np.int64)], axis=1)

@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from ancor.data.catalog import PARTITIONS, DataConfig
+from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.partition import Partition
 from ancor.data.scan import Finding, findings

@@ -1,8 +1,7 @@
 """What happens to an image before the network sees it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import exp, isfinite, log, sqrt
+from math import exp, log, sqrt
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,68 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.data.color import draw, recolour
+from ancor.data.transform_spec import TransformSpec
 
 if TYPE_CHECKING:
     from PIL import Image
-
-SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
-
-
-@dataclass(frozen=True)
-class TransformSpec:
-    """A dataset's transforms, as data.
-
-    Attributes:
-        size: side S of the images that the network sees, in pixels.
-        mean, std: of each channel, for images scaled to 0-1.
-        native_size: side of the stored images where all are square and alike; None: photographs of
-            any size, which evaluation resizes to `resize` at the shorter side and crops to `size`.
-        resize: see `native_size`.
-        crop_scale: smallest and largest share of the area that a training crop takes.
-        flip: whether mirror images are of the same class.
-        colour: colour jitter and random greyscale while training.
-        blur: Gaussian blur while training.
-        support_padding: pixels added around an image before a support view's random crop.
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    native_size: int | None = None
-    resize: int = 256
-    crop_scale: tuple[float, float] = (0.2, 1.0)
-    flip: bool = True
-    colour: bool = False
-    blur: bool = False
-    support_padding: int = 0
-
-    def check(self) -> None:
-        """Raise a ValueError where a field, read from a file, is no sound number."""
-        native = self.size if self.native_size is None else self.native_size
-        sides = (self.size, self.resize, native)
-        if not all(isinstance(side, int) and 0 < side <= 2 * SIDES[1] for side in sides):
-            raise ValueError(f"image sides {sides}")
-        if not isinstance(self.support_padding, int) or not 0 <= self.support_padding <= self.size:
-            raise ValueError(f"padding {self.support_padding!r}")
-        channels = (*self.mean, *self.std)
-        if len(channels) != 6 or not all(isfinite(value) for value in channels):
-            raise ValueError(f"mean and deviation {channels}")
-
-    @property
-    def draws_colours(self) -> bool:
-        """Whether training views differ in more than their crop."""
-        return self.colour or self.blur
-
-    @property
-    def support_only_flips(self) -> bool:
-        """Whether a support view is the query view or its mirror image."""
-        return self.native_size is not None and not self.support_padding and self.flip
-
-    def with_size(self, size: int | None) -> "TransformSpec":
-        """Return this for another image size; the resize before the crop keeps its proportion."""
-        if size is None or size == self.size:
-            return self
-        return replace(self, size=size, resize=round(self.resize * size / self.size))
 
 
 def normalise(images: Tensor, spec: TransformSpec) -> Tensor:

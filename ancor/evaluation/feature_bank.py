@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ancor.data.partition import EvaluationViews, Images
-from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
+from ancor.data.partition import Images
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.views import EvaluationViews
 from ancor.errors import InputError, RunError, choose
 from ancor.evaluation.feature_cache import FeatureCache
 from ancor.models.encoder import Encoder, EncoderOutput

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ancor.data.partition import QUERY_VIEW
+from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.models.encoder import Encoder
 

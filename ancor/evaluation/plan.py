@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ancor.data.episodes import MOST_VIEWS, Episode, EpisodeSampler, Protocol
-from ancor.data.partition import MIRROR_VIEW, QUERY_VIEW, distinct_views
-from ancor.data.transforms import TransformSpec
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.views import MIRROR_VIEW, QUERY_VIEW, distinct_views
 from ancor.errors import InputError
 from ancor.runtime.seeding import address_seed
 

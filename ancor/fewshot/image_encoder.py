@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 
 from ancor.checkpoints import checkpoint
-from ancor.data.catalog import DATASETS, DataConfig
-from ancor.data.partition import QUERY_VIEW, distinct_views
-from ancor.data.transforms import TransformSpec, stored_form
+from ancor.data.config import DataConfig
+from ancor.data.registry import DATASETS
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import stored_form
+from ancor.data.views import QUERY_VIEW, distinct_views
 from ancor.errors import InputError
 from ancor.evaluation.feature_bank import FeatureBank, predicted_class, unit_vectors
 from ancor.fewshot import inputs
 from ancor.fewshot.support_set import Features, known_features
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
 from ancor.runtime.devices import autocast_dtype, pick_device, usable_cpus
-from ancor.runtime.from_dict import built
+from ancor.runtime.from_dict import from_dict
 from ancor.runtime.logging import progress
 
 PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
@@ -139,7 +142,7 @@ class ImageEncoder:
         about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     ) -> tuple[Encoder, TransformSpec, bool]:
         """Return the network, the transforms and only_base that `pack` described."""
-        encoder = Encoder(built(EncoderConfig, about["config"], "the saved classifier"))
+        encoder = Encoder(from_dict(EncoderConfig, about["config"], "the saved classifier"))
         state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         transforms = {
@@ -186,7 +189,7 @@ def load_encoder(
         path: a checkpoint of train.py or the paper, a MoCo, SwAV or torchvision file.
         head: which head it has, where a published file leaves two open.
         only_base: whether features are the backbone's, or the head's embedding.
-        dataset: a name of `ancor.data.catalog.DATASETS`.
+        dataset: a name of `ancor.data.config.DATASETS`.
         image_size: side of the images that the network sees, in pixels.
         mean, std: of each channel, for images scaled to 0-1.
         device: auto, cuda, mps or cpu, or a torch device.
@@ -210,7 +213,7 @@ def load_encoder(
     if dataset is not None:
         base = {}
     base = {name: base[name] for name in ("dataset", "image_size", "mean", "std") if name in base}
-    transforms = built(DataConfig, {**base, **changes}, repr(str(path))).transforms
+    transforms = from_dict(DataConfig, {**base, **changes}, repr(str(path))).transforms
     return on_device(encoder, transforms, only_base, device, precision, batch_size, quiet)
 
 

@@ -1,24 +1,23 @@
-"""What training asks of a method."""
+"""What training asks of a method, with defaults for all of it but the losses."""
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancor.methods.losses import LossTerm
-from ancor.methods.queues import KeyQueue
-from ancor.models.encoder import Encoder
-
-if TYPE_CHECKING:
-    from ancor.methods.ancor import AncorConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder, EncoderOutput
+from ancor.runtime import distributed
 
 
 class Batch(NamedTuple):
     """A batch of images.
 
     Attributes:
-        views: augmented views, each (N, 3, H, W), on the device; as many as the method asks for.
+        views: augmented views, each (N, 3, H, W), on the device; one for each of `Method.views`.
         labels: classes (N,), on the host.
         indices: positions of the images in the training set, (N,), on the host.
         shuffle: with several processes, a permutation of the images that all of them hold together,
@@ -31,42 +30,106 @@ class Batch(NamedTuple):
     shuffle: Tensor | None = None
 
 
-class Method(Protocol):
+class Method(nn.Module):
     """A training method: the loop adds its losses up, logs each by name, and steps.
 
+    A method overrides `losses`, and of the rest what it needs.
+
+    Args:
+        encoder_config: of the encoder that is trained.
+        config: the method's settings (`ancor.methods.config`); checked against the head.
+        labels: classes of the training images, (N,) of int64; None where only shapes matter.
+
     Attributes:
-        encoder: what the optimiser trains and evaluation uses.
-        key_encoder: a second one that follows it, or None.
-        queue: what keys wait in, or None.
-        views: augmented views that it needs of each image.
+        views: the kind of each augmented view that it needs of an image
+            (`ancor.data.views.VIEW_KINDS`).
+        accumulates: whether a batch may be split (`accumulate`): not where a loss compares the
+            images of a whole batch.
+        encoder: what the optimizer trains and evaluation uses.
+        key_encoder: a second encoder that follows it, or None.
     """
 
-    encoder: Encoder
-    key_encoder: Encoder | None
-    queue: KeyQueue | None
-    views: int
+    views: tuple[str, ...] = ("strong",)
+    accumulates = True
+
+    def __init__(
+        self, encoder_config: EncoderConfig, config: Any, labels: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.check(encoder_config.head, config)
+        self.config = config
+        self.encoder = Encoder(encoder_config)
+        self.key_encoder: Encoder | None = None
+        # In a dict, so that wrappers do not enter this module's own names.
+        self._run: dict[str, nn.Module] = {"query": self.encoder}
 
     @staticmethod
-    def check(head: str, config: "AncorConfig") -> None:
+    def check(head: str, config: Any) -> None:
         """Raise an InputError for settings that have no meaning with this head."""
+        config.check(head)
+
+    def check_memory(self, free: int, device: torch.device) -> None:
+        """Raise an InputError where what it keeps beside its encoders exceeds `free` bytes."""
 
     def prepare(self, device: torch.device, compiled: bool = False) -> None:
-        """Have the passes run over all processes of a group, and compiled if asked."""
+        """Let the passes run over all processes of a group, and compile them if asked."""
+        self._run["query"] = distributed.data_parallel(self.encoder, device)
+        if compiled:
+            self._run = {name: torch.compile(module) for name, module in self._run.items()}
 
-    def describe(self) -> str:
-        """Name the losses and what they depend on, in a line."""
+    def encode(self, images: Tensor) -> EncoderOutput:
+        """Encode images (N, 3, H, W); the gradient is averaged over the processes."""
+        return self._run["query"](images)
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         """Compute the losses of a batch by name."""
+        raise NotImplementedError
+
+    def describe(self) -> Iterator[tuple[str, str]]:
+        """Yield (title, line) for the summary of a run."""
+        yield "Method", self.config.name
+
+    def notices(self, images_of_class: Iterable[int]) -> Iterator[str]:
+        """Yield what users might trip over, given the number of training images of each class."""
+        yield from ()
+
+    def parameters_to_train(self) -> list[nn.Parameter]:
+        """List what the optimizer updates."""
+        return list(self.encoder.parameters())
 
     def moved_by_losses(self) -> list[Tensor]:
-        """List the tensors that `losses` changes, which an undone step has to get back."""
+        """List the tensors that `losses` changes; a step that is rolled back restores them."""
+        return list(self.encoder.buffers())
+
+    def before_training(self, batches: Any) -> None:
+        """Prepare for a fresh start; not called on a resume.
+
+        Args:
+            batches: the training set (`ancor.training.batches.TrainingBatches`).
+        """
+
+    def before_epoch(self, epoch: int, batches: Any) -> None:
+        """Prepare for an epoch, from 0; not called where an epoch is resumed within."""
 
     def after_step(self, good: Tensor | None = None) -> None:
-        """Do what follows the optimiser's step; nothing if `good`, a boolean (), does not hold."""
+        """Follow the optimizer's step; change nothing if `good`, a boolean (), does not hold."""
 
     def figures(self) -> dict[str, Tensor]:
-        """Return figures of the last batch that tell whether training is healthy."""
+        """Return figures of the last batch that show whether training is healthy."""
+        return {}
 
     def without_averaging(self) -> AbstractContextManager:
         """Return a context in which gradients are not yet averaged over the processes."""
+        query = self._run["query"]
+        return query.no_sync() if hasattr(query, "no_sync") else nullcontext()
+
+    def extra_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors beside the encoders by their names in checkpoints."""
+        return {}
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return plain values that an exact resume needs, for checkpoints."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `extra_state` returned; older files may lack some or all of it."""

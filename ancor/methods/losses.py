@@ -201,16 +201,17 @@ CONTRASTIVE: dict[str, Callable[[Contrast], Blocks]] = {
     "cst_all_by_class": all_by_class,
     "cst_all": all_samples,
 }
-CALCULATORS = ("cls", *CONTRASTIVE)
-LOSSES = {"ce": cross_entropy, "cosine": cosine}
 
 
 class LossTerm(NamedTuple):
-    """A loss with its gradient attached, and the top-1 and top-5 accuracies of its logits."""
+    """A loss with its gradient attached, and the top-1 and top-5 accuracies of its logits.
+
+    Accuracies are None where targets are soft.
+    """
 
     value: Tensor
-    top1: Tensor
-    top5: Tensor
+    top1: Tensor | None = None
+    top5: Tensor | None = None
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> LossTerm:

@@ -1,53 +1,14 @@
 """The encoder: a backbone and a head."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ancor.errors import InputError, choose
-from ancor.models.backbones import BACKBONES, build_backbone
-from ancor.models.heads import BARE, HEADS, build_head
-
-WIDEST = 1_000_000  # outputs of a head: more are a mistake, and would fill the memory first
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """What defines an encoder's weights: their names and shapes follow from it.
-
-    Attributes:
-        arch: name of the backbone (`ancor.models.backbones.BACKBONES`).
-        head: name of the head (`ancor.models.heads.HEADS`); `BARE` in files without one.
-        mlp: whether a hidden layer stands before the head.
-        dim: size D of the embedding.
-        num_classes: number C of classes that the head tells apart.
-    """
-
-    arch: str = "resnet50"
-    head: str = "seq"
-    mlp: bool = False
-    dim: int = 128
-    num_classes: int = 1
-
-    def __post_init__(self) -> None:
-        choose("backbone", self.arch, BACKBONES)
-        if self.head != BARE:
-            choose("head", self.head, HEADS)
-        for what, value in (("--cst-dim", self.dim), ("number of classes", self.num_classes)):
-            if type(value) is not int or not 1 <= value <= WIDEST:
-                raise InputError(f"{what} {value!r}: accepted: 1 to {WIDEST}")
-
-    @property
-    def embeds(self) -> bool:
-        """Whether the head makes an embedding."""
-        return self.head in ("seq", "fork", "none")
-
-    @property
-    def classifies(self) -> bool:
-        """Whether the head makes class logits."""
-        return self.head in ("seq", "fork", "cls")
+from ancor.models.backbones import build_backbone
+from ancor.models.config import EncoderConfig
+from ancor.models.heads import build_head
 
 
 class EncoderOutput(NamedTuple):
@@ -65,9 +26,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config.arch)
-        self.head = build_head(
-            config.head, config.mlp, self.backbone.out_features, config.dim, config.num_classes
-        )
+        self.head = build_head(config, self.backbone.out_features)
 
     def forward(self, images: Tensor) -> EncoderOutput:
         """Encode images (N, 3, H, W)."""

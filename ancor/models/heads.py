@@ -6,7 +6,7 @@ Attribute names (`fc1`, `fc2`) are those of the published files.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancor.errors import choose
+from ancor.models.config import BARE, EncoderConfig
 
 
 class SeqHead(nn.Module):
@@ -66,8 +66,7 @@ class NoHead(nn.Module):
         return None, None
 
 
-BARE = "absent"
-HEADS: dict[str, type[nn.Module]] = {
+CLASSES: dict[str, type[nn.Module]] = {
     "seq": SeqHead,
     "fork": ForkHead,
     "cls": ClassifierHead,
@@ -75,11 +74,11 @@ HEADS: dict[str, type[nn.Module]] = {
 }
 
 
-def build_head(name: str, mlp: bool, in_features: int, dim: int, num_classes: int) -> nn.Module:
-    """Build the head `name`, behind Linear(F, F) + ReLU if `mlp`; `BARE` builds `NoHead`."""
-    if name == BARE:
+def build_head(config: EncoderConfig, in_features: int) -> nn.Module:
+    """Build a head, behind Linear(F, F) + ReLU if `mlp`; `BARE` builds `NoHead`."""
+    if config.head == BARE:
         return NoHead()
-    head = HEADS[choose("head", name, HEADS)](in_features, dim, num_classes)
-    if not mlp:
+    head = CLASSES[config.head](in_features, config.dim, config.num_classes)
+    if not config.mlp:
         return head
     return nn.Sequential(nn.Linear(in_features, in_features), nn.ReLU(), head)

@@ -10,7 +10,7 @@ from ancor.errors import InputError
 T = TypeVar("T")
 
 
-def built(kind: type[T], values: Any, source: str) -> T:
+def from_dict(kind: type[T], values: Any, source: str) -> T:
     """Build a dataclass from a mapping of its fields, of which some may be missing.
 
     Lists, which JSON makes of tuples, become tuples again.

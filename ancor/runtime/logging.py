@@ -7,17 +7,34 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from ancor.runtime.distributed import is_first
+from ancor.runtime.settings import with_flags
 
 log = logging.getLogger("ancor")
 
 
-def configure_console(quiet: bool = False) -> None:
-    """Send the package's messages to stdout; only warnings if quiet, only the first process's."""
+class _Formatter(logging.Formatter):
+    """Shows flags in place of the settings that messages name, where a command set them."""
+
+    flags: ClassVar[Mapping[str, str]] = {}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record as text."""
+        return with_flags(super().format(record), self.flags)
+
+
+def configure_console(quiet: bool = False, flags: Mapping[str, str] | None = None) -> None:
+    """Send the package's messages to stdout; only warnings if quiet, only the first process's.
+
+    Args:
+        quiet: see above.
+        flags: what stands for each setting in messages, by its field; None: its name.
+    """
+    _Formatter.flags = flags or {}
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     handler.addFilter(lambda record: is_first())
     log.handlers[:] = [handler]
@@ -68,7 +85,7 @@ class RunLog:
 
         self._stack, self._failed = ExitStack(), False
         handler = _LogFile(folder / "log.txt", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
         self._stack.callback(handler.close)
         self._stack.callback(log.removeHandler, handler)

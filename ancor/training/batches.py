@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from ancor.data.color import recolour
-from ancor.data.partition import Partition, TrainingViews
-from ancor.data.transforms import TransformSpec, normalise
+from ancor.data.partition import Partition
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import normalise
+from ancor.data.views import TrainingViews
 from ancor.errors import RunError
 from ancor.methods.base import Batch
 from ancor.runtime.distributed import share
@@ -51,7 +53,7 @@ class TrainingBatches:
         partition: the training images.
         labels: which labels to give out, (N,).
         transforms: how the network sees the images.
-        views: views of each image.
+        views: the kind of each view of an image (`ancor.data.transform_spec.VIEW_KINDS`).
         batch_size: images of a batch over all processes; a smaller training set is one batch.
         seed: the run's seed.
         workers: processes that load.
@@ -64,7 +66,7 @@ class TrainingBatches:
         partition: Partition,
         labels: np.ndarray,
         transforms: TransformSpec,
-        views: int,
+        views: tuple[str, ...],
         batch_size: int,
         seed: int,
         workers: int,

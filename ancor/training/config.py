@@ -1,108 +1,158 @@
-"""The settings of a training run."""
+"""The settings of a training run, and which source of a setting goes before which."""
 
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ancor.checkpoints import checkpoint
-from ancor.data.catalog import DataConfig
-from ancor.errors import InputError, choose
-from ancor.methods.ancor import AncorConfig
-from ancor.models.encoder import EncoderConfig
+from ancor.data.config import DataConfig
+from ancor.errors import InputError
+from ancor.methods.registry import METHODS, method_spec
+from ancor.models.config import HEADS, EncoderConfig
+from ancor.runtime.from_dict import from_dict
+from ancor.runtime.settings import (
+    Check,
+    above,
+    at_least,
+    check_settings,
+    defaults_of,
+    one_of,
+    setting,
+    settings_of,
+)
 from ancor.training.schedules import cosine_rate, step_rate
 
 MODES = ("coarse", "fine")
 SELECTIONS = ("validation", "last")
+REMOVED = {"method": ("losses",)}  # settings of old files that only ever had one value
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Optimiser, schedule and protocol of a run (defaults: the paper's).
+    """Optimizer, schedule and protocol of a run (defaults: the paper's).
 
     Attributes:
         mode: which labels are trained on, `coarse` or `fine`.
         epochs: passes over the training set.
         batch_size: images a step.
-        lr, momentum, weight_decay: of SGD, on every parameter of the query encoder.
+        lr, momentum, weight_decay: of SGD, on every parameter of the method.
         schedule, gamma: epochs from which the rate is multiplied by gamma.
         cos, num_cycles: cosine with restarts instead, and how many cycles.
+        max_steps: stop after this many steps; None: do all epochs.
+        accumulate: micro-batches that each process splits its batch into.
         seed: of everything random.
         select: `model_best` by validation accuracy, or the last epoch's.
         val_episodes: episodes of each validation; 0: none.
         print_freq: steps between two prints.
         save_freq: epochs between two saves, each after a validation.
-        save_minutes: save also when so many have passed since the last save; None: not.
-        figure_freq: epochs between two t-SNE pictures in TensorBoard; 0: none.
-        skip_nonfinite: steps that may be undone because something in them was not finite.
+        save_minutes: save also when that many have passed since the last save; None: not.
+        figure_freq: epochs between two t-SNE plots in TensorBoard; 0: none.
+        skip_nonfinite: steps that may be rolled back because something in them was not finite.
         keep_epochs: epochs (from 0) after which the encoder is kept in a file of its own.
-        max_steps: stop after this many steps; None: do all epochs.
         workers: processes that load data, for each training process; None: as suits the images.
-        accumulate: parts that a process's batch is passed in, one after the other, to save memory.
         sync_bn: batch-norm statistics over all processes.
         compile: compile the encoders' passes.
         init_from: file that the backbone's start weights come from; None: drawn by the seed.
     """
 
-    mode: str = "coarse"
-    epochs: int = 200
-    batch_size: int = 256
-    lr: float = 0.03
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: tuple[int, ...] = (120, 160)
-    gamma: float = 0.1
-    cos: bool = False
-    num_cycles: int = 10
-    seed: int = 0
-    select: str = "validation"
-    val_episodes: int = 200
-    print_freq: int = 10
-    save_freq: int = 1
-    save_minutes: float | None = None
-    figure_freq: int = 0
-    skip_nonfinite: int = 0
-    keep_epochs: tuple[int, ...] = (59, 99, 159, 199)
-    max_steps: int | None = None
-    workers: int | None = None
-    accumulate: int = 1
-    sync_bn: bool = False
-    compile: bool = False
-    init_from: str | None = None
+    mode: str = setting("coarse", "which labels to train on: coarse or fine", one_of(MODES))
+    epochs: int = setting(200, "passes over the training set", at_least(1), group="schedule")
+    batch_size: int = setting(
+        256, "images a step", at_least(1), flags=("-b", "--batch-size"), group="schedule"
+    )
+    lr: float = setting(0.03, "learning rate", above(0), metavar="RATE", group="schedule")
+    schedule: tuple[int, ...] = setting(
+        (120, 160), "epochs at which the rate falls", metavar="EPOCH", group="schedule"
+    )
+    gamma: float = setting(0.1, "factor of each fall", above(0), metavar="FACTOR", group="schedule")
+    cos: bool = setting(
+        False, "cosine schedule with restarts instead", negatable=True, group="schedule"
+    )
+    num_cycles: int = setting(10, "its cycles", at_least(1), group="schedule")
+    momentum: float = setting(0.9, "momentum of SGD", at_least(0), metavar="M", group="schedule")
+    weight_decay: float = setting(
+        1e-4,
+        "weight decay",
+        at_least(0),
+        flags=("--wd", "--weight-decay"),
+        metavar="W",
+        group="schedule",
+    )
+    max_steps: int | None = setting(
+        None, "stop after this many steps", at_least(1), group="schedule"
+    )
+    accumulate: int = setting(
+        1,
+        "gradient accumulation: split each batch into N micro-batches",
+        at_least(1),
+        group="schedule",
+    )
+    init_from: str | None = setting(
+        None,
+        "start from the backbone of this file: ours or the paper's, MoCo, SwAV, torchvision",
+        metavar="FILE",
+        group="run",
+    )
+    seed: int = setting(0, "seed of everything random", group="run")
+    save_freq: int = setting(
+        1,
+        "epochs between validations and saves",
+        at_least(1),
+        flags=("-s", "--save-freq"),
+        group="run",
+    )
+    save_minutes: float | None = setting(
+        None,
+        "save also when M minutes have passed since the last save",
+        above(0),
+        metavar="M",
+        unset="not",
+        group="run",
+    )
+    skip_nonfinite: int = setting(
+        0,
+        "go on after up to N steps in which a loss was not finite; each is rolled back",
+        at_least(0),
+        group="run",
+    )
+    keep_epochs: tuple[int, ...] = setting(
+        (59, 99, 159, 199),
+        "epochs, from 0, whose encoder is kept in a file of its own",
+        metavar="EPOCH",
+        group="run",
+    )
+    select: str = setting(
+        "validation",
+        "model_best is chosen by validation, or is the last",
+        one_of(SELECTIONS),
+        metavar="HOW",
+        group="run",
+    )
+    val_episodes: int = setting(
+        200,
+        "episodes of a validation; 0: none",
+        Check(lambda value: value == 0 or value >= 2, "0 (no validation), or 2 or more"),
+        group="run",
+    )
+    print_freq: int = setting(
+        10, "steps between prints", at_least(1), flags=("-p", "--print-freq"), group="run"
+    )
+    figure_freq: int = setting(
+        0, "epochs between t-SNE plots in TensorBoard; 0: none", at_least(0), group="run"
+    )
+    workers: int | None = setting(
+        None,
+        "processes that load data",
+        at_least(0),
+        flags=("-j", "--workers", "--num-workers"),
+        unset="the CPUs that may be used; 0 for small images in memory",
+        group="device",
+    )
+    compile: bool = setting(False, "compile the encoders' passes", group="device")
+    sync_bn: bool = setting(False, "batch-norm statistics over all processes", group="processes")
 
     def __post_init__(self) -> None:
-        choose("--mode", self.mode, MODES)
-        choose("--select", self.select, SELECTIONS)
-        for name in (
-            "epochs",
-            "batch_size",
-            "num_cycles",
-            "print_freq",
-            "save_freq",
-            "max_steps",
-            "accumulate",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
-        for name in ("workers", "figure_freq", "skip_nonfinite"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InputError(f"--{name.replace('_', '-')} {value}: 0 or more are needed")
-        if self.save_minutes is not None and not 0 < self.save_minutes < math.inf:
-            raise InputError(f"--save-minutes {self.save_minutes}: a number above 0 is needed")
-        if self.val_episodes == 1 or self.val_episodes < 0:
-            raise InputError(
-                f"--val-episodes {self.val_episodes}: 0 (no validation) or at least 2 are needed"
-            )
-        for name, positive in (("lr", True), ("momentum", False), ("weight_decay", False)):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (positive and value == 0):
-                bound = "above 0" if positive else "of 0 or more"
-                flag = "wd" if name == "weight_decay" else name
-                raise InputError(f"--{flag} {value}: a finite number {bound} is needed")
-        if not math.isfinite(self.gamma) or self.gamma <= 0:
-            raise InputError(f"--gamma {self.gamma}: a finite number above 0 is needed")
+        check_settings(self)
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
@@ -113,14 +163,97 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that defines a run; checkpoints carry it as `config`."""
+    """Everything that defines a run; checkpoints carry it as `config`.
+
+    Attributes:
+        encoder, data, training: sections of settings.
+        method: the settings of the method, of the class that the registry names.
+        selected_on: partition that `model_best` is chosen on, or `last`.
+    """
 
     encoder: EncoderConfig
-    method: AncorConfig
+    method: Any
     data: DataConfig
     training: TrainConfig
-    selected_on: str
+    selected_on: str = "validation"
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain containers, as JSON would give them back."""
-        return {"format": checkpoint.FORMAT, **json.loads(json.dumps(asdict(self)))}
+        return json.loads(json.dumps(asdict(self)))
+
+
+def sections(method: str) -> dict[str, type]:
+    """Return the sections of a run's settings under a method, each a dataclass."""
+    return {
+        "encoder": EncoderConfig,
+        "method": method_spec(method).config,
+        "data": DataConfig,
+        "training": TrainConfig,
+    }
+
+
+def paper_defaults() -> dict[str, Any]:
+    """Return the default of every setting of every method, by field; the first method's first."""
+    kinds = [EncoderConfig, DataConfig, TrainConfig, *(m.config for m in METHODS.values())]
+    return {
+        name: default
+        for kind in reversed(kinds)
+        for name, default in defaults_of(kind).items()
+        if name in settings_of(kind)
+    } | {"dataset": "living17"}
+
+
+def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a file's `config` by field; InputError where sections lack."""
+    found: dict[str, Any] = {}
+    for section in ("encoder", "method", "data", "training"):
+        values = config.get(section)
+        if not isinstance(values, Mapping):
+            raise InputError(f"the file's configuration has no section {section!r}; give another")
+        kept = {k: v for k, v in values.items() if k not in REMOVED.get(section, ())}
+        found |= {k: v for k, v in kept.items() if k != "num_classes"}
+    return found
+
+
+def resolve(
+    given: Mapping[str, Any], from_file: Mapping[str, Any] | None = None
+) -> tuple[RunConfig, dict[str, Any]]:
+    """Resolve every setting: the paper's < the dataset's own < a file's < given.
+
+    Args:
+        given: settings by field name, `lr`; others are not looked at.
+        from_file: what `settings_in` found in a file.
+
+    Returns:
+        The configuration, and the dataset's own defaults that it took.
+
+    Raises:
+        InputError: the mode is not given, or a value is not accepted.
+    """
+    from_file = from_file or {}
+    paper = paper_defaults()
+    known = {name: value for name, value in given.items() if name in paper}
+    named = {**paper, **from_file, **known}
+    kinds = sections(named["name"])
+    of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if k != "name"}
+    own = {} if from_file else dict(DataConfig(named["dataset"]).spec.training_defaults)
+    if "calculators" in known:
+        own.pop("loss_weights", None)  # they are of the losses that were meant
+    values = {**paper, **of_method, **own, **from_file, **known}
+    if "mode" not in {**from_file, **known}:
+        raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
+    HEAD.require("`head`", values["head"])
+    config = RunConfig(
+        *(
+            from_dict(
+                kind,
+                {name: values[name] for name in settings_of(kind)},
+                f"the run's settings ({section})",
+            )
+            for section, kind in kinds.items()
+        )
+    )
+    return config, {name: value for name, value in own.items() if name not in known}
+
+
+HEAD = one_of(HEADS)  # of training; files may hold a backbone alone

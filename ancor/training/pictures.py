@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ancor.data.partition import QUERY_VIEW, Partition
+from ancor.data.partition import Partition
+from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.feature_bank import FeatureBank, class_weights
 from ancor.models.encoder import Encoder
 from ancor.plots.board import add_figure

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import ancor
+from ancor.checkpoints.checkpoint import FORMAT
 from ancor.runtime import devices
 from ancor.training.config import RunConfig
 
@@ -25,7 +26,7 @@ def write_configuration(config: RunConfig, folder: Path, device: torch.device) -
         "host": platform.node(),
         "device": devices.describe(device),
     }
-    text = json.dumps({**config.plain(), "environment": environment}, indent=2)
+    text = json.dumps({"format": FORMAT, **config.plain(), "environment": environment}, indent=2)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     command = shlex.join(["python", *sys.argv])
     (folder / "command.txt").write_text(command + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ from ancor.data.partition import Partition
 from ancor.data.scan import report_skipped
 from ancor.errors import InputError, RunError, choose
 from ancor.methods.base import Method
-from ancor.methods.registry import METHODS
+from ancor.methods.registry import build_method, method_spec
 from ancor.runtime import devices, distributed
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
@@ -24,7 +24,7 @@ from ancor.training.pictures import pictures_of
 from ancor.training.provenance import write_configuration
 from ancor.training.run_folder import RunSaver, open_directory
 from ancor.training.state import check_resumable, restore, start_from
-from ancor.training.summary import megabytes, notices, summary
+from ancor.training.summary import notices, summary
 from ancor.training.trainer import Trainer
 from ancor.training.validation import validation_of
 
@@ -71,8 +71,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         InputError: the configuration, the data or the folder will not do; nothing was written.
         RunError: training failed.
     """
-    method = METHODS[choose("--method", config.method.name, METHODS)]
-    method.check(config.encoder.head, config.method)
+    method_spec(config.method.name).load().check(config.encoder.head, config.method)
     dtype = devices.autocast_dtype(launch.precision, launch.device)
     if launch.start_epoch is not None and launch.start_epoch < 0:
         raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
@@ -82,8 +81,12 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     config = _completed(config, partition)
     if launch.content is not None:
         check_resumable(launch.content, config, launch.resumed_from)
-    _check_queue_fits(config, launch.device)
-    method = build_method(config)
+    labels = torch.from_numpy(partition.labels(config.training.mode))
+    with torch.device("meta"):
+        method = build_method(config.encoder, config.method, labels)
+    method.check_memory(devices.available_memory(launch.device), launch.device)
+    with seeded(config.training.seed, "weights"):
+        method = build_method(config.encoder, config.method, labels)
     if config.training.init_from is not None and launch.content is None:
         start_from(method, config.training.init_from)
     method.to(launch.device, memory_format=torch.channels_last)
@@ -168,25 +171,6 @@ def _spread(method: Method, config: RunConfig, device: torch.device) -> None:
     if config.training.sync_bn and distributed.world_size() > 1:
         method.encoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method.encoder)
     method.prepare(device, config.training.compile)
-
-
-def build_method(config: RunConfig) -> Method:
-    """Build the method with its start weights, a function of the configuration and the seed."""
-    with seeded(config.training.seed, "weights"):
-        return METHODS[config.method.name](config.encoder, config.method)
-
-
-def _check_queue_fits(config: RunConfig, device: torch.device) -> None:
-    """Raise an InputError where the method's queue would not, before anything is allocated."""
-    with torch.device("meta"):
-        queue = METHODS[config.method.name](config.encoder, config.method).queue
-    size, free = 0 if queue is None else queue.queue.nbytes, devices.available_memory(device)
-    if size > free:
-        length = config.method.queue_length
-        raise InputError(
-            f"--queue-k {length}: the queue would take {megabytes(size)} and {megabytes(free)} are "
-            f"free on {device}; --queue-k {length * free // size} would just fit"
-        )
 
 
 def _workers(config: RunConfig, partition: Partition) -> int:

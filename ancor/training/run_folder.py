@@ -114,7 +114,8 @@ class RunSaver:
     """
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
-        self.folder, self.config = folder, config.plain()
+        self.folder = folder
+        self.config = {"format": checkpoint.FORMAT, **config.plain()}
         self.failed: str | None = None
 
     def __call__(self, trainer: Trainer, best: bool, keep: bool) -> None:

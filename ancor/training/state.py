@@ -1,7 +1,6 @@
 """The state of training as files hold it, and taking it up again."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from torch import Tensor
 from ancor.checkpoints.checkpoint import LAST, load_encoder
 from ancor.checkpoints.state_dicts import KEY, PREFIX, QUERY, encoder_state, load_encoder_state
 from ancor.errors import InputError
-from ancor.methods.ancor import AncorConfig
 from ancor.methods.base import Method
 from ancor.models.backbones import same_weights
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder
+from ancor.runtime.settings import defaults_of
 from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
 from ancor.training.progress import Progress
@@ -55,9 +54,7 @@ def method_state(method: Method) -> dict[str, Tensor]:
         with torch.device("meta"):
             names = encoder_state(Encoder(method.encoder.key_config), KEY)
         state |= dict(zip(names, method.encoder.shared_state(), strict=True))
-    if method.queue is not None:
-        state |= {PREFIX + name: tensor for name, tensor in method.queue.state_dict().items()}
-    return state
+    return state | {PREFIX + name: tensor for name, tensor in method.extra_tensors().items()}
 
 
 def load_method_state(method: Method, state: Mapping[str, Tensor]) -> None:
@@ -65,14 +62,11 @@ def load_method_state(method: Method, state: Mapping[str, Tensor]) -> None:
     load_encoder_state(method.encoder, state, QUERY)
     if method.key_encoder is not None:
         load_encoder_state(method.key_encoder, state, KEY)
-    if method.queue is not None:
-        for name, tensor in method.queue.state_dict().items():
-            found = state.get(PREFIX + name)
-            if found is None or found.shape != tensor.shape:
-                raise InputError(
-                    f"the file's {name} does not fit the model's {tuple(tensor.shape)}"
-                )
-            tensor.copy_(found)
+    for name, tensor in method.extra_tensors().items():
+        found = state.get(PREFIX + name)
+        if found is None or found.shape != tensor.shape:
+            raise InputError(f"the file's {name} does not fit the model's {tuple(tensor.shape)}")
+        tensor.copy_(found)
 
 
 def clocks(method: Method) -> dict[str, int]:
@@ -110,7 +104,7 @@ def start_from(method: Method, path: Path | str) -> None:
 
 def trainer_state(trainer: Trainer) -> dict[str, Any]:
     """Return what `restore` needs beside a checkpoint's common entries."""
-    progress, queue = trainer.progress, trainer.method.queue
+    progress = trainer.progress
     return {
         "state_dict": method_state(trainer.method),
         "optimizer": trainer.optimizer.state_dict(),
@@ -121,7 +115,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
             "meter": trainer.meter.state(),
             "scaler": trainer.scaler.state_dict(),
             "clocks": clocks(trainer.method),
-            "enqueued": queue.enqueued.tolist() if queue is not None else None,
+            **trainer.method.extra_state(),
         },
     }
 
@@ -138,7 +132,8 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     if not all(type(count) is int and count >= 0 for count in counts):
         raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
     theirs, ours = content["config"], config.plain()
-    theirs = {**theirs, "method": {**asdict(AncorConfig()), **theirs["method"]}}  # of old versions
+    of_method = {**defaults_of(type(config.method)), **theirs["method"]}  # of old versions
+    theirs = {**theirs, "method": of_method}
     for section, names in FIXED.items():
         for name in names or ours[section]:
             before, now = theirs[section].get(name), ours[section][name]
@@ -162,8 +157,7 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
         group.update(ours)
     progress = content["progress"]
     set_clocks(method, progress["clocks"])
-    if method.queue is not None:
-        method.queue.enqueued.copy_(method.queue.enqueued.new_tensor(progress["enqueued"]))
+    method.load_extra_state(progress)
     # Format 1 knew only whole epochs.
     trainer.progress = Progress(
         content["epoch"],

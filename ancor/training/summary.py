@@ -14,11 +14,6 @@ from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
 
 
-def megabytes(size: int) -> str:
-    """Tell a size in bytes to people."""
-    return f"{size / 2**20:,.1f} MB"
-
-
 def summary(
     config: RunConfig,
     folder: Path,
@@ -45,13 +40,8 @@ def summary(
         f"Model     {encoder.arch}{' + mlp' if encoder.mlp else ''}, head {encoder.head}, "
         f"embedding {encoder.dim}, {millions:.2f} M parameters"
     )
-    yield f"Losses    {method.describe()}"
-    if method.queue is not None:
-        shape = tuple(method.queue.queue.shape)
-        yield (
-            f"Queue     {config.method.queue}, {' x '.join(map(str, shape))}, "
-            f"{megabytes(method.queue.queue.nbytes)} of {config.method.queue_dtype}"
-        )
+    for title, line in method.describe():
+        yield f"{title:<9} {line}"
     yield (
         f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
         f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}; {precision}"
@@ -91,16 +81,4 @@ def notices(
         )
     if reason is not None:
         yield f"No validation ({reason}); model_best will be the last epoch"
-    counts = Counter(partition.labels(training.mode).tolist()).values()
-    images = min(counts) if config.method.queue == "multi" else len(partition)
-    if method.queue is not None and method.queue.length > images:
-        yield (
-            f"A queue of {method.queue.length} keys is longer than the {images} images that "
-            "feed the shortest: it holds several keys of an image, which then count as negatives "
-            "of its other views (--queue-k auto fits the largest class)"
-        )
-    if method.queue is not None and not config.method.drop_unfilled:
-        yield (
-            "While the queue still holds random start values, the contrastive loss is expected "
-            "to rise"
-        )
+    yield from method.notices(Counter(partition.labels(training.mode).tolist()).values())

@@ -65,7 +65,7 @@ class Trainer:
         self.scaler = torch.GradScaler(batches.device.type, enabled=dtype == torch.float16)
         self.fused = batches.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.SGD(
-            method.encoder.parameters(),
+            method.parameters_to_train(),
             lr=config.lr,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
@@ -189,7 +189,7 @@ class Trainer:
                 self.scaler.scale(total * weight).backward()
         self.scaler.unscale_(self.optimizer)
         self._norm = get_total_norm(
-            [p.grad for p in self.method.encoder.parameters() if p.grad is not None]
+            [p.grad for p in self.method.parameters_to_train() if p.grad is not None]
         )
         good = self._norm.isfinite()
         self._update(good)

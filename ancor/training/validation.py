@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition

@@ -162,11 +162,11 @@ def test_an_installation_has_the_command_and_its_data(tmp_path):
     assert say("--version") == f"ancor {ancor.__version__}\n"
     assert say("train", "--help").startswith("usage: ancor train ")
     code = "import ancor, json, importlib.resources as r; print(ancor.__file__); "
-    code += "print(len(list(r.files('ancor.data').joinpath('breeds_tables').iterdir())))"
+    code += "print(len(list(r.files('ancor.data.datasets').joinpath('breeds_tables').iterdir())))"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=empty, env=environment
     )
     where, tables = shown.stdout.split()
     assert where.startswith(str(target))
-    assert int(tables) == len(list((ROOT / "ancor" / "data" / "breeds_tables").iterdir()))
+    assert int(tables) == len(list((ROOT / "ancor/data/datasets/breeds_tables").iterdir()))
     assert "test: " in say("check-data", "--dataset", "digits")

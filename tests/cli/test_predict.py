@@ -14,7 +14,7 @@ from PIL import Image
 import ancor
 from ancor.cli import predict
 from ancor.cli.predict import SETTINGS, build_parser, main
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.fewshot.classifier import FewShotClassifier
 from tests import made
 from tests.conftest import QUICK

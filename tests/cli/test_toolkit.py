@@ -9,7 +9,8 @@ import pytest
 
 from ancor import __main__ as toolkit
 from ancor.cli.data_flags import DATA_FLAGS, DATASET_HELP
-from ancor.data.catalog import DATASETS, DataConfig
+from ancor.data.config import DataConfig
+from ancor.data.registry import DATASETS
 from tests import made
 from tests.test_published import paper_file
 

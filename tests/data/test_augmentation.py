@@ -9,11 +9,13 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms as v1
 
-from ancor.data.catalog import PHOTOGRAPHS, DataConfig
 from ancor.data.color import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
+from ancor.data.config import DataConfig
 from ancor.data.images import ColourImages
-from ancor.data.partition import TrainingViews
-from ancor.data.transforms import TransformSpec, draw_crop, pixels_of, training_view
+from ancor.data.registry import PHOTOGRAPHS
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import draw_crop, pixels_of, training_view
+from ancor.data.views import TrainingViews
 from ancor.training.batches import TrainingBatches
 
 COUNT = 2000
@@ -170,7 +172,7 @@ def test_batches_do_not_depend_on_workers(images, workers, on_device):
 
     def first(workers: int):
         batches = TrainingBatches(
-            *(partition, partition.coarse_labels, SPEC, 2, 8, 0, workers),
+            *(partition, partition.coarse_labels, SPEC, ("strong", "strong"), 8, 0, workers),
             torch.device("cpu"),
             on_device,
         )
@@ -193,7 +195,7 @@ def test_an_image_is_read_once_for_all_its_views():
 
     images = Counted(np.zeros((2, 3, 40, 30), dtype=np.uint8))
     plain = TransformSpec(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
-    views, drawings, _, _ = TrainingViews(images, np.zeros(2), plain, views=2, seed=0)[0, 1]
+    views, drawings, _, _ = TrainingViews(images, np.zeros(2), plain, ("strong", "strong"), 0)[0, 1]
     assert (len(views), len(drawings), Counted.reads) == (2, 2, 1)
 
 

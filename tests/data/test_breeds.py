@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.datasets import breeds_classes
 from ancor.errors import InputError, MissingPartition
 from tests import made
@@ -242,9 +242,9 @@ def test_what_is_asked_for_wrongly(tmp_path):
         DataConfig("living17", root=str(tmp_path)).load("train")
     with pytest.raises(InputError, match="needs --data DIR"):
         DataConfig("living17").load("train")
-    with pytest.raises(InputError, match="--split 'best' is not known; accepted: bad, good, rand"):
+    with pytest.raises(InputError, match="`split` 'best' is not known; accepted: bad, good, rand"):
         DataConfig("living17", split="best")
-    with pytest.raises(InputError, match="--split good"):
+    with pytest.raises(InputError, match="`split` good"):
         DataConfig("digits", split="good")
     with pytest.raises(InputError, match="--breeds-level"):
         DataConfig("breeds", root=str(tmp_path)).load("train")

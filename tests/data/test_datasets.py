@@ -9,18 +9,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ancor.data.catalog import DATASETS, PARTITIONS, DataConfig
+from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.datasets.fashion_mnist import DEBIAN
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
-from ancor.data.partition import QUERY_VIEW, EvaluationViews, TrainingViews
-from ancor.data.transforms import (
-    TransformSpec,
-    normalise,
-    query_transform,
-    support_transform,
-    training_view,
-)
+from ancor.data.registry import DATASETS
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import normalise, query_transform, support_transform, training_view
+from ancor.data.views import QUERY_VIEW, EvaluationViews, TrainingViews
 from ancor.errors import InputError
 
 SIZES = {
@@ -165,7 +161,7 @@ def test_training_views_change_with_epoch_view_and_seed_and_nothing_else():
 
     def item(request, seed=0):
         labels, spec = partition.coarse_labels, config.transforms
-        return TrainingViews(partition.images, labels, spec, 2, seed)[request]
+        return TrainingViews(partition.images, labels, spec, ("strong", "strong"), seed)[request]
 
     (query, key), _, label, index = item((3, 17))
     assert (label, index) == (partition.coarse_labels[17], 17)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.decode import decode, read_image
 from ancor.data.episodes import Protocol
 from ancor.data.report import check

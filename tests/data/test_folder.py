@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.errors import InputError, MissingPartition
 from tests import made
 
@@ -215,11 +215,11 @@ def test_paths_outside_the_root(tmp_path, form):
 
 def test_settings_are_checked(tmp_path):
     for name in ("mean", "std"):
-        with pytest.raises(InputError, match=f"--{name} 0.5 0.5: three numbers"):
+        with pytest.raises(InputError, match=f"`{name}` 0.5 0.5: expected three"):
             DataConfig("folder", **{name: (0.5, 0.5)})
     with pytest.raises(InputError, match="above 0"):
         DataConfig("folder", std=(0.5, 0.0, 0.5))
-    with pytest.raises(InputError, match="--image-size 0"):
+    with pytest.raises(InputError, match="`image_size` 0"):
         DataConfig("folder", image_size=0)
     config = DataConfig("folder", mean=[0.1, 0.2, 0.3], image_size=112)
     assert config.transforms.mean == (0.1, 0.2, 0.3)

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ancor.data.catalog import DATASETS, DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.datasets import glyphs
-from ancor.data.partition import EvaluationViews
+from ancor.data.registry import DATASETS
 from ancor.data.transforms import query_transform, support_transform
+from ancor.data.views import EvaluationViews
 from ancor.errors import InputError
 from tests import made
 

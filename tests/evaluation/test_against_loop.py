@@ -5,15 +5,16 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.episodes import Protocol
-from ancor.data.partition import QUERY_VIEW, EvaluationViews
 from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.views import QUERY_VIEW, EvaluationViews
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.plan import plan_evaluations, support_views
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
 
 EPISODES = 6
 PROTOCOLS = [Protocol(5), Protocol(1000)]

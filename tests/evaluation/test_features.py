@@ -9,8 +9,9 @@ import torch
 
 from ancor.data.episodes import EpisodeSampler, Protocol
 from ancor.data.images import ColourImages
-from ancor.data.partition import EvaluationViews, distinct_views
-from ancor.data.transforms import TransformSpec, query_transform, support_transform
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import query_transform, support_transform
+from ancor.data.views import EvaluationViews, distinct_views
 from ancor.errors import InputError
 from ancor.evaluation import feature_cache as cache_module
 from ancor.evaluation import feature_store
@@ -19,7 +20,8 @@ from ancor.evaluation.feature_cache import FeatureCache
 from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
 
 FLIPS = TransformSpec(16, (0.5,) * 3, (0.25,) * 3, native_size=16)
 CROPS = TransformSpec(16, (0.5,) * 3, (0.25,) * 3, native_size=16, support_padding=3)

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from ancor.data.images import ColourImages
-from ancor.data.transforms import TransformSpec, normalise
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.transforms import normalise
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.localization import position_norms
 from ancor.evaluation.neighbors import nearest
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
 
 CPU = torch.device("cpu")
 

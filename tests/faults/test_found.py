@@ -12,13 +12,13 @@ from PIL import Image
 from ancor.cli.check_data import main as check_data
 from ancor.cli.train import main as train
 from ancor.cli.tsne import main as tsne
-from ancor.data.catalog import DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.decode import decode
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
-from ancor.methods.ancor import AncorConfig
-from ancor.models.encoder import EncoderConfig
+from ancor.methods.config import AncorConfig
+from ancor.models.config import EncoderConfig
 from ancor.safe_io import pickles, weights
 from tests.faults import crafted, odd_files
 from tests.faults.promise import commands, keep

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from ancor.checkpoints.state_dicts import encoder_state
-from ancor.methods.ancor import Ancor, AncorConfig
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.methods.ancor import Ancor
+from ancor.methods.config import AncorConfig
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
 from ancor.training.state import method_state
 from tests.golden_files import FOLDER, array, arrays, assert_agrees, fill_
 
@@ -28,7 +30,7 @@ def our_state(arch: str, head: str, queue: str, mlp: bool) -> dict:
             query.key_encoder(), "module.encoder_k."
         )
     calculator = "cls" if head == "cls" or queue == "none" else "cst_all"
-    return method_state(Ancor(encoder, AncorConfig(queue, 32, "norm", (calculator,), ("ce",))))
+    return method_state(Ancor(encoder, AncorConfig(queue, 32, "norm", (calculator,))))
 
 
 @pytest.mark.parametrize("entry", KEYS["rest"])

@@ -7,8 +7,9 @@ import torch
 
 from ancor.errors import InputError
 from ancor.models.backbones import BACKBONES, build_backbone
+from ancor.models.config import EncoderConfig
 from ancor.models.dropblock import DropBlock
-from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.models.encoder import Encoder
 
 HEADS = ("seq", "fork", "cls", "none")
 

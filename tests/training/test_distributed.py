@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ancor.cli.train import main
 from ancor.errors import InputError, RunError
-from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
+from ancor.methods.config import AncorConfig
 from ancor.models.backbones import BACKBONES
-from ancor.models.encoder import EncoderConfig
+from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed
 from ancor.runtime.distributed import Group, launch
 from ancor.runtime.seeding import generator
@@ -68,7 +69,6 @@ def train_steps(folder: str, name: str, accumulate: int, odd: bool) -> None:
         queue="multi" if head == "seq" else "single",
         queue_length=16,
         calculators=calculators,
-        losses=("ce",) * len(calculators),
         encoder_momentum=0.5,
     )
     method = Ancor(EncoderConfig("linear", head, True, 6, 3), config).double()

@@ -6,9 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from ancor.checkpoints.state_dicts import PREFIX
-from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
-from ancor.models.encoder import EncoderConfig
+from ancor.methods.config import AncorConfig
+from ancor.models.config import EncoderConfig
 from ancor.training.schedules import cosine_rate, step_rate
 from ancor.training.state import method_state
 from tests.golden_files import array, arrays, assert_agrees, fill_
@@ -63,7 +64,7 @@ def test_golden_trace(name):
     head, queue, metric, calculators = METHODS[name]
     method = Ancor(
         EncoderConfig("resnet50", head, mlp=True, dim=32, num_classes=5),
-        AncorConfig(queue, 48, metric, calculators, ("ce",) * len(calculators), 0.2, 0.9),
+        AncorConfig(queue, 48, metric, calculators, 0.2, 0.9),
     )
     start(method)
     method.double().train()

@@ -7,12 +7,15 @@ import torch
 
 from ancor.cli.train import main
 from ancor.errors import RunError
-from ancor.methods.ancor import Ancor, AncorConfig
+from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
-from ancor.models.encoder import EncoderConfig
+from ancor.methods.config import AncorConfig
+from ancor.methods.losses import LossTerm
+from ancor.models.config import EncoderConfig
 from ancor.training import trainer
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
+from ancor.training.progress import Progress
 from ancor.training.step_guard import StepGuard
 from ancor.training.trainer import Trainer
 from tests.conftest import QUICK
@@ -139,9 +142,9 @@ def test_so_many_of_them_may_pass(tmp_path, monkeypatch):
 def test_a_gradient_alone_can_fail():
     trainer = Trainer.__new__(Trainer)
     trainer.scaler = torch.GradScaler("cpu", enabled=False)
-    trainer.progress, trainer.config = trainer.Progress(step=10), TrainConfig()
+    trainer.progress, trainer.config = Progress(step=10), TrainConfig()
     meter = Meter()
-    term = trainer.LossTerm(*(torch.tensor(1.0),) * 3)
+    term = LossTerm(*(torch.tensor(1.0),) * 3)
     for good in (True, False):
         meter.add([{"cls": term}], [1.0], torch.tensor(good), 4)
     with pytest.raises(RunError, match="the gradient became inf at step 10"):

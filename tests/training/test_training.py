@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ancor.checkpoints import checkpoint
-from ancor.cli.settings import resolve
-from ancor.cli.train import main
-from ancor.data.catalog import DATASETS, DataConfig
+from ancor.cli.train import build_parser, main
+from ancor.data.config import DataConfig
+from ancor.data.registry import DATASETS
 from ancor.training.batches import EpochBatches
-from ancor.training.config import TrainConfig
+from ancor.training.config import TrainConfig, resolve
 from ancor.training.progress import Progress
 from ancor.training.run_folder import output_directory
 from tests.conftest import QUICK
@@ -98,7 +98,7 @@ def test_the_same_command_gives_the_same_weights_whatever_the_workers(quick_run,
 @pytest.mark.parametrize("arch", ["conv4", "resnet12forcifar"])
 def test_a_resumed_run_ends_in_the_same_weights(arch, tmp_path, monkeypatch):
     digits = DATASETS["digits"]
-    few = replace(digits, load=lambda *asked: digits.load(*asked).subset(np.arange(50)))
+    few = replace(digits, reader=lambda *asked: digits.load(*asked).subset(np.arange(50)))
     monkeypatch.setitem(DATASETS, "digits", few)
     common = [*QUICK, "--arch", arch, "-b", "20", "--val-episodes", "0"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -197,19 +197,19 @@ def test_untouched_flags_take_the_datasets_defaults_and_say_so(tmp_path, capsys)
     out = capsys.readouterr().out
     notice = next(line for line in out.splitlines() if "own defaults" in line)
     defaults = DataConfig("digits").spec.training_defaults
-    for flag, value in defaults.items():
-        shown = f"--{flag.replace('_', '-')} {value}"
-        assert (shown in notice) == (flag != "batch_size")
+    flags = build_parser().flags
+    for name, value in defaults.items():
+        assert (f"{flags[name]} {value}" in notice) == (name != "batch_size")
     config = json.loads((tmp_path / "r" / "config.json").read_text())
     assert config["training"]["batch_size"] == 32
-    assert config["method"]["queue_length"] == defaults["queue_k"]
+    assert config["method"]["queue_length"] == defaults["queue_length"]
 
 
-@pytest.mark.parametrize("losses", [{}, {"calc_types": ("cls",), "loss_types": ("ce",)}])
+@pytest.mark.parametrize("losses", [{}, {"calculators": ("cls",)}])
 def test_a_datasets_loss_weights_hold_for_its_own_losses(losses):
-    settings, (notice,) = resolve({"dataset": "fashion-mnist", "mode": "coarse", **losses}, None)
-    assert settings["loss_weights"] == (None if losses else (1.0, 0.3))
-    assert ("--loss-weights 1.0 0.3 " in notice) == (not losses)
+    config, own = resolve({"dataset": "fashion-mnist", "mode": "coarse", **losses})
+    assert config.method.loss_weights == (None if losses else (1.0, 0.3))
+    assert ("loss_weights" in own) == (not losses)
 
 
 def test_batches_hold_every_image_once_in_an_order_of_their_epoch():

@@ -14,7 +14,7 @@ from ancor.errors import InputError, choose
 if TYPE_CHECKING:
     from torchvision.datasets import FGVCAircraft
 
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 COARSE_LEVELS = ("manufacturer", "family")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}

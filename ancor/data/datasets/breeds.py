@@ -9,7 +9,6 @@ import numpy as np
 from ancor.data.datasets.breeds_classes import (
     INFO_FILES,
     LEVELS,
-    SETS,
     ClassTable,
     computed_table,
     is_known,
@@ -20,10 +19,11 @@ from ancor.data.files import required_root
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
+from ancor.data.registry import SETS
 from ancor.errors import InputError, MissingPartition
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 FOLDERS = {"train": "train", "validation": "val"}
 

@@ -17,13 +17,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ancor.data.registry import SETS, SPLITS
 from ancor.errors import InputError, choose
 
 if TYPE_CHECKING:
     from robustness.tools.breeds_helpers import ClassHierarchy
 
-SETS = ("living17", "nonliving26", "entity13", "entity30")
-SPLITS = ("good", "bad", "rand")
 INFO_FILES = ("dataset_class_info.json", "class_hierarchy.txt", "node_names.txt")
 # Level below the root, ancestor and subclasses of the four sets, as in the BREEDS paper's appendix.
 LEVELS = {
@@ -67,7 +66,7 @@ def known_table(name: str, split: str | None = None) -> ClassTable:
 
 @cache
 def _committed(name: str) -> dict:
-    file = resources.files("ancor.data") / "breeds_tables" / f"{name}.json"
+    file = resources.files("ancor.data.datasets") / "breeds_tables" / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8"))
 
 

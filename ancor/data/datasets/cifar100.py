@@ -13,7 +13,7 @@ from ancor.errors import InputError
 from ancor.safe_io import pickles
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 FOLDER = "cifar-100-python"
 # The paper evaluates on the test file and chooses its best model there too.

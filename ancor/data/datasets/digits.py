@@ -9,7 +9,7 @@ from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 HIERARCHY = Hierarchy(
     coarse_names=("closed loops", "straight strokes", "open curves"),

@@ -15,7 +15,7 @@ from ancor.data.partition import Partition
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 HIERARCHY = Hierarchy(
     coarse_names=("upper-body garments", "other", "footwear"),

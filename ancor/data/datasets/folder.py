@@ -13,7 +13,7 @@ from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 LAYOUT = (
     "train/<coarse>/* and {val,test}/<coarse>/<fine>/*, or <coarse>/* alone, or labels.csv with "

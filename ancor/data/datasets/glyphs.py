@@ -20,7 +20,7 @@ from ancor.runtime.seeding import address_seed
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 
 def _span(first: int, last: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from ancor.errors import InputError, MissingPartition
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
     from ancor.data.partition import Partition
 
 NAME = "labels.csv"

@@ -17,7 +17,7 @@ from ancor.errors import InputError
 from ancor.safe_io import npz, pickles
 
 if TYPE_CHECKING:
-    from ancor.data.catalog import DataConfig
+    from ancor.data.config import DataConfig
 
 LAYOUT = (
     "tiered-imagenet/{train,val,test}_images_png.pkl (or _images.npz) and ..._labels.pkl, "

@@ -1,0 +1,158 @@
+"""The settings that say which images, and how a network sees them."""
+
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import TYPE_CHECKING
+
+from ancor.data.registry import DATASETS, SETS, SPLITS, DatasetSpec
+from ancor.data.transform_spec import SIDES, TransformSpec
+from ancor.errors import InputError, choose
+from ancor.runtime.settings import (
+    Check,
+    between,
+    check_settings,
+    one_of,
+    setting,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from ancor.data.episodes import EpisodeSampler
+    from ancor.data.partition import Partition
+
+KIND = "data of one kind"  # the group of settings that mean something for one family of datasets
+PARTITIONS = ("train", "validation", "test")
+ALIASES = {"tieredImageNet": "tiered"}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how the network sees it.
+
+    Attributes:
+        dataset: a name of `DATASETS`.
+        root: folder of the files; None: the dataset's own default, where it has one.
+        image_size: side in pixels; None: the dataset's.
+        mean, std: of each channel, for images scaled to 0-1; None: the dataset's.
+        crop_scale: smallest and largest share of the area that a training crop takes; None: the
+            dataset's.
+        download: whether missing files may be fetched.
+        skip_bad_images: whether images that cannot be read are left out, instead of an error.
+        split: how BREEDS superclasses are halved for training and evaluation; None: not at all.
+        breeds_info: folder of another BREEDS hierarchy.
+        breeds_level, breeds_ancestor, breeds_subclasses: which superclasses `breeds` is made of
+            (`ancor.data.datasets.breeds_classes.computed_table`).
+        coarse_level: what is coarse in `aircraft`: manufacturer or family.
+        allow_outside_root: whether labels.csv may name files outside the root.
+    """
+
+    dataset: str = setting("digits", f"one of {', '.join(DATASETS)}", metavar="NAME")
+    root: str | None = setting(
+        None, "folder of the dataset's files", flags=("--data", "--data-root"), metavar="DIR"
+    )
+    download: bool = setting(False, "fetch missing files, where that is possible")
+    skip_bad_images: bool = setting(
+        False, "leave out images that cannot be read, and list them at the end"
+    )
+    image_size: int | None = setting(
+        None, "side of the images", between(*SIDES), metavar="PX", unset="the dataset's"
+    )
+    mean: tuple[float, float, float] | None = setting(
+        None,
+        "mean of each channel of images scaled to 0-1",
+        Check(isfinite, "three finite numbers, for red, green and blue"),
+        metavar=("R", "G", "B"),
+        unset="the dataset's",
+    )
+    std: tuple[float, float, float] | None = setting(
+        None,
+        "std of each channel of images scaled to 0-1",
+        Check(lambda value: 0 < value < inf, "three numbers above 0, for red, green and blue"),
+        metavar=("R", "G", "B"),
+        unset="the dataset's",
+    )
+    crop_scale: tuple[float, float] | None = setting(
+        None,
+        "share of an image's area that a training crop takes",
+        Check(lambda share: 0 < share <= 1, "two shares above 0 and at most 1, the smaller first"),
+        metavar=("LEAST", "MOST"),
+        unset="the dataset's",
+    )
+    split: str | None = setting(
+        None,
+        "BREEDS: train on the source and evaluate on the target half of every superclass, "
+        "divided as good, bad or rand",
+        one_of(SPLITS),
+        unset="no division",
+        group=KIND,
+    )
+    breeds_info: str | None = setting(
+        None, "BREEDS: folder of another class hierarchy", metavar="DIR", group=KIND
+    )
+    breeds_level: int | None = setting(
+        None, "breeds: depth of its superclasses", metavar="L", group=KIND
+    )
+    breeds_ancestor: str | None = setting(
+        None, "breeds: what all of them lie under", metavar="WNID", group=KIND
+    )
+    breeds_subclasses: int | None = setting(None, "breeds: classes a superclass", group=KIND)
+    coarse_level: str = setting("manufacturer", "aircraft: manufacturer or family", group=KIND)
+    allow_outside_root: bool = setting(
+        False, "folder: labels.csv may name files outside --data", group=KIND
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", ALIASES.get(self.dataset, self.dataset))
+        choose("dataset", self.dataset, DATASETS)
+        check_settings(self)
+        if self.split is not None and self.dataset not in (*SETS, "breeds"):
+            raise InputError(
+                f"`split` {self.split} divides BREEDS superclasses and {self.dataset} has "
+                f"none; accepted with: {', '.join((*SETS, 'breeds'))}"
+            )
+        for name, length in (("mean", 3), ("std", 3), ("crop_scale", 2)):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            ordered = name != "crop_scale" or list(values) == sorted(values)
+            if len(values) != length or not ordered:
+                about = settings_of(DataConfig)[name][1]
+                shown = " ".join(map(str, values))
+                raise InputError(f"`{name}` {shown}: expected {about.check.expected}")
+            object.__setattr__(self, name, tuple(values))
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """The dataset's entry of the table."""
+        return DATASETS[self.dataset]
+
+    @property
+    def transforms(self) -> TransformSpec:
+        """The dataset's transforms, with this image size, normalisation and size of crops."""
+        own = self.spec.transforms.with_size(self.image_size)
+        changed = {name: getattr(self, name) for name in ("mean", "std", "crop_scale")}
+        return replace(own, **{name: value for name, value in changed.items() if value})
+
+    def load(self, partition: str) -> "Partition":
+        """Read a partition.
+
+        Raises:
+            MissingPartition: the dataset has no such partition.
+            InputError: files are missing or broken.
+        """
+        from ancor.data.scan import without_unreadable
+
+        choose("partition", partition, PARTITIONS)
+        loaded = self.spec.load(self, partition)
+        return without_unreadable(loaded) if self.skip_bad_images else loaded
+
+    def sampler(self, partition: "Partition", mode: str) -> "EpisodeSampler":
+        """Return what draws the partition's episodes from the classes of `mode`."""
+        from ancor.data.episodes import EpisodeSampler
+
+        return EpisodeSampler(
+            partition.labels(mode),
+            partition.coarse_labels,
+            self.spec.rules,
+            partition.hierarchy.names(mode),
+        )

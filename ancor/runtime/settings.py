@@ -1,0 +1,113 @@
+"""A setting in one place: a dataclass field with its default, its help, its flag and its check.
+
+Nothing here imports torch: command lines are parsed before it is needed.
+"""
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from ancor.errors import InputError, choose
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a value has to be.
+
+    Attributes:
+        holds: whether a value is accepted.
+        expected: what is expected, in words that follow "expected".
+        names: all accepted values, where they are names.
+    """
+
+    holds: Callable[[Any], bool]
+    expected: str
+    names: Collection[str] = ()
+
+    def require(self, what: str, value: Any) -> None:
+        """Raise an InputError where a value, or an item of a tuple, is not accepted."""
+        items = value if isinstance(value, tuple | list) else (value,)
+        if self.names:
+            for item in items:
+                choose(what, item, self.names)
+        elif not all(map(self.holds, items)):
+            shown = " ".join(map(str, items))
+            raise InputError(f"{what} {shown}: expected {self.expected}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field says of itself.
+
+    Attributes:
+        help: what the setting does, as `--help` shows it.
+        check: what its value has to be; None, the value, is never checked.
+        flags: its flags, if they are not the field's name alone.
+        group: the group of `--help` that lists it.
+        metavar: how `--help` calls the value.
+        negatable: whether `--no-<flag>` turns it off.
+        unset: what `--help` says of a default that is None; empty: nothing.
+        parse: makes the value from text; None: as the field's type says.
+    """
+
+    help: str
+    check: Check | None = None
+    flags: tuple[str, ...] = ()
+    group: str = ""
+    metavar: str | tuple[str, ...] | None = None
+    negatable: bool = False
+    unset: str = ""
+    parse: Callable[[str], Any] | None = None
+
+
+def setting(default: Any, help: str, check: Check | None = None, **about: Any) -> Any:
+    """Make a dataclass field that is a setting; `about` goes to `Setting`."""
+    return field(default=default, metadata={"setting": Setting(help, check, **about)})
+
+
+def settings_of(kind: type) -> dict[str, tuple[Field, Setting]]:
+    """Return the settings among a dataclass's fields, by name."""
+    return {f.name: (f, f.metadata["setting"]) for f in fields(kind) if "setting" in f.metadata}
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Return the defaults of a dataclass's fields that have one."""
+    return {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+
+
+def with_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Return a message with flags in place of the settings that it names in backticks."""
+    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), message)
+
+
+def check_settings(config: Any) -> None:
+    """Raise an InputError for the first setting of a dataclass whose check does not hold.
+
+    A message names the field in backticks; a command shows the field's flag in its place.
+    """
+    for name, (_, about) in settings_of(type(config)).items():
+        value = getattr(config, name)
+        if value is not None and about.check is not None:
+            about.check.require(f"`{name}`", value)
+
+
+def at_least(low: int | float) -> Check:
+    """Accept finite numbers from `low` on."""
+    return Check(lambda value: low <= value < math.inf, f"{low} or more")
+
+
+def above(low: int | float) -> Check:
+    """Accept finite numbers above `low`."""
+    return Check(lambda value: low < value < math.inf, f"a finite number above {low}")
+
+
+def between(low: int | float, high: int | float) -> Check:
+    """Accept numbers from `low` to `high`."""
+    return Check(lambda value: low <= value <= high, f"{low} to {high}")
+
+
+def one_of(names: Collection[str]) -> Check:
+    """Accept some names, and those that a table of them is given later."""
+    return Check(lambda value: value in names, f"one of {', '.join(names)}", names)
