@@ -19,6 +19,7 @@ from ancor.methods.config import AncorConfig
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.safe_io import weights
+from ancor.training.config import resolve
 from ancor.training.state import start_from
 from tests.data.test_safe_pickle import FORMS, payloads
 from tests.golden_files import FOLDER
@@ -328,5 +329,5 @@ def test_training_starts_from_a_file(tmp_path):
 
 
 def test_training_accepts_no_missing_head():
-    with pytest.raises(InputError, match="head 'absent' is not known"):
-        AncorConfig().check(BARE)
+    with pytest.raises(InputError, match="`head` 'absent' is not known"):
+        resolve({"dataset": "digits", "mode": "coarse", "head": BARE})

@@ -45,7 +45,7 @@ def data_config(
     """Return the DataConfig of the arguments.
 
     Args:
-        args: parsed flags; those not given are absent, or None.
+        args: parsed flags; those not given are None.
         trained_on: a file's own configuration, which the flags change; another --dataset replaces
             it whole. None: the flags stand alone.
         guess: whether a dataset that is not named is `folder` where --data is given, else digits.

@@ -107,7 +107,7 @@ def _bank(args: argparse.Namespace, subject: "Subject") -> "FeatureBank":
     from dataclasses import replace
 
     transforms = subject.data.transforms
-    if "image_size" not in args:
+    if args.image_size is None:
         times = LARGER if transforms.native_size is None else LARGER_SMALL
         transforms = transforms.with_size(times * transforms.size)
     if args.image and transforms.native_size is not None:  # files are of any size and shape

@@ -18,7 +18,7 @@ def add_settings(
     defaults: Mapping[str, Any] | None = None,
     **about: str,
 ) -> argparse._ArgumentGroup:
-    """Add a flag for each setting of a dataclass; what is not given stays out of the namespace.
+    """Add a flag for each setting of a dataclass; not given, it is the parser's `argument_default`.
 
     Args:
         parser: where flags go, into groups by title.
@@ -41,7 +41,7 @@ def add_settings(
         flags = setting.flags or (f"--{name.replace('_', '-')}",)
         options = _options(hints[name], setting)
         group_of(parser, setting.group or group).add_argument(
-            *flags, dest=name, default=argparse.SUPPRESS, help=help_text, **options
+            *flags, dest=name, default=parser.argument_default, help=help_text, **options
         )
     return group_of(parser, group)
 

@@ -9,7 +9,7 @@ from ancor.cli.data_flags import add_data_flags
 from ancor.cli.options import add_settings, group_of
 from ancor.cli.settings import run_config
 from ancor.errors import InputError
-from ancor.methods.config import AncorConfig
+from ancor.methods.config import MethodConfig
 from ancor.methods.registry import METHODS
 from ancor.models.config import EncoderConfig
 from ancor.training.config import TrainConfig
@@ -30,7 +30,7 @@ def build_parser() -> Parser:
     add_data_flags(parser, default="living17", crops=True)
     add_settings(parser, TrainConfig, "data", ["mode"], {"mode": None}, mode=MODE_HELP)
     add_settings(parser, EncoderConfig, "model")
-    add_settings(parser, AncorConfig, "method", ["name"])
+    add_settings(parser, MethodConfig, "method", name=f"training method: {', '.join(METHODS)}")
     for method in METHODS.values():
         add_settings(parser, method.config, "method")
     parser.add_argument("--loss-types", nargs="+", help=argparse.SUPPRESS)  # the paper's: all ce
@@ -147,7 +147,8 @@ def _train(given: dict[str, Any], flags: dict[str, str]) -> None:
         keep_freed_memory()
     resume_from, content = _resumed(given)
     config, notes = run_config(given, content)
-    default_folder = f"runs/{config.data.dataset}-{config.encoder.head}-{config.method.metric}"
+    kind = getattr(config.method, "metric", config.method.name)
+    default_folder = f"runs/{config.data.dataset}-{config.encoder.head}-{kind}"
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
     overwrite = given.get("overwrite", False)
     # Only the first process writes there, and so only it can find the folder taken.

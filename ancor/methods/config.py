@@ -23,7 +23,33 @@ def _is_queue_length(value: int | str) -> bool:
 
 
 @dataclass(frozen=True)
-class AncorConfig:
+class MethodConfig:
+    """What the settings of every method have.
+
+    Attributes:
+        name: of the method, in `ancor.methods.registry`.
+    """
+
+    name: str = setting(
+        "ancor",
+        "training method; the settings below make ancor's variants",
+        flags=("--method",),
+        kw_only=True,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def resolved(self, images_of_class: list[int]) -> "MethodConfig":
+        """Return this with what follows from the number of training images of each class."""
+        return self
+
+    def check(self, head: str) -> None:
+        """Raise an InputError for a combination with this head that has no meaning."""
+
+
+@dataclass(frozen=True)
+class AncorConfig(MethodConfig):
     """The parts of ANCOR and of the methods that share them.
 
     Attributes:
@@ -37,7 +63,6 @@ class AncorConfig:
         temperature: T of the contrastive logits.
         encoder_momentum: m of the key encoder's moving average.
         drop_unfilled: leave queue slots that hold no key yet out of the negatives.
-        name: of the method, in `ancor.methods.registry`.
     """
 
     queue: str = setting(
@@ -77,12 +102,6 @@ class AncorConfig:
         metavar="W",
         unset="1 each",
     )
-    name: str = setting(
-        "ancor", "training method; its parts, below, make the paper's others", flags=("--method",)
-    )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     @property
     def contrastive(self) -> tuple[str, ...]:

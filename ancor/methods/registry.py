@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ancor.errors import choose
-from ancor.methods.config import AncorConfig
+from ancor.methods.config import AncorConfig, MethodConfig
 
 if TYPE_CHECKING:
     from ancor.methods.base import Method
@@ -20,21 +20,23 @@ class MethodSpec:
     """A row of the table.
 
     Attributes:
-        path: module and name of the class, `ancor.methods.ancor:Ancor`.
+        method: the class, or its module and name, `ancor.methods.ancor:Ancor`.
         config: the dataclass of its settings.
     """
 
-    path: str
-    config: type = AncorConfig
+    method: "str | type[Method]"
+    config: type[MethodConfig]
 
     def load(self) -> "type[Method]":
-        """Import the class."""
-        module, _, name = self.path.partition(":")
+        """Return the class."""
+        if not isinstance(self.method, str):
+            return self.method
+        module, _, name = self.method.partition(":")
         return getattr(import_module(module), name)
 
 
 METHODS: dict[str, MethodSpec] = {
-    "ancor": MethodSpec("ancor.methods.ancor:Ancor"),
+    "ancor": MethodSpec("ancor.methods.ancor:Ancor", AncorConfig),
 }
 
 

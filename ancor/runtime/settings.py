@@ -62,9 +62,12 @@ class Setting:
     parse: Callable[[str], Any] | None = None
 
 
-def setting(default: Any, help: str, check: Check | None = None, **about: Any) -> Any:
+def setting(
+    default: Any, help: str, check: Check | None = None, *, kw_only: bool = False, **about: Any
+) -> Any:
     """Make a dataclass field that is a setting; `about` goes to `Setting`."""
-    return field(default=default, metadata={"setting": Setting(help, check, **about)})
+    metadata = {"setting": Setting(help, check, **about)}
+    return field(default=default, metadata=metadata, kw_only=kw_only)
 
 
 def settings_of(kind: type) -> dict[str, tuple[Field, Setting]]:

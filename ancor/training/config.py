@@ -235,6 +235,12 @@ def resolve(
     known = {name: value for name, value in given.items() if name in paper}
     named = {**paper, **from_file, **known}
     kinds = sections(named["name"])
+    for name in known:
+        if not any(name in settings_of(kind) for kind in kinds.values()):
+            raise InputError(
+                f"`{name}` is no setting of the method {named['name']}; leave it out, or choose "
+                "another `name`"
+            )
     of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if k != "name"}
     own = {} if from_file else dict(DataConfig(named["dataset"]).spec.training_defaults)
     if "calculators" in known:

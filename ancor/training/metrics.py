@@ -56,12 +56,11 @@ class Meter:
             good: whether the step was taken, (); else it was undone.
             images: images of this process in the batch.
         """
-        self._names = [
-            f"{figure}/{loss}" for loss in parts[0] for figure in ("loss", "top1", "top5")
-        ]
+        named = [_named(losses) for losses in parts]
+        self._names = list(named[0])
         figures = [
-            torch.stack([figure.detach() for term in losses.values() for figure in term]) * weight
-            for losses, weight in zip(parts, weights, strict=True)
+            torch.stack(list(figures.values())) * weight
+            for figures, weight in zip(named, weights, strict=True)
         ]
         figures = torch.stack(figures).sum(0)
         self._steps.append(torch.cat([figures, good.to(figures.dtype)[None]]))
@@ -90,3 +89,13 @@ class Meter:
             if name.startswith("loss/") and not math.isfinite(value):
                 return Failure(place, f"loss {name.removeprefix('loss/')}", value)
         return Failure(place, "gradient", math.inf)
+
+
+def _named(losses: dict[str, LossTerm]) -> dict[str, Tensor]:
+    """Return the figures of losses by name, `loss/cls`; accuracies where a loss has them."""
+    return {
+        f"{figure}/{loss}": value.detach()
+        for loss, term in losses.items()
+        for figure, value in zip(("loss", "top1", "top5"), term, strict=True)
+        if value is not None
+    }

@@ -271,8 +271,7 @@ class Trainer:
         record["memory_mb"] = used_memory(self.batches.device) / 2**20
         self.run_log.record("step", self.progress.step, record)
         losses = "  ".join(
-            f"{name.removeprefix('loss/')} {value:.3f} "
-            f"(top-1 {figures[name.replace('loss', 'top1', 1)]:.1f})"
+            f"{name.removeprefix('loss/')} {value:.3f}" + _accuracy(name, figures)
             for name, value in figures.items()
             if name.startswith("loss/")
         )
@@ -281,3 +280,9 @@ class Trainer:
             *(epoch + 1, self.config.epochs, number, len(self.batches), rate, losses),
             *(figures["images_per_s"], 100 * figures["data_wait"]),
         )
+
+
+def _accuracy(loss: str, figures: dict[str, float]) -> str:
+    """Show the top-1 accuracy of `loss/NAME`, where it has one."""
+    name = loss.replace("loss", "top1", 1)
+    return f" (top-1 {figures[name]:.1f})" if name in figures else ""

@@ -101,7 +101,9 @@ def test_show_draws_the_views_that_training_draws():
     assert [name for name, _ in rows] == list(partition.hierarchy.coarse_names)
     cpu = torch.device("cpu")
     labels = partition.coarse_labels
-    batches = TrainingBatches(partition, labels, data.transforms, 2, 8, 5, 0, cpu)
+    batches = TrainingBatches(
+        partition, labels, data.transforms, ("strong", "strong"), 8, 5, 0, cpu
+    )
     contents = [partition.images.content(i) for i in range(len(partition))]
     for label, (_, images) in enumerate(rows):
         assert len(images) == 2

@@ -11,7 +11,6 @@ import torch
 
 from ancor.cli import arguments, eval, train, tsne
 from ancor.evaluation.classifiers import CLASSIFIERS
-from ancor.models.backbones import BACKBONES
 
 ROOT = Path(__file__).parents[2]
 MAINS = {"train.py": train.main, "eval.py": eval.main, "tsne.py": tsne.main}
@@ -43,15 +42,8 @@ def test_imports_that_have_to_be_quick_leave_torch_alone(statement):
     assert shown.stdout.split() == ["False", "False"], shown.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        (arguments.BACKBONE_HELP, BACKBONES),
-        (arguments.CLASSIFIER_HELP, CLASSIFIERS),
-    ],
-)
-def test_help_lists_what_the_tables_hold(text, names):
-    assert sorted(text.split(", ")) == sorted(names)
+def test_help_lists_what_the_table_holds():
+    assert sorted(arguments.CLASSIFIER_HELP.split(", ")) == sorted(CLASSIFIERS)
 
 
 BAD_TRAINING = {
@@ -63,7 +55,7 @@ BAD_TRAINING = {
     "no GPU of that number": (["--gpu", "97"], ["--gpu 97"]),
     "no such device": (["--device", "tpu"], ["'tpu'", "cuda"]),
     "fp16 without CUDA": (["--device", "cpu", "--precision", "fp16"], ["fp16", "bf16"]),
-    "batch of 0": (["--batch-size", "0"], ["--batch-size 0", "at least 1"]),
+    "batch of 0": (["--batch-size", "0"], ["--batch-size 0", "1 or more"]),
     "rate nan": (["--lr", "nan"], ["--lr nan"]),
     "rate 0": (["--lr", "0"], ["--lr 0"]),
     "rate of no number": (["--lr", "fast"], ["--lr", "'fast'"]),

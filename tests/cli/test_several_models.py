@@ -106,7 +106,7 @@ def test_a_warm_cache_opens_no_image_for_any_script(models, tmp_path, monkeypatc
     command = ["--model_path", *models, *FEW, *cache, "--json"]
     assert concat.main([*command, str(tmp_path / "cold")]) == 0
     monkeypatch.setattr(Encoder, "forward", None)
-    monkeypatch.setattr("ancor.data.partition.EvaluationViews.__getitem__", None)
+    monkeypatch.setattr("ancor.data.views.EvaluationViews.__getitem__", None)
     assert concat.main([*command, str(tmp_path / "warm")]) == 0
     assert results_of(tmp_path / "cold") == results_of(tmp_path / "warm")
     alone = ["--model_path", models[0], *FEW, *cache]

@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from ancor import __main__ as toolkit
-from ancor.cli.data_flags import DATA_FLAGS, DATASET_HELP
 from ancor.data.config import DataConfig
-from ancor.data.registry import DATASETS
+from ancor.methods.config import AncorConfig
+from ancor.models.config import EncoderConfig
+from ancor.runtime.settings import settings_of
+from ancor.training.config import TrainConfig
 from tests import made
 from tests.test_published import paper_file
 
@@ -26,20 +28,23 @@ def test_alone_it_lists_its_commands(capsys):
 
 @pytest.mark.parametrize("name", toolkit.COMMANDS)
 def test_help_is_quick_to_come(name):
-    """That is, without importing torch, NumPy or the datasets."""
+    """That is, without importing torch, NumPy or what reads images."""
     script = (
         "import sys; from ancor.__main__ import main\n"
         "try: main([sys.argv[1], '--help'])\n"
-        "finally: assert not {'torch', 'numpy', 'ancor.data'} & set(sys.modules)"
+        "finally: assert not {'torch', 'numpy', 'ancor.data.images'} & set(sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
     assert "usage: " in result.stdout
 
 
-def test_help_names_every_dataset_and_flags_every_setting():
-    assert set(DATASET_HELP.split(", ")) == set(DATASETS)
-    assert set(DATA_FLAGS) == set(DataConfig.__dataclass_fields__)
+def test_every_field_of_a_configuration_is_a_setting_with_help():
+    for kind in (DataConfig, EncoderConfig, AncorConfig, TrainConfig):
+        fields = set(kind.__dataclass_fields__) - {"num_classes"}  # which the data tells
+        found = settings_of(kind)
+        assert set(found) == fields
+        assert all(about.help for _, about in found.values())
 
 
 def test_check_data_of_good_images(tmp_path, capsys):
