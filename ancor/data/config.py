@@ -143,7 +143,7 @@ class DataConfig:
         from ancor.data.scan import without_unreadable
 
         choose("partition", partition, PARTITIONS)
-        loaded = self.spec.load(self, partition)
+        loaded = self.spec.load(partition, self)
         return without_unreadable(loaded) if self.skip_bad_images else loaded
 
     def sampler(self, partition: "Partition", mode: str) -> "EpisodeSampler":

@@ -2,12 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ancor.errors import InputError
-
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -56,38 +53,36 @@ def _check_link(path: str, folder: Path | str) -> None:
         )
 
 
-def required_root(config: "DataConfig", layout: str) -> Path:
-    """Return the folder of `--data`; InputError where none is given or it does not exist.
+def required_root(dataset: str, root: str | None, layout: str) -> Path:
+    """Return the folder of a dataset; InputError where none is given or it does not exist.
 
     Args:
-        config: the DataConfig.
-        layout: what has to lie there, for the message.
+        dataset: its name.
+        root: the folder.
+        layout: what has to be in it, for the message.
     """
-    if config.root is None:
-        raise InputError(f"{config.dataset} needs --data DIR, a folder that holds {layout}")
-    root = Path(config.root)
-    if not root.is_dir():
-        raise InputError(
-            f"--data {str(root)!r} is no folder; {config.dataset} needs one with {layout}"
-        )
-    return root
+    if root is None:
+        raise InputError(f"{dataset} needs `root`, a folder that holds {layout}")
+    if not Path(root).is_dir():
+        raise InputError(f"`root` {root!r}: expected a folder that holds {layout}")
+    return Path(root)
 
 
-def download(config: "DataConfig", reader: str, **options: object) -> None:
-    """Fetch a dataset into `config.root` by the torchvision dataset of the name `reader`.
+def download(dataset: str, root: str | None, reader: str, **options: object) -> None:
+    """Fetch a dataset into `root` by the torchvision dataset of the name `reader`.
 
     Raises:
         InputError: no root is given, or fetching failed.
     """
     import torchvision
 
-    if config.root is None:
-        raise InputError("--download needs --data DIR, the folder to put the files into")
+    if root is None:
+        raise InputError("`download` needs `root`, the folder to put the files into")
     try:
-        getattr(torchvision.datasets, reader)(config.root, download=True, **options)
+        getattr(torchvision.datasets, reader)(root, download=True, **options)
     except (OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{config.dataset} could not be downloaded into {config.root!r} ({reason}); "
+            f"{dataset} could not be downloaded into {root!r} ({reason}); "
             "try again, or put the files there by hand"
         ) from error

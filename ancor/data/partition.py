@@ -1,5 +1,6 @@
 """A partition of a dataset, and the views of its images that training and evaluation ask for."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -98,6 +99,37 @@ class Partition:
         coarse_labels = hierarchy.coarse(fine_labels)
         return cls(dataset, name, images, coarse_labels, fine_labels, hierarchy, layout)
 
+    @classmethod
+    def from_names(
+        cls,
+        dataset: str,
+        name: str,
+        images: Images,
+        coarse: Sequence[str],
+        fine: Sequence[str] | None = None,
+        training: Collection[str] = (),
+        layout: str = "",
+    ) -> "Partition":
+        """Make a partition of class names, numbered in their order.
+
+        Args:
+            dataset, name, images, layout: see the class.
+            coarse: (N,) names.
+            fine: (N,) names, or None where they are not known.
+            training: coarse classes that come first in the numbering, so that they have the same
+                numbers in every partition.
+        """
+        known = sorted(set(training))
+        names = tuple(known + sorted(set(coarse) - set(known)))
+        coarse_labels = _numbers(coarse, names)
+        if fine is None:
+            return cls(dataset, name, images, coarse_labels, None, Hierarchy(names), layout)
+        pairs = sorted(set(zip(coarse_labels.tolist(), fine, strict=True)))
+        fine_names = tuple(dict.fromkeys(each for _, each in pairs))
+        fine_labels = _numbers(fine, fine_names)
+        hierarchy = Hierarchy.from_labels(fine_labels, coarse_labels, fine_names, names, layout)
+        return cls.from_fine(dataset, name, images, fine_labels, hierarchy, layout)
+
     def subset(self, kept: np.ndarray, skipped: tuple[str, ...] = ()) -> "Partition":
         """Return the images at the positions `kept`; `skipped` says why the others are gone."""
         return replace(
@@ -107,3 +139,8 @@ class Partition:
             fine_labels=None if self.fine_labels is None else self.fine_labels[kept],
             skipped=skipped,
         )
+
+
+def _numbers(labels: Sequence[str], names: tuple[str, ...]) -> np.ndarray:
+    number = {name: position for position, name in enumerate(names)}
+    return np.array([number[label] for label in labels], dtype=np.int64)

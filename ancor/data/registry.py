@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ancor.data.transform_spec import TransformSpec
 
 if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
     from ancor.data.partition import Partition
 
 SETS = ("living17", "nonliving26", "entity13", "entity30")  # the paper's BREEDS sets
@@ -24,22 +23,26 @@ class DatasetSpec:
     """An entry of the table.
 
     Attributes:
-        reader: module of `ancor.data.datasets` whose `load` reads a partition, or such a function.
+        reader: module of `ancor.data.datasets` whose `load` reads a partition, or such a function:
+            load(partition, **options).
+        takes: the settings (`ancor.data.config.DataConfig`) that it takes as options.
         transforms: what the network sees.
         rules: which of the paper's three ways of drawing episodes (`ancor.data.episodes`).
         training_defaults: settings of train.py that suit the dataset better than the paper's.
     """
 
-    reader: "str | Callable[[DataConfig, str], Partition]"
+    reader: "str | Callable[..., Partition]"
     transforms: TransformSpec
     rules: str = "breeds"
     training_defaults: Mapping[str, object] = field(default_factory=dict)
+    takes: tuple[str, ...] = ()
 
-    def load(self, config: "DataConfig", partition: str) -> "Partition":
-        """Read a partition."""
-        if isinstance(self.reader, str):
-            return import_module(f"ancor.data.datasets.{self.reader}").load(config, partition)
-        return self.reader(config, partition)
+    def load(self, partition: str, settings: object) -> "Partition":
+        """Read a partition under the settings of a `DataConfig`."""
+        reader = self.reader
+        if isinstance(reader, str):
+            reader = import_module(f"ancor.data.datasets.{reader}").load
+        return reader(partition, **{name: getattr(settings, name) for name in self.takes})
 
 
 PHOTOGRAPHS = TransformSpec(
@@ -51,6 +54,15 @@ PHOTOGRAPHS = TransformSpec(
 )
 BREEDS = DatasetSpec(
     reader="breeds",
+    takes=(
+        "root",
+        "dataset",
+        "split",
+        "breeds_info",
+        "breeds_level",
+        "breeds_ancestor",
+        "breeds_subclasses",
+    ),
     transforms=replace(PHOTOGRAPHS, mean=(0.4717, 0.4499, 0.3837), std=(0.2600, 0.2516, 0.2575)),
 )
 
@@ -79,6 +91,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "fashion-mnist": DatasetSpec(
         reader="fashion_mnist",
+        takes=("root", "download"),
         transforms=TransformSpec(
             size=32,
             native_size=32,
@@ -122,6 +135,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "cifar100": DatasetSpec(
         reader="cifar100",
+        takes=("root", "download"),
         transforms=TransformSpec(
             size=32,
             native_size=32,
@@ -132,6 +146,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "tiered": DatasetSpec(
         reader="tiered",
+        takes=("root",),
         transforms=TransformSpec(
             size=84,
             native_size=84,
@@ -143,6 +158,12 @@ DATASETS: dict[str, DatasetSpec] = {
         rules="tiered",
     ),
     **dict.fromkeys((*SETS, "breeds"), BREEDS),
-    "aircraft": DatasetSpec(reader="aircraft", transforms=PHOTOGRAPHS),
-    "folder": DatasetSpec(reader="folder", transforms=PHOTOGRAPHS),
+    "aircraft": DatasetSpec(
+        reader="aircraft",
+        takes=("root", "download", "coarse_level"),
+        transforms=PHOTOGRAPHS,
+    ),
+    "folder": DatasetSpec(
+        reader="folder", takes=("root", "allow_outside_root"), transforms=PHOTOGRAPHS
+    ),
 }

@@ -32,7 +32,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
     contents: list[dict[bytes, int]] = []
     for name in PARTITIONS:
         try:
-            partition = config.spec.load(config, name)
+            partition = config.spec.load(name, config)
         except MissingPartition as missing:
             (problems if name == "train" else notes).append(str(missing))
             continue

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ancor.errors import InputError
 from ancor.models.backbones import BACKBONES
 from ancor.runtime.settings import between, check_settings, one_of, setting
 
@@ -42,6 +43,8 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if type(self.num_classes) is not int:
+            raise InputError(f"number of classes {self.num_classes!r:.80}: expected int")
         between(1, MAX_OUTPUTS).require("number of classes", self.num_classes)
 
     @property

@@ -32,30 +32,30 @@ def from_dict(kind: type[T], values: Any, source: str) -> T:
             raise InputError(
                 f"{source}: setting {name!r:.80} is not known; known: {', '.join(known)}"
             )
-        if not _fits(value, hints[name]):
+        if not fits(value, hints[name]):
             raise InputError(
-                f"{source}: setting {name!r} is {value!r:.80}, which is no {_told(hints[name])}; "
+                f"{source}: setting {name!r} is {value!r:.80}, which is no {type_name(hints[name])}; "
                 "mend it, or use another file"
             )
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a plain value is what a type hint asks for."""
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether a plain value is what a type hint asks for."""
     if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
+        return any(fits(value, part) for part in get_args(hint))
     if get_origin(hint) is tuple:
         parts = get_args(hint)
         if not isinstance(value, list | tuple):
             return False
         if parts[-1] is Ellipsis:
-            return all(_fits(item, parts[0]) for item in value)
-        return len(value) == len(parts) and all(map(_fits, value, parts))
+            return all(fits(item, parts[0]) for item in value)
+        return len(value) == len(parts) and all(map(fits, value, parts))
     if hint is float:
         return type(value) in (int, float)
     return type(value) is (type(None) if hint is None else hint)
 
 
-def _told(hint: Any) -> str:
-    """Name a type hint to people."""
+def type_name(hint: Any) -> str:
+    """Name a type hint for messages."""
     return getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)

@@ -7,9 +7,10 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from ancor.errors import InputError, choose
+from ancor.runtime.from_dict import fits, type_name
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,15 @@ def with_flags(message: str, flags: Mapping[str, str]) -> str:
 
 
 def check_settings(config: Any) -> None:
-    """Raise an InputError for the first setting of a dataclass whose check does not hold.
+    """Raise an InputError for the first setting of a dataclass whose type or check does not hold.
 
     A message names the field in backticks; a command shows the field's flag in its place.
     """
+    hints = get_type_hints(type(config))
     for name, (_, about) in settings_of(type(config)).items():
         value = getattr(config, name)
+        if not fits(value, hints[name]):
+            raise InputError(f"`{name}` {value!r:.80}: expected {type_name(hints[name])}")
         if value is not None and about.check is not None:
             about.check.require(f"`{name}`", value)
 

@@ -82,7 +82,7 @@ def test_check_data_of_images_that_would_stop_a_run(tmp_path, capsys):
 
 def test_check_data_without_data(tmp_path, capsys):
     assert toolkit.main(["check-data", "--dataset", "living17"]) == 1
-    assert capsys.readouterr().out.count("problem: living17 needs --data DIR") == 1
+    assert capsys.readouterr().out.count("problem: living17 needs --data") == 1
     assert toolkit.main(["check-data", "--dataset", "mnist"]) == 2
     assert "accepted: aircraft" in capsys.readouterr().err
 

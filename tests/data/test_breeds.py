@@ -240,13 +240,13 @@ def test_what_is_asked_for_wrongly(tmp_path):
         DataConfig("living17", root=str(tmp_path)).load("test")
     with pytest.raises(InputError, match="no folder 'train'"):
         DataConfig("living17", root=str(tmp_path)).load("train")
-    with pytest.raises(InputError, match="needs --data DIR"):
+    with pytest.raises(InputError, match="needs `root`"):
         DataConfig("living17").load("train")
     with pytest.raises(InputError, match="`split` 'best' is not known; accepted: bad, good, rand"):
         DataConfig("living17", split="best")
     with pytest.raises(InputError, match="`split` good"):
         DataConfig("digits", split="good")
-    with pytest.raises(InputError, match="--breeds-level"):
+    with pytest.raises(InputError, match="`breeds_level`"):
         DataConfig("breeds", root=str(tmp_path)).load("train")
 
 

@@ -209,7 +209,7 @@ def test_paths_outside_the_root(tmp_path, form):
         "linked folder": "linked/2.jpg",
     }[form]
     table(root, f"path,coarse\n1.jpg,a\n{path},a\n")
-    assert "--allow-outside-root" in refusal(root)
+    assert "`allow_outside_root`" in refusal(root)
     assert load(root, allow_outside_root=True).images[1].size == (12, 10)
 
 

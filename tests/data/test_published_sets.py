@@ -173,7 +173,7 @@ def test_missing_files_name_the_place_and_the_layout(tmp_path, dataset):
     assert "\n" not in str(refusal.value)
     if dataset in ("cifar100", "aircraft"):
         assert "--download" in str(refusal.value)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="expected a folder"):
         DataConfig(dataset, root=str(tmp_path / "nowhere")).load("train")
 
 
@@ -189,7 +189,7 @@ def test_download_goes_through_torchvision(tmp_path, monkeypatch, dataset, reade
     monkeypatch.setattr(torchvision.datasets, reader, fetch)
     with pytest.raises(InputError, match=r"could not be downloaded into .* \(no network\)"):
         DataConfig(dataset, root=str(tmp_path), download=True).load("train")
-    with pytest.raises(InputError, match="--download needs --data"):
+    with pytest.raises(InputError, match="`download` needs `root`"):
         DataConfig(dataset, download=True).load("train")
 
 

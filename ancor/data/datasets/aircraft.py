@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancor.data.files import download, required_root
+from ancor.data import files
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
@@ -14,24 +14,28 @@ from ancor.errors import InputError, choose
 if TYPE_CHECKING:
     from torchvision.datasets import FGVCAircraft
 
-    from ancor.data.config import DataConfig
-
 COARSE_LEVELS = ("manufacturer", "family")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 LAYOUT = "fgvc-aircraft-2013b/data/{images/*.jpg,variants.txt,images_variant_train.txt,...}"
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
-    """Read a partition, with the coarse classes of `config.coarse_level`."""
-    choose("--coarse-level", config.coarse_level, COARSE_LEVELS)
-    if config.download:
-        download(config, "FGVCAircraft", split=SPLITS[partition])
-    root = required_root(config, LAYOUT)
-    fine = _read(root, partition, "variant")
-    coarse = _read(root, partition, config.coarse_level)
+def load(
+    partition: str,
+    root: str | None,
+    *,
+    download: bool = False,
+    coarse_level: str = "manufacturer",
+) -> Partition:
+    """Read a partition, with the coarse classes of `coarse_level`."""
+    choose("`coarse_level`", coarse_level, COARSE_LEVELS)
+    if download:
+        files.download("aircraft", root, "FGVCAircraft", split=SPLITS[partition])
+    folder = files.required_root("aircraft", root, LAYOUT)
+    fine = _read(folder, partition, "variant")
+    coarse = _read(folder, partition, coarse_level)
     if fine._image_files != coarse._image_files:
         raise InputError(
-            f"the lists of variants and of {config.coarse_level} labels in {str(root)!r} name "
+            f"the lists of variants and of {coarse_level} labels in {str(folder)!r} name "
             "different images; fetch the archive again"
         )
     hierarchy = Hierarchy.from_labels(
@@ -39,17 +43,17 @@ def load(config: "DataConfig", partition: str) -> Partition:
         coarse._labels,
         fine_names=tuple(fine.classes),
         coarse_names=tuple(coarse.classes),
-        source=f"fgvc-aircraft in {str(root)!r}",
+        source=f"fgvc-aircraft in {str(folder)!r}",
     )
     split = [os.path.split(path) for path in fine._image_files]
     listed = [(folder, [name for _, name in part]) for folder, part in groupby(split, _first)]
     return Partition.from_fine(
-        config.dataset,
+        "aircraft",
         partition,
         ImageFiles(listed),
         fine._labels,
         hierarchy,
-        layout=f"fgvc-aircraft-2013b in {str(root)!r}",
+        layout=f"fgvc-aircraft-2013b in {str(folder)!r}",
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,13 +21,20 @@ from ancor.data.partition import Partition
 from ancor.data.registry import SETS
 from ancor.errors import InputError, MissingPartition
 
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
-
 FOLDERS = {"train": "train", "validation": "val"}
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
+def load(
+    partition: str,
+    root: str | None,
+    *,
+    dataset: str,
+    split: str | None = None,
+    breeds_info: str | None = None,
+    breeds_level: int | None = None,
+    breeds_ancestor: str | None = None,
+    breeds_subclasses: int | None = None,
+) -> Partition:
     """Read a partition: images in the order of WordNet ids, then of file names.
 
     The coarse label is the superclass's position in the table, the fine label the running number
@@ -37,15 +43,16 @@ def load(config: "DataConfig", partition: str) -> Partition:
     """
     if partition == "test":
         raise MissingPartition(
-            f"{config.dataset} has no test partition, as ImageNet's test images have no labels; "
+            f"{dataset} has no test partition, as ImageNet's test images have no labels; "
             "accepted: train, validation"
         )
-    root = required_root(config, LAYOUT)
-    table = class_table(config, root)
+    folder = required_root(dataset, root, LAYOUT)
+    choice = (breeds_level, breeds_ancestor, breeds_subclasses)
+    table = class_table(dataset, split, breeds_info or _hierarchy_in(folder), *choice)
     rows = table.half(training=partition == "train")
     wnids = [wnid for row in rows for wnid in row]
     listed, layout = images_by_class(
-        root, FOLDERS[partition], {wnid: table.class_names[wnid] for wnid in wnids}
+        folder, FOLDERS[partition], {wnid: table.class_names[wnid] for wnid in wnids}
     )
     hierarchy = Hierarchy(
         coarse_names=table.names,
@@ -55,36 +62,39 @@ def load(config: "DataConfig", partition: str) -> Partition:
     fine_of_listed = np.argsort(wnids)
     fine_labels = np.repeat(fine_of_listed, [len(names) for _, names in listed])
     images = ImageFiles(listed)
-    return Partition.from_fine(config.dataset, partition, images, fine_labels, hierarchy, layout)
+    return Partition.from_fine(dataset, partition, images, fine_labels, hierarchy, layout)
 
 
-def class_table(config: "DataConfig", root: Path | None) -> ClassTable:
+def class_table(
+    dataset: str,
+    split: str | None = None,
+    info: Path | str | None = None,
+    level: int | None = None,
+    ancestor: str | None = None,
+    subclasses: int | None = None,
+) -> ClassTable:
     """Return the superclasses: committed, or computed for another hierarchy or level.
 
     Args:
-        config: the DataConfig.
-        root: folder of the images; a folder BREEDS in it may hold a hierarchy.
+        dataset: one of `SETS`, or `breeds`.
+        split: how superclasses are halved, of `ancor.data.registry.SPLITS`; None: not at all.
+        info: folder of the hierarchy; None: the committed one.
+        level, ancestor, subclasses: of `breeds` (`breeds_classes.computed_table`).
     """
-    info = _hierarchy_folder(config, root)
-    if config.dataset in SETS:
+    info = None if info is None else Path(info)
+    if dataset in SETS:
         if info is None or is_known(info):
-            return known_table(config.dataset, config.split)
-        level, ancestor, subclasses = LEVELS[config.dataset]
-    else:
-        level, ancestor = config.breeds_level, config.breeds_ancestor
-        subclasses = config.breeds_subclasses
-        if info is None or level is None:
-            raise InputError(
-                "--dataset breeds needs --breeds-level L and the hierarchy files "
-                f"{', '.join(INFO_FILES)} in --breeds-info DIR or in a folder BREEDS in --data"
-            )
-    return computed_table(Path(os.path.realpath(info)), level, ancestor, subclasses, config.split)
+            return known_table(dataset, split)
+        level, ancestor, subclasses = LEVELS[dataset]
+    elif info is None or level is None:
+        raise InputError(
+            "dataset breeds needs `breeds_level` L and the hierarchy files "
+            f"{', '.join(INFO_FILES)} in `breeds_info` DIR or in a folder BREEDS in `root`"
+        )
+    return computed_table(Path(os.path.realpath(info)), level, ancestor, subclasses, split)
 
 
-def _hierarchy_folder(config: "DataConfig", root: Path | None) -> Path | None:
-    if config.breeds_info is not None:
-        return Path(config.breeds_info)
-    inside = None if root is None else root / "BREEDS"
-    if inside is not None and any((inside / name).is_file() for name in INFO_FILES):
-        return inside
-    return None
+def _hierarchy_in(root: Path) -> Path | None:
+    """Return the folder BREEDS inside the images' folder, where it holds a hierarchy."""
+    inside = root / "BREEDS"
+    return inside if any((inside / name).is_file() for name in INFO_FILES) else None

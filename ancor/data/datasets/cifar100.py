@@ -1,29 +1,28 @@
 """CIFAR-100 (Krizhevsky, 2009), from its original pickles."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.data.files import download, required_root
+from ancor.data import files
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColourImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.safe_io import pickles
 
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
-
 FOLDER = "cifar-100-python"
+LAYOUT = f"{FOLDER}/{{train,test,meta}}"
 # The paper evaluates on the test file and chooses its best model there too.
 FILES = {"train": "train", "validation": "test", "test": "test"}
 LEVELS = ("fine", "coarse")
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
+def load(partition: str, root: str | None, *, download: bool = False) -> Partition:
     """Read a partition; `validation` and `test` are both the test file."""
-    folder = _folder(config)
+    if download:
+        files.download("cifar100", root, "CIFAR100")
+    folder = _folder(files.required_root("cifar100", root, LAYOUT))
     path = folder / FILES[partition]
     batch = pickles.text_keys(pickles.load(path), str(path))
     names = pickles.text_keys(pickles.load(folder / "meta"), str(folder / "meta"))
@@ -39,13 +38,10 @@ def load(config: "DataConfig", partition: str) -> Partition:
         source=repr(str(path)),
     )
     images = ColourImages(np.asarray(pixels).reshape(-1, 3, 32, 32))
-    return Partition.from_fine(config.dataset, partition, images, fine, hierarchy, layout=str(path))
+    return Partition.from_fine("cifar100", partition, images, fine, hierarchy, layout=str(path))
 
 
-def _folder(config: "DataConfig") -> Path:
-    if config.download:
-        download(config, "CIFAR100")
-    root = required_root(config, f"{FOLDER}/{{train,test,meta}}")
+def _folder(root: Path) -> Path:
     needed = {*FILES.values(), "meta"}
     for folder in (root / FOLDER, root):
         if all((folder / name).is_file() for name in needed):

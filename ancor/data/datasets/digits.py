@@ -1,15 +1,10 @@
 """scikit-learn's digits (UCI, 1797 images of 8x8 pixels): the dataset that needs no file."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
-
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
 
 HIERARCHY = Hierarchy(
     coarse_names=("closed loops", "straight strokes", "open curves"),
@@ -20,7 +15,7 @@ HIERARCHY = Hierarchy(
 REMAINDERS = {"train": (2, 3, 4), "validation": (1,), "test": (0,)}
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
+def load(partition: str) -> Partition:
     """Read a partition: grey values 0-16 become 0-255, 8x8 pixels become 32x32 bilinearly."""
     import torch
     from sklearn.datasets import load_digits

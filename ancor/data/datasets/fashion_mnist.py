@@ -4,18 +4,14 @@ import gzip
 import zlib
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.data.files import download
+from ancor.data import files
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
-
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
 
 HIERARCHY = Hierarchy(
     coarse_names=("upper-body garments", "other", "footwear"),
@@ -39,9 +35,9 @@ LARGEST = 2**28  # bytes read of a file; the largest true one has 47 million
 FILES = {"train": "train", "validation": "train", "test": "t10k"}
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
-    """Read a partition from `config.root`; images are padded from 28 to 32 pixels."""
-    folder = _folder(config)
+def load(partition: str, root: str | None = None, *, download: bool = False) -> Partition:
+    """Read a partition from `root`, by default Debian's place; images are padded to 32 pixels."""
+    folder = _folder(root, download)
     pixels = _read_idx(folder, f"{FILES[partition]}-images-idx3-ubyte", dimensions=3)
     labels = _read_idx(folder, f"{FILES[partition]}-labels-idx1-ubyte", dimensions=1)
     if len(pixels) != len(labels):
@@ -57,16 +53,16 @@ def load(config: "DataConfig", partition: str) -> Partition:
     )
 
 
-def _folder(config: "DataConfig") -> Path:
+def _folder(named: str | None, download: bool) -> Path:
     """Find the folder that holds the files, downloading them first if asked to."""
-    root = DEBIAN if config.root is None else Path(config.root)
+    root = DEBIAN if named is None else Path(named)
     candidates = [root, root / "FashionMNIST" / "raw"]
     name = "train-images-idx3-ubyte"
     for folder in candidates:
         if (folder / name).exists() or (folder / f"{name}.gz").exists():
             return folder
-    if config.download:
-        download(config, "FashionMNIST")
+    if download:
+        files.download("fashion-mnist", named, "FashionMNIST")
         return candidates[1]
     raise InputError(
         f"no {name} or {name}.gz in {' or '.join(repr(str(c)) for c in candidates)}; put the four "

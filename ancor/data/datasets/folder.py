@@ -1,19 +1,14 @@
 """A user's own images, by folders or by labels.csv; coarse labels alone are enough to train."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ancor.data.datasets import labels_csv
 from ancor.data.files import listing, required_root
-from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
-
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
 
 LAYOUT = (
     "train/<coarse>/* and {val,test}/<coarse>/<fine>/*, or <coarse>/* alone, or labels.csv with "
@@ -24,27 +19,27 @@ FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("t
 Tree = dict[tuple[str, str], tuple[str, list[str]]]
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
+def load(partition: str, root: str | None, *, allow_outside_root: bool = False) -> Partition:
     """Read a partition; classes are numbered in the order of their names.
 
     Coarse classes of training come first, so that they have the same numbers in every partition.
     """
-    root = required_root(config, LAYOUT)
-    if (root / labels_csv.NAME).is_file():
-        return labels_csv.load(config, root, partition)
-    folder = _partition_folder(root, partition)
+    home = required_root("folder", root, LAYOUT)
+    if (home / labels_csv.NAME).is_file():
+        return labels_csv.load(partition, home, allow_outside_root=allow_outside_root)
+    folder = _partition_folder(home, partition)
     if folder is None:
         raise MissingPartition(
-            f"{str(root)!r} has no partition {partition!r}; make {partition}/<coarse>/<fine>/* "
+            f"{str(home)!r} has no partition {partition!r}; make {partition}/<coarse>/<fine>/* "
             "there, or use another --partition"
         )
-    tree = _read_tree(folder, skipped=_all_partition_folders(root) if folder == root else ())
-    first = _partition_folder(root, "train")
+    tree = _read_tree(folder, skipped=_all_partition_folders() if folder == home else ())
+    first = _partition_folder(home, "train")
     training = listing(first).folders if first is not None and first != folder else []
-    return _from_tree(config, partition, tree, tuple(training), folder)
+    return _from_tree(partition, tree, tuple(training), folder)
 
 
-def _all_partition_folders(root: Path) -> tuple[str, ...]:
+def _all_partition_folders() -> tuple[str, ...]:
     return tuple(name for names in FOLDERS.values() for name in names)
 
 
@@ -58,7 +53,7 @@ def _partition_folder(root: Path, partition: str) -> Path | None:
         )
     if found:
         return found[0]
-    divided = any((root / name).is_dir() for name in _all_partition_folders(root))
+    divided = any((root / name).is_dir() for name in _all_partition_folders())
     return root if partition == "train" and not divided else None
 
 
@@ -113,16 +108,14 @@ def _check_tree(folder: Path, tree: Tree) -> None:
         )
 
 
-def _from_tree(
-    config: "DataConfig", partition: str, tree: Tree, training: tuple[str, ...], folder: Path
-) -> Partition:
+def _from_tree(partition: str, tree: Tree, training: tuple[str, ...], folder: Path) -> Partition:
     keys = sorted(tree)
     listed = [tree[key] for key in keys]
     counts = [len(names) for _, names in listed]
     coarse = np.repeat(np.array([key[0] for key in keys], dtype=object), counts)
     fine = np.repeat(np.array([key[1] for key in keys], dtype=object), counts)
-    return labelled(
-        config,
+    return Partition.from_names(
+        "folder",
         partition,
         ImageFiles(listed, upright=True),
         coarse,
@@ -130,41 +123,3 @@ def _from_tree(
         training,
         layout=f"folders in {str(folder)!r}",
     )
-
-
-def labelled(
-    config: "DataConfig",
-    partition: str,
-    images: ImageFiles,
-    coarse: np.ndarray,
-    fine: np.ndarray | None,
-    training: tuple[str, ...],
-    layout: str,
-) -> Partition:
-    """Make a partition of class names.
-
-    Args:
-        config: the DataConfig.
-        partition: its name.
-        images: N images.
-        coarse: (N,) names.
-        fine: (N,) names, or None where they are not known.
-        training: coarse classes that come first in the numbering.
-        layout: where the images were found.
-    """
-    known = sorted(set(training))
-    names = tuple(known + sorted(set(coarse) - set(known)))
-    coarse_labels = _numbers(coarse, names)
-    if fine is None:
-        hierarchy = Hierarchy(names)
-        return Partition(config.dataset, partition, images, coarse_labels, None, hierarchy, layout)
-    pairs = sorted({(number, name) for number, name in zip(coarse_labels, fine, strict=True)})
-    fine_names = tuple(dict.fromkeys(name for _, name in pairs))
-    fine_labels = _numbers(fine, fine_names)
-    hierarchy = Hierarchy.from_labels(fine_labels, coarse_labels, fine_names, names, layout)
-    return Partition.from_fine(config.dataset, partition, images, fine_labels, hierarchy, layout)
-
-
-def _numbers(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    number = {name: position for position, name in enumerate(names)}
-    return np.array([number[label] for label in labels], dtype=np.int64)

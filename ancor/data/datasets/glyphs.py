@@ -20,8 +20,6 @@ from ancor.runtime.seeding import address_seed
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-    from ancor.data.config import DataConfig
-
 
 def _span(first: int, last: int) -> str:
     return "".join(map(chr, range(first, last + 1)))
@@ -53,7 +51,7 @@ CANVAS, SIDE = 64, 32
 REMAINDERS = {"train": (0, 1), "validation": (2,), "test": (3,)}
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
+def load(partition: str) -> Partition:
     """Draw a partition: characters in order, for each its faces, for each its drawings."""
     kept = [f for f in range(len(faces())) if f % 4 in REMAINDERS[partition]]
     addresses = [

@@ -5,15 +5,13 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ancor.data.images import ImageFiles
+from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
-
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
-    from ancor.data.partition import Partition
 
 NAME = "labels.csv"
 COLUMNS = ("path", "coarse", "fine", "partition")
@@ -36,11 +34,8 @@ class Row(NamedTuple):
     partition: str
 
 
-def load(config: "DataConfig", root: Path, partition: str) -> "Partition":
+def load(partition: str, root: Path, *, allow_outside_root: bool = False) -> Partition:
     """Read a partition in the order of the table's lines (see `ancor.data.datasets.folder`)."""
-    from ancor.data.datasets.folder import labelled
-    from ancor.data.images import ImageFiles
-
     table = root / NAME
     rows = read(table)
     kept = [row for row in rows if row.partition == partition]
@@ -49,7 +44,7 @@ def load(config: "DataConfig", root: Path, partition: str) -> "Partition":
             f"{str(table)!r} has no line of the partition {partition!r}; add some in the column "
             "partition, or use another --partition"
         )
-    _check_paths(root, kept, config.allow_outside_root)
+    _check_paths(root, kept, allow_outside_root)
     with_fine = [bool(row.fine) for row in kept]
     if any(with_fine) and not all(with_fine):
         raise InputError(
@@ -57,8 +52,8 @@ def load(config: "DataConfig", root: Path, partition: str) -> "Partition":
             f"others of the partition {partition!r} have one; give all of them or none"
         )
     training = [row.coarse for row in rows if row.partition == "train"]
-    return labelled(
-        config,
+    return Partition.from_names(
+        "folder",
         partition,
         ImageFiles([(str(root), [os.path.normpath(row.path) for row in kept])], upright=True),
         np.array([row.coarse for row in kept], dtype=object),
@@ -133,7 +128,7 @@ def _check_paths(root: Path, rows: list[Row], allow_outside_root: bool) -> None:
             if os.path.commonpath([home, real]) != home:
                 raise InputError(
                     f"{row.path!r}, line {row.line} of {NAME}, lies outside {str(root)!r}; give "
-                    "--allow-outside-root if that is meant"
+                    "`allow_outside_root` if that is meant"
                 )
         if not os.path.isfile(path):
             missing.append(row)

@@ -5,7 +5,7 @@ A partition's labels are its own: no class, fine or coarse, lies in two partitio
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from ancor.data.partition import Images, Partition
 from ancor.errors import InputError
 from ancor.safe_io import npz, pickles
 
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
-
 LAYOUT = (
     "tiered-imagenet/{train,val,test}_images_png.pkl (or _images.npz) and ..._labels.pkl, "
     "or these files directly"
@@ -28,12 +25,12 @@ MOST_CLASSES = 1_000_000
 LEVELS = ("specific", "general")
 
 
-def load(config: "DataConfig", partition: str) -> Partition:
+def load(partition: str, root: str | None) -> Partition:
     """Read a partition; images stay encoded in memory until they are asked for."""
-    root = required_root(config, LAYOUT)
+    folder = required_root("tiered", root, LAYOUT)
     prefix = FILES[partition]
-    labels_path = _find(root, f"{prefix}_labels.pkl")
-    images_path = _find(root, f"{prefix}_images_png.pkl", f"{prefix}_images.npz")
+    labels_path = _find(folder, f"{prefix}_labels.pkl")
+    images_path = _find(folder, f"{prefix}_images_png.pkl", f"{prefix}_images.npz")
     labels = pickles.text_keys(pickles.load(labels_path), str(labels_path))
     fine, coarse = (_labels(labels, f"label_{level}", labels_path) for level in LEVELS)
     hierarchy = Hierarchy.from_labels(
@@ -51,7 +48,7 @@ def load(config: "DataConfig", partition: str) -> Partition:
             f"{str(labels_path)!r}; the files do not belong together: fetch them again"
         )
     return Partition.from_fine(
-        config.dataset, partition, images, fine, hierarchy, layout=str(images_path)
+        "tiered", partition, images, fine, hierarchy, layout=str(images_path)
     )
 
 
