@@ -53,8 +53,10 @@ def picture_path(name: str, flag: str = "--output") -> Path:
 
 
 def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
-    """Write a figure, nothing cut off, and say so."""
-    figure.savefig(path, dpi=dpi, bbox_inches="tight")
+    """Write a figure and say so."""
+    from ancor.plots.style import write
+
+    write(figure, path, dpi=dpi)
     print(f"Wrote {path}")
 
 

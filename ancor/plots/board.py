@@ -4,14 +4,15 @@ Functions take a `torch.utils.tensorboard.SummaryWriter`.
 """
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ancor.plots.style import write
 from ancor.plots.thumbnails import thumbnail
+from ancor.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,11 @@ def add_projector(
     import torch
 
     sprites = np.stack([np.asarray(thumbnail(image, SIDE)) for image in images])
-    rows = [[_cell(name) for name in row] for row in zip(*labels.values(), strict=True)]
+    # An empty cell would move the others; tabs and line breaks are escaped.
+    rows = [
+        [printable(name).strip() or "-" for name in row]
+        for row in zip(*labels.values(), strict=True)
+    ]
     with redirect_stdout(None):  # it says so when it replaces what an earlier call wrote
         writer.add_embedding(
             np.asarray(features),
@@ -51,11 +56,6 @@ def add_projector(
             global_step=step,
             tag=tag,
         )
-
-
-def _cell(name: str) -> str:
-    """Return a name as a table of tabs and lines can hold it."""
-    return re.sub(r"\s+", " ", str(name)) or "-"
 
 
 def add_hparams(
@@ -69,7 +69,7 @@ def add_hparams(
         scores: by name.
     """
     plain = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
+        name: value if isinstance(value, bool | int | float) else printable(str(value))
         for name, value in settings.items()
         if value is not None
     }
@@ -77,10 +77,10 @@ def add_hparams(
 
 
 def add_figure(writer: "SummaryWriter", name: str, figure: "Figure", step: int) -> None:
-    """Put a matplotlib figure, nothing cut off, among the images."""
+    """Put a matplotlib figure among the images."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    write(figure, buffer, format="png", dpi=100)
     pixels = np.asarray(Image.open(buffer).convert("RGB"))
     writer.add_image(name, pixels, step, dataformats="HWC")

@@ -1,9 +1,21 @@
-"""What all figures share: colours and markers that tell classes apart, also without colour."""
+"""What all figures share: colours and markers that tell classes apart, and text that stays text."""
 
-from typing import TYPE_CHECKING
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import IO, TYPE_CHECKING, Any
+
+from ancor.text import printable, shortened
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+log = logging.getLogger(__name__)
 
 # Okabe and Ito's colour-blind-safe set, its yellow darkened to be seen on white.
 COLOURS = (
@@ -18,6 +30,9 @@ COLOURS = (
 )
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d", "8")
+LONGEST = 40  # characters of a name in a picture
+LONGEST_TITLE = 120
+LAST_RESORT = "Last Resort"  # a font that comes with matplotlib and has a box for everything
 
 
 def look(number: int) -> dict[str, str]:
@@ -33,15 +48,28 @@ def line(number: int) -> dict[str, str]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
 
 
+def plain(name: str, most: int = LONGEST) -> str:
+    """Return a name (of a class, dataset, run or file) as pictures show it: one line, cut short."""
+    return shortened(printable(name), most)
+
+
 def legend_columns(names: int) -> int:
     """Tell in how many columns a legend beside a picture has room for so many names."""
     return -(-names // 24)
 
 
-def legend_beside(axes: "Axes") -> None:
-    """Put the legend right of the axes, in as many columns as its entries need."""
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(
+def legend(place: "Axes | Figure", handles: Sequence, names: Sequence[str], **how: Any) -> "Legend":
+    """Add a legend with all names, also those that matplotlib would leave out for a leading `_`."""
+    made = place.legend(handles, [str(number) for number in range(len(names))], **how)
+    for text, name in zip(made.get_texts(), names, strict=True):
+        text.set_text(plain(name))
+    return made
+
+
+def legend_beside(axes: "Axes", handles: Sequence, names: Sequence[str]) -> None:
+    """Put a legend right of the axes, in as many columns as its entries need."""
+    legend(
+        axes,
         handles,
         names,
         loc="upper left",
@@ -51,3 +79,69 @@ def legend_beside(axes: "Axes") -> None:
         fontsize=9,
         borderaxespad=0,
     )
+
+
+def write(figure: "Figure", target: "Path | IO[bytes]", **how: Any) -> None:
+    """Write a figure, nothing cut off, all its text as it is: no formulas, in fonts that have it.
+
+    Says in one line which characters no installed font has; they are drawn as boxes.
+    """
+    from matplotlib.text import Text
+
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    fallbacks, missing = _fonts(frozenset("".join(text.get_text() for text in texts)))
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_usetex(False)
+        text.set_fontfamily([*text.get_fontfamily(), *fallbacks])
+    if missing:
+        shown = dict.fromkeys(text.get_text() for text in texts)
+        named = [text for text in shown if missing & set(text)]
+        log.warning(
+            "Notice: no installed font has characters of %s: they are drawn as boxes; install a "
+            "font for them, such as Noto Sans",
+            ", ".join(map(repr, named[:3])) + (f" and {len(named) - 3} more" * (len(named) > 3)),
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
+        figure.savefig(target, bbox_inches="tight", **how)
+
+
+@cache
+def _fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+    """Return names of fonts for what the usual one lacks, and the characters that none has."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    missing = {c for c in characters if ord(c) >= 128} - _glyphs(findfont(FontProperties()))
+    names = []
+    for name, path in _installed() if missing else ():
+        found = missing & _glyphs(path)
+        if found:
+            names.append(name)
+            missing -= found
+        if not missing:
+            break
+    return names, frozenset(missing)
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    """Yield name and file of each upright installed font, those without serifs first."""
+    from matplotlib.font_manager import fontManager
+
+    fonts = [font for font in fontManager.ttflist if font.style == "normal"]
+    for font in sorted(fonts, key=lambda font: ("Sans" not in font.name, font.name, font.weight)):
+        if not font.name.startswith((LAST_RESORT, "STIXNon")):
+            yield font.name, font.fname
+
+
+@cache
+def _glyphs(path: str) -> frozenset[str]:
+    """List the characters of a font that can be scaled; none where it cannot be used."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(path)
+        return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
+    except (OSError, RuntimeError):  # a file that is gone, or of a kind not known here
+        return frozenset()
