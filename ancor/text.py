@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ancor.errors import InputError
+
 # What makes a spreadsheet read a cell as a formula; the wide forms do in East Asian settings.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -24,9 +26,24 @@ def printable(text: str) -> str:
     )
 
 
+def check_utf8(flag: str, path: Path | str) -> None:
+    """Raise an InputError where a folder for TensorBoard has a name that is not UTF-8.
+
+    Everything else reads and writes such names, which Linux allows.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{flag} {str(path)!r} is not UTF-8, and TensorBoard's files can have no other name; "
+            "name another folder"
+        ) from error
+
+
 def shortened(name: str, most: int) -> str:
-    """Return a name of at most `most` characters, cut with an ellipsis."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """Return a name of at most `most` characters, cut before its end, which often tells it apart."""
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

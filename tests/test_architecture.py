@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "seeding": set(),
     "distributed": {"errors"},
     "errors": set(),
-    "text": set(),
+    "text": {"errors"},
     "plain": {"errors"},
 }
 

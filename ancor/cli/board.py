@@ -8,6 +8,7 @@ from ancor.cli.arguments import Parser, run
 from ancor.cli.pictures import beside_model, chosen_images, encode
 from ancor.cli.tsne import add_layout_flags, layouts
 from ancor.errors import InputError
+from ancor.text import check_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,8 @@ def command(args: argparse.Namespace) -> None:
     from ancor.runs import read_run
 
     configure_console()
+    folder = args.output_dir or str(beside_model(args))
+    check_utf8("--output-dir", folder)
     (subject,) = read_subjects(args, args.only_base)
     chosen = chosen_images(args, subject.partition)
     try:
@@ -60,7 +63,6 @@ def command(args: argparse.Namespace) -> None:
     except InputError as error:
         run = None
         print(f"No settings and scores are written: {error}")
-    folder = args.output_dir or str(beside_model(args))
     output_path(f"{folder}/projector_config.pbtxt")
     pictures = [(name, figure(layout)) for name, layout in layouts(args, subject)]
     features, _ = encode(args, subject, chosen)

@@ -9,6 +9,7 @@ from ancor import checkpoint
 from ancor.distributed import is_first
 from ancor.errors import InputError
 from ancor.published import QUERY, encoder_state
+from ancor.text import check_utf8
 from ancor.training.config import RunConfig
 from ancor.training.loop import Trainer
 from ancor.training.state import trainer_state
@@ -34,7 +35,7 @@ def output_directory(named: str | None, default: str, overwrite: bool, resume: b
         resume: the folder may hold a run, which goes on.
 
     Raises:
-        InputError: a named folder holds a run, or cannot be written to.
+        InputError: a named folder holds a run, or has a name that is not UTF-8.
     """
     if named is None and not resume:
         folder, number = Path(default), 1
@@ -48,6 +49,7 @@ def output_directory(named: str | None, default: str, overwrite: bool, resume: b
                 f"--output-dir {str(folder)!r} already holds a run; go on by --resume auto, "
                 "replace it by --overwrite, or name another folder"
             )
+    check_utf8("--output-dir", folder)
     return folder
 
 
