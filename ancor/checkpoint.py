@@ -121,7 +121,7 @@ def read(path: Path | str) -> dict[str, Any]:
             f"{str(path)!r} is no checkpoint of this toolkit (no config in it); "
             "give a file that train.py wrote"
         )
-    return content
+    return {**content, "state_dict": tensors_of(content, str(path))}
 
 
 def _load(path: Path | str) -> Any:
@@ -185,7 +185,7 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     content = _load(path)
     if _is_ours(content, path):
         config = built(EncoderConfig, content["config"]["encoder"], repr(str(path)))
-        state, prefix = content["state_dict"], QUERY
+        state, prefix = tensors_of(content, str(path)), QUERY
     else:
         tensors = tensors_of(content, str(path))
         found = recognise(tensors, str(path), head)

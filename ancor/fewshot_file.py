@@ -16,6 +16,7 @@ import numpy as np
 
 from ancor.data import npz
 from ancor.errors import InputError
+from ancor.own_files import hint
 
 KIND = "ancor few-shot classifier"
 VERSION = 1
@@ -71,7 +72,7 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if header.get("kind") != KIND:
         raise InputError(
             f"{name} is no saved few-shot classifier; give a file that predict.py --save or "
-            "FewShotClassifier.save wrote"
+            f"FewShotClassifier.save wrote{hint(path)}"
         )
     if header.get("version") != VERSION:
         raise InputError(

@@ -23,9 +23,12 @@ class _Printable(logging.Formatter):
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
-def configure_console(quiet: bool = False) -> None:
-    """Send the package's messages to stdout; only warnings if quiet, only the first process's."""
-    handler = logging.StreamHandler(sys.stdout)
+def configure_console(quiet: bool = False, stream: TextIO | None = None) -> None:
+    """Send the package's messages to a stream, by default stdout, in the first process only.
+
+    Only warnings if quiet.
+    """
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(_Printable("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     handler.addFilter(lambda record: is_first())

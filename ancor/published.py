@@ -83,9 +83,16 @@ def tensors_of(content: Any, path: str) -> dict[str, Tensor]:
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break
-        found = {n: t for n, t in content.items() if isinstance(n, str) and isinstance(t, Tensor)}
-        if found:
-            return found
+        found = [(n, t) for n, t in content.items() if isinstance(n, str) and isinstance(t, Tensor)]
+        # torch.compile puts a part of its own into the names of what it wraps, at any depth.
+        named = {n.replace("_orig_mod.", ""): t for n, t in found}
+        if len(named) < len(found):
+            raise InputError(
+                f"{path!r} holds tensors under the same name with and without '_orig_mod.'; save "
+                "the state dict of one model"
+            )
+        if named:
+            return named
     raise InputError(
         f"{path!r} holds no weights; give a checkpoint of train.py or of the paper, or a MoCo, "
         "SwAV or torchvision file"

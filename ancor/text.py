@@ -41,7 +41,7 @@ def check_utf8(flag: str, path: Path | str) -> None:
 
 
 def shortened(name: str, most: int) -> str:
-    """Return a name of at most `most` characters, cut before its end, which often tells it apart."""
+    """Return a name of at most `most` characters, cut before its end: that often tells it apart."""
     end = most // 3
     return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ancor.errors import BROKEN_PICKLE, InputError
+from ancor.own_files import SAFETENSORS, hint, recognized
 
 BROKEN = (
     *BROKEN_PICKLE,
@@ -82,7 +83,7 @@ def load(path: Path | str) -> Any:
     """
     path = Path(path)
     if not os.path.isfile(path):  # which, unlike Path's, takes names that no file can have
-        raise InputError(f"no file of weights at {str(path)!r}; check the path")
+        raise InputError(f"no file of weights at {str(path)!r}; check the path{hint(path)}")
     try:
         if path.suffix == ".safetensors":
             return _load_safetensors(path)
@@ -105,6 +106,9 @@ def _refuse_packed(path: Path) -> None:
 
 
 def _refusal(path: Path, error: Exception) -> str:
+    known = recognized(path)
+    if known is not None and not known.weights:
+        return f"{str(path)!r} is no file of weights; it is {known}"
     asked = _asked_for(path)
     if asked is not None:
         return (
@@ -114,7 +118,11 @@ def _refusal(path: Path, error: Exception) -> str:
         )
     text = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
     reason = text.strip().partition("\n")[0][:200].rstrip(".") or type(error).__name__
-    return f"{str(path)!r} cannot be read as a file of weights ({reason}); fetch the file again"
+    renamed = hint(path) if known is SAFETENSORS and path.suffix != ".safetensors" else ""
+    return (
+        f"{str(path)!r} cannot be read as a file of weights ({reason}); fetch the file again"
+        f"{renamed}"
+    )
 
 
 def _asked_for(path: Path) -> str | None:

@@ -252,6 +252,11 @@ def add_json_flag(parser: Parser) -> None:
     )
 
 
+def say(line: str) -> None:
+    """Print a line in which no name, of a class or a file, can steer the terminal."""
+    print(printable(line))
+
+
 def print_report(report: dict, lines: Iterable[str], json_target: str | None) -> None:
     """Print a report's lines, or its JSON as `add_json_flag` tells.
 
@@ -263,7 +268,7 @@ def print_report(report: dict, lines: Iterable[str], json_target: str | None) ->
         print(text)
         return
     for line in lines:
-        print(printable(line))
+        say(line)
     if json_target is not None:
         try:
             Path(json_target).write_text(text + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import beside_model, chosen_images, encode
 from ancor.cli.tsne import add_layout_flags, layouts
 from ancor.errors import InputError
@@ -62,7 +62,7 @@ def command(args: argparse.Namespace) -> None:
         run = read_run(beside_model(args))
     except InputError as error:
         run = None
-        print(f"No settings and scores are written: {error}")
+        say(f"No settings and scores are written: {error}")
     output_path(f"{folder}/projector_config.pbtxt")
     pictures = [(name, figure(layout)) for name, layout in layouts(args, subject)]
     features, _ = encode(args, subject, chosen)
@@ -75,7 +75,7 @@ def command(args: argparse.Namespace) -> None:
         add_projector(writer, features, images, labels, step, args.partition)
         if run is not None:
             add_hparams(writer, _telling(run.settings), run.final_scores())
-    print(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
+    say(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
     report_skipped(subject.partition)
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import add_output_flag, picture_path, save
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(args: argparse.Namespace) -> None:
         raise InputError(f"no curve in {', '.join(map(repr, args.runs))}; train longer")
     path = picture_path(args.output or "compare.png")
     for line in [*_scores(runs), "", *_differences(runs)]:
-        print(line)
+        say(line)
     save(curves_figure(curves), path)
 
 

@@ -1,4 +1,4 @@
-"""Say what a checkpoint or a file of weights is: encoder, classes, epoch, sizes, names."""
+"""Say what a file is; of weights, their encoder, classes, epoch, sizes and names."""
 
 import argparse
 from collections.abc import Iterator
@@ -26,7 +26,13 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Inspect as the arguments say."""
     from ancor.checkpoint import describe
+    from ancor.own_files import recognized
 
+    known = recognized(args.file)
+    if known is not None and not known.weights:
+        report = {"file": args.file, "is": known.what, "taken_by": known.taken}
+        print_report(report, [f"{args.file!r} is {known}"], args.json)
+        return
     report = describe(args.file)
     print_report(report, _lines(report), args.json)
 

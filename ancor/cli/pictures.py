@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser
+from ancor.cli.arguments import Parser, say
 from ancor.errors import InputError, choose
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     from ancor.plots.style import write
 
     write(figure, path, dpi=dpi)
-    print(f"Wrote {path}")
+    say(f"Wrote {path}")
 
 
 def beside_model(args: argparse.Namespace) -> Path:

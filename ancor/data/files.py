@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ancor.errors import InputError
+from ancor.own_files import hint
 
 if TYPE_CHECKING:
     from ancor.data.catalog import DataConfig
@@ -69,6 +70,7 @@ def required_root(config: "DataConfig", layout: str) -> Path:
     if not root.is_dir():
         raise InputError(
             f"--data {str(root)!r} is no folder; {config.dataset} needs one with {layout}"
+            f"{hint(root)}"
         )
     return root
 
