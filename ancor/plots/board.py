@@ -42,11 +42,7 @@ def add_projector(
     import torch
 
     sprites = np.stack([np.asarray(thumbnail(image, SIDE)) for image in images])
-    # An empty cell would move the others; tabs and line breaks are escaped.
-    rows = [
-        [printable(name).strip() or "-" for name in row]
-        for row in zip(*labels.values(), strict=True)
-    ]
+    rows = [[_cell(name) for name in row] for row in zip(*labels.values(), strict=True)]
     with redirect_stdout(None):  # it says so when it replaces what an earlier call wrote
         writer.add_embedding(
             np.asarray(features),
@@ -56,6 +52,11 @@ def add_projector(
             global_step=step,
             tag=tag,
         )
+
+
+def _cell(name: str) -> str:
+    """Return a name as a table of tabs and lines can hold it; an empty cell would move others."""
+    return printable(" ".join(name.split())) or "-"
 
 
 def add_hparams(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ancor.plots.grid import grid, show
-from ancor.plots.style import LONGEST_TITLE, plain
+from ancor.plots.style import LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,4 +45,4 @@ def contact_sheet(
     figure.suptitle(
         plain(title, LONGEST_TITLE), y=1 + 0.4 / figure.get_figheight(), va="bottom", fontsize=11
     )
-    return figure
+    return finished(figure)

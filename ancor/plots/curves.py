@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.style import legend, line, plain
+from ancor.plots.style import finished, legend, line, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def curves_figure(runs: Mapping[str, Curves]) -> "Figure":
     for axes in every[len(names) :]:
         axes.set_axis_off()
     _legend(figure, list(runs))
-    return figure
+    return finished(figure)
 
 
 def _legend(figure: "Figure", names: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.style import COLOURS, LONGEST_TITLE, plain
+from ancor.plots.style import COLOURS, LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
     axes.set_title(f"{title}, {len(accuracies)} episodes", fontsize=10)
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    return finished(figure)
 
 
 def _bins(accuracies: np.ndarray, most: int = 25) -> np.ndarray:
@@ -100,7 +100,7 @@ def confusion_figure(
     if errors_in_coarse is not None:
         title += f"\n{100 * errors_in_coarse:.1f}% of the errors stay in the right coarse class"
     axes.set_title(title, fontsize=10)
-    return figure
+    return finished(figure)
 
 
 def _write_shares(axes: "Axes", shares: np.ndarray) -> None:

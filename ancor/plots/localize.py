@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ancor.plots.grid import grid, show
-from ancor.plots.style import LONGEST_TITLE, plain
+from ancor.plots.style import LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,4 +57,4 @@ def localize_figure(
     colours.set_ticks([0, 1], labels=["lowest in the image", "highest"], fontsize=8)
     colours.set_label(label, fontsize=9)
     figure.suptitle(plain(title, LONGEST_TITLE), y=1 + 0.3 / tall, va="bottom", fontsize=11)
-    return figure
+    return finished(figure)

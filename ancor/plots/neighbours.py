@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ancor.plots.grid import RIGHT, WRONG, grid, show
-from ancor.plots.style import LONGEST_TITLE, plain
+from ancor.plots.style import LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,4 +56,4 @@ def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str)
         handlelength=3,
     )
     figure.suptitle(plain(title, LONGEST_TITLE), y=1 + 0.6 / height, va="bottom", fontsize=11)
-    return figure
+    return finished(figure)

@@ -32,7 +32,8 @@ LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d", "8")
 LONGEST = 40  # characters of a name in a picture
 LONGEST_TITLE = 120
-LAST_RESORT = "Last Resort"  # a font that comes with matplotlib and has a box for everything
+# Fonts that come with matplotlib and do not have what they seem to have.
+LAST_RESORT, PRIVATE = "Last Resort", "STIXNon"
 
 
 def look(number: int) -> dict[str, str]:
@@ -81,27 +82,37 @@ def legend_beside(axes: "Axes", handles: Sequence, names: Sequence[str]) -> None
     )
 
 
-def write(figure: "Figure", target: "Path | IO[bytes]", **how: Any) -> None:
-    """Write a figure, nothing cut off, all its text as it is: no formulas, in fonts that have it.
+def finished(figure: "Figure") -> "Figure":
+    """Return a figure whose text is drawn as it is: no formulas, and in fonts that have it.
 
-    Says in one line which characters no installed font has; they are drawn as boxes.
+    Says in one line which text no installed font has; its characters are drawn as boxes.
     """
     from matplotlib.text import Text
 
-    texts = [text for text in figure.findobj(Text) if text.get_text()]
-    fallbacks, missing = _fonts(frozenset("".join(text.get_text() for text in texts)))
+    texts = figure.findobj(Text)
+    shown = dict.fromkeys(text.get_text() for text in texts)
+    fallbacks, missing = _fonts(frozenset("".join(shown)))
     for text in texts:
         text.set_parse_math(False)
         text.set_usetex(False)
         text.set_fontfamily([*text.get_fontfamily(), *fallbacks])
     if missing:
-        shown = dict.fromkeys(text.get_text() for text in texts)
-        named = [text for text in shown if missing & set(text)]
-        log.warning(
-            "Notice: no installed font has characters of %s: they are drawn as boxes; install a "
-            "font for them, such as Noto Sans",
-            ", ".join(map(repr, named[:3])) + (f" and {len(named) - 3} more" * (len(named) > 3)),
-        )
+        _tell(tuple(text for text in shown if missing & set(text)))
+    return figure
+
+
+@cache
+def _tell(names: tuple[str, ...]) -> None:
+    """Log, once in a process, of which texts no font has all characters."""
+    log.warning(
+        "Notice: no installed font has all characters of %s: boxes stand for them; install a font "
+        "that does, such as one of Noto Sans",
+        ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" * (len(names) > 3)),
+    )
+
+
+def write(figure: "Figure", target: "Path | IO[bytes]", **how: Any) -> None:
+    """Write a figure, nothing cut off; `finished` told of the characters that no font has."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
@@ -126,13 +137,13 @@ def _fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
 
 
 def _installed() -> Iterator[tuple[str, str]]:
-    """Yield name and file of each upright installed font, those without serifs first."""
-    from matplotlib.font_manager import fontManager
+    """Yield each installed font's name and the file that it stands for, sans serif first."""
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-    fonts = [font for font in fontManager.ttflist if font.style == "normal"]
-    for font in sorted(fonts, key=lambda font: ("Sans" not in font.name, font.name, font.weight)):
-        if not font.name.startswith((LAST_RESORT, "STIXNon")):
-            yield font.name, font.fname
+    names = {font.name for font in fontManager.ttflist}
+    for name in sorted(names, key=lambda name: ("Sans" not in name, name)):
+        if not name.startswith((LAST_RESORT, PRIVATE)):
+            yield name, findfont(FontProperties(family=name), fallback_to_default=False)
 
 
 @cache

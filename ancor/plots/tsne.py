@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.style import LONGEST_TITLE, legend_beside, look, plain
+from ancor.plots.style import LONGEST_TITLE, finished, legend_beside, look, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def figure(layout: Layout) -> "Figure":
         handles += axes.plot([], [], "*", color="white", markeredgecolor="black", ms=14)
         names.append(layout.star_name)
     legend_beside(axes, handles, names)
-    return drawn
+    return finished(drawn)
 
 
 def _arrows(axes: "Axes", layout: Layout) -> None:
