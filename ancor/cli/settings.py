@@ -164,11 +164,13 @@ def _flags_of(config: dict[str, Any]) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     import json
 
+    from ancor.own_files import hint
+
     try:
         return _flags_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"--config {str(path)!r} cannot be read as a run's config.json ({error})"
+            f"--config {str(path)!r} cannot be read as a run's config.json ({error}){hint(path)}"
         ) from error
 
 

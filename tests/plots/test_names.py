@@ -89,10 +89,11 @@ def test_a_mathematical_name_looks_as_it_is_written():
     assert width("$x$") > 1.8 * width("x")
 
 
-def test_a_missing_script_is_told_in_one_line_and_a_font_that_has_it_is_taken(caplog):
+def test_a_missing_script_is_told_in_one_line_and_a_font_that_has_it_is_taken(caplog, monkeypatch):
     fonts = list(style._installed())
     if any("漢" in style._glyphs(path) for _, path in fonts):
         pytest.skip("a font for Chinese is installed here")
+    monkeypatch.setattr(logging.getLogger("ancor"), "propagate", True)
     style._tell.cache_clear()
     with caplog.at_level(logging.WARNING):
         tsne(("漢字", "b"))
