@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 HEAD = 2**16  # bytes that tell most files
 MOST_JSON = 2**20  # a longer one is known by its first name only
+MOST_NAMES = 2**20  # bytes at the end of an archive that are looked into
 
 
 class OwnFile(NamedTuple):
@@ -66,7 +66,7 @@ def recognized(path: Path | str) -> OwnFile | None:
         with open(path, "rb") as file:
             head = file.read(HEAD)
         return _by_head(head) or _json(path, head) or _zip(path, head) or _table(head)
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, ValueError):
         return None
 
 
@@ -108,11 +108,12 @@ def _names(text: bytes) -> set[str]:
 def _zip(path: Path | str, head: bytes) -> OwnFile | None:
     if not head.startswith(b"PK"):
         return None
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if any(n.endswith(("models/model.json", "serialized_exported_program.json")) for n in names):
+    with open(path, "rb") as file:  # names stand at the end; a hostile list of them has any length
+        file.seek(max(0, os.path.getsize(path) - MOST_NAMES))
+        names = file.read(MOST_NAMES)
+    if b"models/model.json" in names or b"serialized_exported_program.json" in names:
         return PT2
-    return CHECKPOINT if any(name.endswith("/data.pkl") for name in names) else None
+    return CHECKPOINT if b"/data.pkl" in names else None
 
 
 def _table(head: bytes) -> OwnFile | None:
