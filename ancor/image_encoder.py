@@ -103,8 +103,11 @@ class ImageEncoder:
         with ThreadPoolExecutor(usable_cpus()) as pool:
             for start in progress(chunks, self.quiet, desc="images", unit="batch"):
                 some = images[start : start + self.batch_size]
-                pixels = pool.map(given.read, some, range(start, start + len(some)))
-                yield list(pool.map(self._form, pixels))
+                yield list(pool.map(self._formed, some, range(start, start + len(some))))
+
+    def _formed(self, image: Any, position: int) -> Tensor:
+        """Read and resize at once: as many images as threads lie in memory in full size."""
+        return self._form(given.read(image, position))
 
     def _encode(self, images: list[Tensor], copies: int, seed: int) -> Features:
         """Encode images (3, H, W), each of its views that differ once."""
