@@ -23,6 +23,7 @@ from ancor.logs import progress
 from ancor.models.encoder import Encoder, EncoderConfig
 from ancor.plain import built
 
+HELD = 2**29  # bytes of resized images that wait for their pass; one may be of 20 million
 PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
 
 
@@ -98,13 +99,25 @@ class ImageEncoder:
         )
 
     def _read(self, images: list) -> Iterator[list[Tensor]]:
-        """Read as many images as a pass takes, in threads: decoding leaves Python's lock."""
-        chunks = range(0, len(images), self.batch_size)
+        """Read as many images as a pass takes, or as fill `HELD`.
+
+        In threads, as decoding leaves Python's lock; a few images each at a time.
+        """
+        step, held = 4 * usable_cpus(), []
+        starts = range(0, len(images), step)
         with ThreadPoolExecutor(usable_cpus()) as pool:
-            for start in progress(chunks, self.quiet, desc="images", unit="batch"):
-                some = images[start : start + self.batch_size]
-                pixels = pool.map(given.read, some, range(start, start + len(some)))
-                yield list(pool.map(self._form, pixels))
+            for start in progress(starts, self.quiet, desc="images", unit="step"):
+                some = images[start : start + step]
+                held += pool.map(self._formed, some, range(start, start + len(some)))
+                while len(held) >= self.batch_size or sum(image.nbytes for image in held) > HELD:
+                    yield held[: self.batch_size]
+                    held = held[self.batch_size :]
+        if held:
+            yield held
+
+    def _formed(self, image: Any, position: int) -> Tensor:
+        """Read and resize at once: as many images as threads lie in memory in full size."""
+        return self._form(given.read(image, position))
 
     def _encode(self, images: list[Tensor], copies: int, seed: int) -> Features:
         """Encode images (3, H, W), each of its views that differ once."""

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 import ancor
+from ancor import image_encoder
+from ancor.data import given
 from ancor.data.catalog import DataConfig
+from ancor.devices import usable_cpus
 from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, build_classifier
 from ancor.evaluation.features import FeatureBank
@@ -480,6 +484,49 @@ def test_bad_input_is_one_line(name, encoder):
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("held", [2**29, 10_000])
+def test_few_images_lie_in_memory_at_once(held, encoder, images, monkeypatch):
+    """B17: not a whole batch of photographs in full size, nor of long images when resized."""
+    batches, encode = [], type(encoder)._encode
+    expected = encoder.encode(images).vectors
+
+    def watched(self, some, copies, seed):
+        batches.append(len(some))
+        return encode(self, some, copies, seed)
+
+    monkeypatch.setattr(type(encoder), "_encode", watched)
+    monkeypatch.setattr(image_encoder, "usable_cpus", lambda: 1)
+    monkeypatch.setattr(image_encoder, "HELD", held)  # an image takes 3,072 bytes
+    assert (encoder.encode(images).vectors - expected).abs().max() < 1e-5
+    full = [min(256, len(images) - start) for start in range(0, len(images), 256)]
+    assert batches == full if held > 10_000 else max(batches) <= 4 + 3
+    assert sum(batches) == len(images)
+
+
+def test_images_are_resized_as_they_are_read(encoder, images, monkeypatch):
+    """B17: at most as many as there are threads lie in memory in full size."""
+    read, lock = given.read, threading.Lock()
+    counts = {"alive": 0, "most": 0}
+
+    def counted(image, position):
+        with lock:
+            counts["alive"] += 1
+            counts["most"] = max(counts["most"], counts["alive"])
+        return read(image, position)
+
+    form = encoder._form
+
+    def formed(image):
+        with lock:
+            counts["alive"] -= 1
+        return form(image)
+
+    monkeypatch.setattr(given, "read", counted)
+    monkeypatch.setattr(encoder, "_form", formed)
+    encoder.encode(images)
+    assert counts["most"] <= usable_cpus()
 
 
 def test_a_bomb_is_an_error(encoder, tmp_path, monkeypatch):

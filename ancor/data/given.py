@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancor.data.decode import as_rgb, read_image
+from ancor.data.decode import as_rgb, check_size, read_image
 from ancor.data.files import EXTENSIONS, listing
 from ancor.data.transforms import pixels_of
 from ancor.errors import InputError
@@ -21,10 +21,9 @@ log = logging.getLogger(__name__)
 
 ACCEPTED = (
     "a path, a PIL image, a NumPy array (H, W) or (H, W, 3) of uint8, or a tensor (3, H, W) of "
-    "uint8 or of floats in 0-1"
+    "uint8 or of floats in 0-1; red first"
 )
 ADVICE = "replace or remove it"
-LONGEST = 100  # times the shorter side; a longer image would take any memory when it is resized
 
 
 def listed(images: Any) -> list:
@@ -154,12 +153,7 @@ def read(image: Any, position: int) -> Tensor:
         pixels = _from_array(image, name)
     else:
         raise InputError(f"{name} is a {type(image).__name__}; accepted: {ACCEPTED}")
-    height, width = pixels.shape[1:]
-    if not min(height, width) or max(height, width) > LONGEST * min(height, width):
-        raise InputError(
-            f"{name!r} is {width} x {height} pixels; accepted: sides of a ratio up to {LONGEST}; "
-            f"{ADVICE}"
-        )
+    check_size(pixels.shape[2], pixels.shape[1], name, ADVICE)
     return pixels
 
 

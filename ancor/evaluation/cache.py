@@ -27,7 +27,7 @@ from ancor.evaluation.rows import RowReader
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # 1: before transparency and blue-first arrays were heeded
 BLOCK = 8192  # features a file
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 Compute = Callable[[np.ndarray], Iterator[Tensor]]
