@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ancor.distributed import is_first
+from ancor.plain import printable
 
 log = logging.getLogger("ancor")
+
+
+class _OneLine(logging.Formatter):
+    """Keeps a message on its line, whatever the files say that it tells of."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format as usual, then write what steers a terminal as Python would spell it."""
+        return printable(super().format(record))
 
 
 def configure_console(quiet: bool = False) -> None:
     """Send the package's messages to stdout; only warnings if quiet, only the first process's."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     handler.addFilter(lambda record: is_first())
     log.handlers[:] = [handler]
@@ -68,7 +77,7 @@ class RunLog:
 
         self._stack, self._failed = ExitStack(), False
         handler = _LogFile(folder / "log.txt", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
         self._stack.callback(handler.close)
         self._stack.callback(log.removeHandler, handler)

@@ -51,9 +51,29 @@ def _fits(value: Any, hint: Any) -> bool:
         if parts[-1] is Ellipsis:
             return all(_fits(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(map(_fits, value, parts))
+    if type(value) is int and abs(value) >= 2**63:
+        return False
     if hint is float:
         return type(value) in (int, float)
+    if isinstance(value, str) and "\0" in value:  # which no path and no name can have
+        return False
     return type(value) is (type(None) if hint is None else hint)
+
+
+def printable(text: object, most: int | None = None) -> str:
+    """Write what somebody else may have named on one line of a terminal.
+
+    What would break the line, steer the terminal or turn the direction of writing is shown as
+    Python would spell it. Everything that a file says and no `!r` shows goes through here.
+
+    Args:
+        text: a string, or another plain value, of which the repr is taken.
+        most: characters to show; None: all.
+    """
+    text = text if isinstance(text, str) else repr(text)
+    if most is not None and len(text) > most:
+        text = text[: most - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _told(hint: Any) -> str:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from ancor.cli.data_flags import add_data_flags
 from ancor.errors import InputError, Interrupted, RunError
+from ancor.plain import printable
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
@@ -48,11 +49,13 @@ class Parser(argparse.ArgumentParser):
         for arg in args:
             if re.match(r"--[a-zA-Z][^=]*=--$", arg):  # argparse makes an empty list of it
                 self.error(f"{arg.partition('=')[0]} '--': this is no value")
+            if "\0" in arg:
+                self.error(f"{arg!r}: no name or path holds a NUL")
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {_printable(message)} (--help lists the flags)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (--help lists the flags)\n")
 
 
 def _installed_name() -> str | None:
@@ -119,12 +122,7 @@ def _one_line(error: Exception) -> str:
     text = str(error).rstrip()
     if "\nancor.errors." in text:
         text = re.sub(r"^\w+: ", "", text.rpartition("\nancor.errors.")[2])
-    return _printable(text)
-
-
-def _printable(text: str) -> str:
-    """Write what would break the line or steer the terminal as Python would."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(text)
 
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
