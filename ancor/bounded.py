@@ -171,33 +171,46 @@ class _Counted(dict):
         return super().__getitem__(code)
 
 
-def check_plain(value: Any, account: Account, leaf: Callable[[Any], None] | None = None) -> None:
+def check_plain(
+    value: Any,
+    account: Account,
+    leaf: Callable[[Any], None] | None = None,
+    cost: int = 4 * STEP,
+) -> None:
     """Raise a ValueError where containers are in each other too deep, or too much when written out.
 
-    What is shared counts each time: who prints, sums or compares a value visits it each time. A
-    value within these bounds can be walked through by plain recursion.
+    What is shared counts each time, and is visited once: who prints, sums or compares a value will
+    visit it each time. A value within these bounds can be walked through by plain recursion.
 
     Args:
         value: plain containers of anything.
         account: what the file may become.
         leaf: looks at what is no container.
+        cost: bytes of each value.
     """
-    stack = [iter((value,))]
-    while stack:
-        for inner in stack[-1]:
-            account.spend(STEP // 4)
-            items = _items(inner)
-            if items is not None:
-                stack.append(items)
-                break
-            if isinstance(inner, int) and inner.bit_length() > BITS:
-                raise ValueError(f"a number of {inner.bit_length()} bits")
+    known: dict[int, tuple[int, int]] = {}  # of each container: values in it, and its height
+
+    def visit(value: Any, depth: int) -> tuple[int, int]:
+        items = _items(value)
+        if items is None:
+            if isinstance(value, int) and value.bit_length() > BITS:
+                raise ValueError(f"a number of {value.bit_length()} bits")
             if leaf is not None:
-                leaf(inner)
-        else:
-            stack.pop()
-        if len(stack) > DEPTH:
+                leaf(value)
+            return 1, 0
+        if depth > DEPTH:
             raise ValueError(f"more than {DEPTH} containers in each other")
+        if id(value) not in known:
+            count, height = 1, 0
+            for item in items:
+                inside, below = visit(item, depth + 1)
+                count, height = count + inside, max(height, below)
+            known[id(value)] = count, 1 + height
+        if depth + known[id(value)][1] > DEPTH:
+            raise ValueError(f"more than {DEPTH} containers in each other")
+        return known[id(value)]
+
+    account.spend(cost * visit(value, 0)[0])
 
 
 def _items(value: Any) -> Any:

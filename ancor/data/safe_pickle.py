@@ -183,7 +183,7 @@ def loads(content: bytes, source: str) -> Any:
 def _load(file: BinaryIO, size: int, source: str) -> Any:
     try:
         value = _Unpickler(file, bounded.Account(size), source).load()
-        bounded.check_plain(value, bounded.Account(size))
+        bounded.check_plain(value, bounded.Account(size), cost=bounded.STEP)
         return value
     except InputError:
         raise

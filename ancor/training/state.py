@@ -174,10 +174,17 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
         kept = {"params": group["params"], **ours}
         group.clear()
         group.update(kept)
-    for parameter, state in optimizer.state.items():
-        momentum = state.get("momentum_buffer")
-        if momentum is not None and momentum.shape != parameter.shape:
-            raise ValueError(f"a momentum of shape {tuple(momentum.shape)}")
+    momenta = {p: s["momentum_buffer"] for p, s in optimizer.state.items() if s}
+    optimizer.state.clear()
+    known = {p: m for p, m in momenta.items() if m is not None}
+    if known and known.keys() != {p for group in optimizer.param_groups for p in group["params"]}:
+        raise ValueError("it has not one momentum for each parameter")
+    for parameter, momentum in known.items():
+        if momentum.shape != parameter.shape or not momentum.is_floating_point():
+            raise ValueError(f"a momentum of {momentum.dtype} and shape {tuple(momentum.shape)}")
+        # The step takes both to lie alike in memory, without looking.
+        kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum.detach())
+        optimizer.state[parameter] = {"momentum_buffer": kept}
 
 
 def _meter(told: dict[str, Any] | None) -> Meter:
