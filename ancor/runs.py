@@ -66,7 +66,7 @@ def _read(path: Path) -> str:
             f"{str(path.parent)!r} is no run's folder: cannot read {path.name} "
             f"({error.strerror}); give the --output-dir of a train.py"
         ) from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:  # bytes that are no text, or a NUL in the path
         raise InputError(f"{str(path)!r} is no text; give another run") from error
 
 
