@@ -19,6 +19,7 @@ from ancor.models.encoder import Encoder, EncoderConfig
 from ancor.plain import built
 from ancor.published import (
     QUERY,
+    check_encoder_state,
     load_encoder_state,
     parts,
     recognise,
@@ -135,9 +136,14 @@ def _is_ours(content: Any, path: Path | str) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         return False
     number = content["config"].get("format", FORMAT)
-    if number not in READABLE or (number == FORMAT and CHECKSUM not in content):
+    if (
+        type(number) is not int
+        or number not in READABLE
+        or (number == FORMAT and CHECKSUM not in content)
+    ):
         raise InputError(
-            f"{str(path)!r} is of format {number!r}{'' if CHECKSUM in content else ', unsealed'}; "
+            f"{str(path)!r} is of format {number!r:.80}"
+            f"{'' if CHECKSUM in content else ', unsealed'}; "
             f"this version reads the formats {READABLE}: use the version of the toolkit that wrote "
             "it, or another copy of the file"
         )
@@ -158,11 +164,20 @@ def _check_settings(content: Mapping[str, Any], path: Path | str) -> None:
                 "file"
             )
     try:
-        json.dumps(config)
+        json.dumps(config, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{str(path)!r} holds settings that are no plain values ({error}); use another file"
         ) from error
+    words = {
+        "selected_on": config.get("selected_on"),
+        "dataset": (config["data"] or {}).get("dataset"),
+    }
+    for name, value in words.items():
+        if not isinstance(value, str | None):
+            raise InputError(f"{str(path)!r}: {name} is {value!r:.80}, no name; use another file")
+    if type(config["training"].get("seed", 0)) is not int:
+        raise InputError(f"{str(path)!r} does not tell its seed; use another file")
     if type(content.get("epoch", ...)) not in (int, type(None)):
         raise InputError(f"{str(path)!r} does not tell its epoch; use another file")
 
@@ -200,8 +215,9 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
                 "selected_on": None,
             },
         }
-    encoder = Encoder(config)
     try:
+        check_encoder_state(config, state, prefix)
+        encoder = Encoder(config)
         load_encoder_state(encoder, state, prefix)
     except InputError as error:
         raise InputError(f"{str(path)!r} holds no whole {config.arch}: {error}") from error

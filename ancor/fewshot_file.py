@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ancor import bounded
 from ancor.data import npz
 from ancor.errors import InputError
 from ancor.own_files import hint
@@ -67,8 +68,9 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with open(path, "rb") as file:
             header, content = _header(file.readline(1000)), file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {name} ({error.strerror}); check the path") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {name} ({reason}); check the path") from error
     if header.get("kind") != KIND:
         raise InputError(
             f"{name} is no saved few-shot classifier; give a file that predict.py --save or "
@@ -86,14 +88,14 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         )
     try:
         arrays = npz.load(io.BytesIO(content))
-        return json.loads(arrays.pop(ABOUT).tobytes()), arrays
-    except (ValueError, KeyError, RecursionError) as error:
+        return bounded.parsed(arrays.pop(ABOUT).tobytes()), arrays
+    except (ValueError, KeyError) as error:
         raise InputError(f"{name} holds no classifier ({error}); save it anew") from error
 
 
 def _header(line: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(line)
-    except (ValueError, RecursionError):
+        header = bounded.parsed(line)
+    except ValueError:
         return {}
     return header if isinstance(header, dict) else {}

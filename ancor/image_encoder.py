@@ -152,8 +152,15 @@ class ImageEncoder:
         about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     ) -> tuple[Encoder, TransformSpec, bool]:
         """Return the network, the transforms and only_base that `pack` described."""
-        encoder = Encoder(built(EncoderConfig, about["config"], "the saved classifier"))
+        config = built(EncoderConfig, about["config"], "the saved classifier")
         state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
+        with torch.device("meta"):  # sizes first: the file's own bound what is allocated
+            shapes = {n: tuple(t.shape) for n, t in Encoder(config).state_dict().items()}
+        if shapes != {n: a.shape for n, a in state.items()}:
+            raise ValueError("its weights do not fit its encoder")
+        if any(a.dtype.kind not in "fiu" for a in state.values()):
+            raise ValueError("its weights are no real numbers")
+        encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         transforms = {
             name: tuple(value) if isinstance(value, list) else value

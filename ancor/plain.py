@@ -51,8 +51,12 @@ def _fits(value: Any, hint: Any) -> bool:
         if parts[-1] is Ellipsis:
             return all(_fits(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(map(_fits, value, parts))
+    if type(value) is int and abs(value) >= 2**63:
+        return False
     if hint is float:
         return type(value) in (int, float)
+    if isinstance(value, str) and "\0" in value:  # which no path and no name can have
+        return False
     return type(value) is (type(None) if hint is None else hint)
 
 

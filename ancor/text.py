@@ -12,12 +12,19 @@ from ancor.errors import InputError
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-def printable(text: str) -> str:
+def printable(text: object, most: int | None = None) -> str:
     """Escape, as Python would, what breaks a line, steers a terminal or is no valid text.
 
     Escaped are control characters, line breaks, marks that turn the direction of writing, and the
     bytes of a file's name that are not UTF-8; blanks of other scripts stay.
+
+    Args:
+        text: a string, or another plain value, of which the repr is taken.
+        most: characters to show; None: all.
     """
+    text = text if isinstance(text, str) else repr(text)
+    if most is not None and len(text) > most:
+        text = text[: most - 3] + "..."
     return "".join(
         c
         if c.isprintable() or unicodedata.category(c) == "Zs"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ancor import checkpoint, weight_files
+from ancor import bounded, checkpoint, weight_files
 from ancor.errors import InputError
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.models.encoder import Encoder, EncoderConfig
@@ -23,6 +23,12 @@ from tests.golden_files import FOLDER
 
 VALUE = 0.01  # small enough for no layer of a deep network to overflow
 KEYS = json.loads((FOLDER / "state_dict_keys.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def room_for_models_of_one_number(monkeypatch):
+    """What `tensor` makes would be refused as larger than its file."""
+    monkeypatch.setattr(bounded, "FLOOR", 2**31)
 
 
 def tensor(shape) -> torch.Tensor:

@@ -49,6 +49,8 @@ class Parser(argparse.ArgumentParser):
         for arg in args:
             if re.match(r"--[a-zA-Z][^=]*=--$", arg):  # argparse makes an empty list of it
                 self.error(f"{arg.partition('=')[0]} '--': this is no value")
+            if "\0" in arg:
+                self.error(f"{arg!r}: no name or path holds a NUL")
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import add_output_flag, picture_path, save
+from ancor.text import printable
 
 if TYPE_CHECKING:
     from ancor.runs import Run
@@ -86,6 +87,7 @@ def _differences(runs: "dict[str, Run]") -> Iterator[str]:
 
 def _table(rows: list[list[str]]) -> Iterator[str]:
     """Yield rows of words in columns."""
+    rows = [[printable(word, 80) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()

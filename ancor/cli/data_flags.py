@@ -1,12 +1,16 @@
 """The flags that say which images, and how the network sees them."""
 
 import argparse
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
     from ancor.data.catalog import DataConfig
+
+log = logging.getLogger(__name__)
 
 DATASET_HELP = (
     "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
@@ -30,6 +34,24 @@ DATA_FLAGS = {
     "coarse_level": "coarse_level",
     "allow_outside_root": "allow_outside_root",
 }
+# What only a flag allows: no file may, as anybody may have written it.
+PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
+
+
+def widening(told: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Say what a file allows and no flag does, which is therefore not allowed.
+
+    Args:
+        told: what a file says, by flag.
+        given: the flags.
+    """
+    flags = [flag for flag in PERMISSIONS if told.get(flag) and not given.get(flag)]
+    return [
+        f"Notice: the file was made with --{flag.replace('_', '-')}, which a file cannot allow; "
+        "give the flag again if that is meant"
+        for flag in flags
+        if flag != "download"  # of files that are there by now
+    ]
 
 
 def add_data_flags(parser: argparse.ArgumentParser, default: str) -> argparse._ArgumentGroup:
@@ -127,4 +149,7 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
     base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in DATA_FLAGS}
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
         base = {}
-    return built(DataConfig, {**base, "download": False, **given}, "the file's settings")
+    for line in widening(base, given):
+        log.info("%s", line)
+    base = {field: value for field, value in base.items() if field not in PERMISSIONS}
+    return built(DataConfig, {**base, **given}, "the file's settings")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ancor.cli.data_flags import DATA_FLAGS
+from ancor.cli.data_flags import DATA_FLAGS, PERMISSIONS, widening
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
@@ -125,11 +125,14 @@ def resolve(
     from ancor.data.catalog import DataConfig
 
     from_file: dict[str, Any] = {}
+    notes = []
     if content is not None:
         from_file = _flags_of(content["config"])
         from_file.pop("max_steps", None)  # where to stop is asked of each start anew
     elif "config" in given:
         from_file = _read_config(Path(given["config"]))
+    notes += widening(from_file, given)
+    from_file = {flag: value for flag, value in from_file.items() if flag not in PERMISSIONS}
     dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))
     own = {} if from_file else dict(DataConfig(dataset).spec.training_defaults)
     if "calc_types" in given:
@@ -139,7 +142,7 @@ def resolve(
         raise InputError("--mode is needed: coarse (the method) or fine (an upper bound)")
     used = {flag: value for flag, value in own.items() if flag not in given}
     shown = " ".join(_as_typed(flag, value) for flag, value in used.items())
-    return settings, [f"{dataset}'s own defaults: {shown}"] if shown else []
+    return settings, [*notes, f"{dataset}'s own defaults: {shown}"] if shown else notes
 
 
 def _as_typed(flag: str, value: Any) -> str:
@@ -148,10 +151,10 @@ def _as_typed(flag: str, value: Any) -> str:
     return " ".join([f"--{flag.replace('_', '-')}", *map(str, values)])
 
 
-def _flags_of(config: dict[str, Any]) -> dict[str, Any]:
+def _flags_of(config: Any) -> dict[str, Any]:
     """Turn a configuration's plain sections back into flags."""
     for section in FLAGS:
-        if not isinstance(config.get(section), dict):
+        if not isinstance(config, dict) or not isinstance(config.get(section), dict):
             raise InputError(f"the file's configuration has no section {section!r}; give another")
     return {
         flag: config[section][name]
@@ -162,15 +165,15 @@ def _flags_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    import json
-
+    from ancor import bounded
     from ancor.own_files import hint
 
     try:
-        return _flags_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return _flags_of(bounded.parsed(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"--config {str(path)!r} cannot be read as a run's config.json ({error}){hint(path)}"
+            f"--config {str(path)!r} cannot be read as a run's config.json ({error}); give the one "
+            f"that train.py wrote into a run's folder{hint(path)}"
         ) from error
 
 

@@ -275,6 +275,7 @@ def _train(given: dict[str, Any]) -> None:
         keep_freed_memory()
     resume_from, content = _resumed(given)
     settings, notes = resolve(given, content)
+    config = run_config(settings)
     default_folder = "runs/{dataset}-{head}-{metric}".format(**settings)
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
     overwrite = given.get("overwrite", False)
@@ -292,7 +293,7 @@ def _train(given: dict[str, Any]) -> None:
         given.get("quiet", False),
         given.get("augment_on", "auto"),
     )
-    train(run_config(settings), launch, notes)
+    train(config, launch, notes)
 
 
 def _resumed(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:

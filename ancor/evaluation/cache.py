@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ancor import bounded
 from ancor.errors import InputError
 from ancor.evaluation.rows import RowReader
 
@@ -148,11 +149,14 @@ class FeatureCache:
     def _read(self, path: Path, features: bool) -> np.ndarray:
         """Read a file's pairs or features; one of `UNREADABLE` where it is not as written."""
         with open(path, "rb") as file:
-            header = json.loads(file.readline(10_000))
+            header = bounded.parsed(file.readline(10_000))
             if header["key"] != self.key or header["width"] != self.width:
                 raise ValueError("it belongs to other features")
-            pairs = file.read(16 * header["rows"])
-            content = file.read() if features else pairs
+            if type(header["rows"]) is not int or not 0 <= header["rows"] <= BLOCK:
+                raise ValueError("it tells no number of rows")
+            content = file.read(16 * header["rows"])
+            if features:
+                content = file.read(4 * header["rows"] * self.width + 1)
         if hashlib.sha256(content).hexdigest() != header["features" if features else "pairs"]:
             raise ValueError("its content does not fit its hash")
         if features:

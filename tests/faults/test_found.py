@@ -147,8 +147,10 @@ def test_partition_without_an_image_is_missing(tmp_path):
 
 
 def test_label_lists_are_not_unfolded():
-    value = safe_pickle.loads(crafted.laughs(30), "x")["fine_labels"]
+    value = safe_pickle.loads(crafted.laughs(10), "x")["fine_labels"]
     assert safe_pickle.whole_numbers(value) is None
+    with pytest.raises(InputError, match="far larger than the file"):
+        safe_pickle.loads(crafted.laughs(30), "x")
     assert safe_pickle.whole_numbers([1, 2**70]) is None
     assert safe_pickle.whole_numbers([1, "2"]) is None
     assert safe_pickle.whole_numbers([1, np.uint8(2)]).tolist() == [1, 2]
@@ -186,7 +188,7 @@ def test_packed_weights_are_refused_before_they_are_unpacked(tmp_path):
     path = tmp_path / "x.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2**20))
-    with pytest.raises(InputError, match="is packed, and torch packs nothing"):
+    with pytest.raises(InputError, match="would unpack to more than it holds"):
         weight_files.load(path)
 
 
