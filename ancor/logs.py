@@ -14,9 +14,18 @@ from ancor.distributed import is_first
 log = logging.getLogger("ancor")
 
 
+class _Console(logging.StreamHandler):
+    """Standard output, which is silent where nobody reads it: how a command ends tells of that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing of a closed pipe, a closed terminal or a full disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def configure_console(quiet: bool = False) -> None:
     """Send the package's messages to stdout; only warnings if quiet, only the first process's."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Console(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     handler.addFilter(lambda record: is_first())
