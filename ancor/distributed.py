@@ -5,17 +5,16 @@ there are several. A batch is divided into contiguous parts in the order of the 
 which part is whose, so that sizes never have to be sent.
 """
 
-import ctypes
 import inspect
 import logging
 import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import resource_tracker
 from urllib.parse import urlparse
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, record
 
 from ancor.errors import InputError, Interrupted, RunError, choose
+from ancor.processes import end_with_parent, in_main_thread, signals_held
 
 BACKENDS = ("nccl", "gloo", "mpi", "xccl")
 TIMEOUT = timedelta(minutes=10)
@@ -227,15 +227,8 @@ def join(backend: str | None = None) -> None:
     """Join the group that the environment describes (as torchrun sets it)."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    _end_with_parent()
+    end_with_parent()
     dist.init_process_group(backend or default_backend(), timeout=TIMEOUT)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when what launched it is killed (Linux)."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # of sys/prctl.h
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def leave() -> None:
@@ -259,8 +252,11 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
 
     if group.node == 0:
         _check_port(group.url)
-    if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the processes launched here
+    if os.name == "posix":
+        with signals_held():
+            resource_tracker.ensure_running()  # else it ends at a SIGHUP to all
+        if in_main_thread():
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the processes launched here
     # The agent's own account of a failure, many lines long; what matters is raised below.
     elastic = "torch.distributed.elastic"
     for name in (elastic, f"{elastic}.agent.server.api", "torch.multiprocessing.spawn"):
