@@ -23,6 +23,8 @@ from ancor.processes import in_main_thread, leave_signals_to_main, numbers, sign
 FATAL = ("SIGBUS", "SIGSEGV", "SIGFPE")
 # A socket's address has 103 bytes (macOS; 107 on Linux), of which multiprocessing takes 32.
 LONGEST_TEMPORARY = 103 - len("/pymp-12345678/listener-12345678")
+SHARED = "/dev/shm"
+ALONE = "--workers 0 loads without processes"
 FEWER = "take fewer --workers, smaller batches, or --workers 0"
 
 
@@ -114,27 +116,28 @@ def _from_dataset(error: Exception) -> Exception | None:
 
 
 def _death(status: int) -> str:
-    if -status == getattr(signal, "SIGBUS", 0) or status == errno.ENOSPC:
+    """Say how a process with this exit status ended, and why it may have."""
+    if status == errno.ENOSPC:
         return _no_room()
     if status == errno.EMFILE:
         return _no_descriptors()
-    if status == -signal.SIGKILL:
-        how = "was killed (SIGKILL), as the system does where memory runs out"
-    elif status < 0:
-        how = f"was ended by {signal.Signals(-status).name}"
-    else:
-        how = f"ended with status {status}"
-        if status in errno.errorcode and status > 1:
-            how = f"could not hand over a batch ({os.strerror(status)})"
-    return f"a loading process {how}; {FEWER}"
+    if status >= 0:
+        why = f" ({os.strerror(status)})" if status in errno.errorcode and status > 1 else ""
+        return f"a loading process ended with status {status}{why}; {ALONE}"
+    name = signal.Signals(-status).name
+    if name == "SIGKILL":
+        return f"a loading process ended by {name}, as where memory runs out; {FEWER}"
+    if name == "SIGBUS":
+        return f"a loading process ended by {name}, as where there is no room: {_no_room()}"
+    return f"a loading process ended by {name}; {ALONE}"
 
 
 def _no_room() -> str:
     size = ""
-    if os.path.isdir("/dev/shm"):
-        size = f", {shutil.disk_usage('/dev/shm').total / 2**20:.0f} MB in all,"
+    if os.path.isdir(SHARED):
+        size = f", {shutil.disk_usage(SHARED).total / 2**20:.0f} MB in all,"
     return (
-        f"shared memory (/dev/shm){size} is too small for the batches of the loading processes; "
+        f"shared memory ({SHARED}){size} is too small for what loading processes hand over; "
         f"enlarge it (docker run --shm-size=8g), {FEWER}"
     )
 
