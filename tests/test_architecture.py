@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "devices": {"errors"},
     "seeding": set(),
     "distributed": {"errors", "processes"},
+    "launching": {"distributed", "errors", "processes"},
     "processes": set(),
     "errors": set(),
     "plain": {"errors"},
