@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2
 READABLE = (1, FORMAT)  # format 1 had no checksum, and saved only after whole epochs
+Stamp = tuple[int, int, int]
 BEST, LAST, PREVIOUS = "model_best.pth.tar", "last.pth.tar", "previous.pth.tar"
 
 
@@ -70,8 +71,20 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def keep_as_previous(folder: Path) -> None:
+def stamp(path: Path) -> Stamp:
+    """Tell a file from any other, and from itself after a change: inode, size, time of change."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def keep_as_previous(folder: Path, written: Stamp | None) -> None:
     """Let `previous` name what `last` names, before `last` is replaced: one is always whole.
+
+    A `last` that is damaged is left to be replaced, and `previous` stays what it is.
+
+    Args:
+        folder: the run's.
+        written: `stamp` of the `last` that this process wrote; any other one is read first.
 
     Raises:
         OSError: the names cannot be changed.
@@ -79,12 +92,22 @@ def keep_as_previous(folder: Path) -> None:
     last = folder / LAST
     if not last.exists():
         return
+    if stamp(last) != written:
+        try:
+            read(last)
+        except InputError as error:
+            log.warning("Not kept as %s: %s", PREVIOUS, error)
+            return
     temporary = folder / (PREVIOUS + ".tmp")
     temporary.unlink(missing_ok=True)
     try:
         os.link(last, temporary)
     except OSError:  # a file system without links
-        shutil.copyfile(last, temporary)
+        try:
+            shutil.copyfile(last, temporary)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
     os.replace(temporary, folder / PREVIOUS)
 
 

@@ -23,12 +23,21 @@ class _Printable(logging.Formatter):
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
+class _Console(logging.StreamHandler):
+    """Standard output, which is silent where nobody reads it: how a command ends tells of that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing of a closed pipe, a closed terminal or a full disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def configure_console(quiet: bool = False, stream: TextIO | None = None) -> None:
     """Send the package's messages to a stream, by default stdout, in the first process only.
 
     Only warnings if quiet.
     """
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler = _Console(stream or sys.stdout)
     handler.setFormatter(_Printable("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     handler.addFilter(lambda record: is_first())

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from multiprocessing.connection import Connection
 
-from ancor import distributed
+from ancor import distributed, launching
 from ancor.devices import autocast_dtype, keep_freed_memory
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
@@ -341,9 +341,9 @@ def compare_processes(args: argparse.Namespace) -> None:
                     port = probe.getsockname()[1]
                     probe.close()
                     path = str(Path(folder) / "seconds")
-                    group = distributed.Group(processes, url=f"tcp://localhost:{port}")
+                    group = launching.Group(processes, url=f"tcp://localhost:{port}")
                     asked = (arch, args.queue_k, precision, args.rounds, path)
-                    distributed.launch(steps_of_a_group, group, *asked)
+                    launching.launch(steps_of_a_group, group, *asked)
                     found.append(float(Path(path).read_text()))
             print(
                 f"| {arch} | {precision} | {found[0]:.2f} | {found[1]:.2f} "

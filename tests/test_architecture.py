@@ -20,6 +20,7 @@ BASE = {
     "seeding",
     "devices",
     "distributed",
+    "processes",
     "logs",
 }
 MAY_IMPORT = {
@@ -52,7 +53,9 @@ MAY_IMPORT = {
     "logs": {"errors", "distributed", "text"},
     "devices": {"errors"},
     "seeding": set(),
-    "distributed": {"errors"},
+    "distributed": {"errors", "processes"},
+    "launching": {"distributed", "errors", "processes"},
+    "processes": set(),
     "errors": set(),
     "text": {"errors"},
     "plain": {"errors", "bounded", "text"},

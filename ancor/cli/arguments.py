@@ -1,21 +1,19 @@
-"""What the commands' parsers share, and how a command ends.
+"""What the commands' parsers share.
 
 Nothing here imports torch: `--help` has to be quick.
 """
 
 import argparse
-import io
 import json
-import os
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from ancor.cli.data_flags import add_data_flags
-from ancor.errors import InputError, Interrupted, RunError
+from ancor.cli.ending import run as run
+from ancor.errors import InputError
 from ancor.text import printable
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
@@ -71,58 +69,6 @@ def _dashed(argument: str) -> str:
         return argument
     flag, equals, value = argument.partition("=")
     return flag.replace("_", "-") + equals + value
-
-
-def run(
-    parser: Parser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
-) -> int:
-    """Parse, run the command, and return the exit status: 0, 1 (it failed) or 2 (bad input)."""
-    args = parser.parse_args(argv)
-    # A name of bytes that are no text must not stop what only wants to tell it.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        command(args)
-    except (InputError, RunError) as error:
-        return _refuse(parser, args, error, 2 if isinstance(error, InputError) else 1)
-    except OSError as error:  # a full disk, a name that is too long: what no command can foresee
-        told = RunError(f"{error.strerror or error}: {error.filename!r}; mend it and try again")
-        return _refuse(parser, args, told, 1)
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        told = RunError("the memory does not suffice for this; take smaller images or batches")
-        return _refuse(parser, args, told, 1)
-    except Interrupted as ended:
-        print(f"{parser.prog}: {ended}", file=sys.stderr)
-        return 128 + ended.number
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _refuse(parser: Parser, args: argparse.Namespace, error: Exception, status: int) -> int:
-    if args.debug:
-        traceback.print_exc()
-    process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
-    whose = f" of process {process}" if process else ""
-    print(f"{parser.prog}: error{whose}: {_one_line(error)}", file=sys.stderr)
-    return status
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Tell whether an allocation failed; torch has no type of its own for the CPU's."""
-    named = ("can't allocate memory", "out of memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in named)
-
-
-def _one_line(error: Exception) -> str:
-    """Return the message; of an error in a loading process, which brings its traceback, the end."""
-    text = str(error).rstrip()
-    if "\nancor.errors." in text:
-        text = re.sub(r"^\w+: ", "", text.rpartition("\nancor.errors.")[2])
-    return printable(text)
 
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:

@@ -11,7 +11,7 @@ from ancor.cli.settings import DEFAULTS, resolve, run_config
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
-    from ancor.distributed import Group
+    from ancor.launching import Group
 
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -212,6 +212,12 @@ def _add_process_flags(parser: Parser) -> None:
     group.add_argument(
         "--dist-backend", metavar="NAME", help="nccl or gloo (default: nccl with GPUs)"
     )
+    group.add_argument(
+        "--dist-timeout",
+        type=float,
+        metavar="MINUTES",
+        help="how long nodes and processes wait for each other at the start (default: 10)",
+    )
     _adder(group)("--sync-bn", action="store_true", help="batch-norm statistics over all processes")
 
 
@@ -222,17 +228,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Train as the arguments say, in this process or in others."""
-    from ancor import distributed
+    from ancor import distributed, launching
 
     given = vars(args)
     if distributed.in_torchrun():
-        distributed.join(given.get("dist_backend"))
+        distributed.join(given.get("dist_backend"), given.get("dist_timeout", distributed.MINUTES))
         try:
             _train(given)
         finally:
             distributed.leave()
     elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
-        distributed.launch(_train, _group(given), given)
+        launching.launch(_train, _group(given), given)
     else:
         _train(given)
 
@@ -242,7 +248,7 @@ def _group(given: dict[str, Any]) -> "Group":
     import torch
 
     from ancor.devices import usable_cpus
-    from ancor.distributed import Group
+    from ancor.launching import Group
 
     gpus = torch.cuda.device_count() if given.get("device", "auto") in ("auto", "cuda") else 0
     processes = given.get("nproc")
@@ -252,7 +258,7 @@ def _group(given: dict[str, Any]) -> "Group":
     if not 1 <= processes <= most:
         why = ", one for each GPU" if gpus else ""
         raise InputError(f"--nproc {processes}: accepted here: 1 to {most}{why}")
-    named = {"url": "dist_url", "backend": "dist_backend"}
+    named = {"url": "dist_url", "backend": "dist_backend", "minutes": "dist_timeout"}
     named = {name: given[flag] for name, flag in named.items() if flag in given}
     # The paper's -1 stands for a single node.
     nodes, node = max(1, given.get("world_size", 1)), max(0, given.get("rank", 0))

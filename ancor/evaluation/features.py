@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
+from ancor.data.loading import Loader
 from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
 from ancor.errors import InputError, RunError, choose
@@ -80,13 +80,7 @@ class FeatureBank:
         views = EvaluationViews(
             self.images, pairs, self.query_transform, self.support_transform, self.seed
         )
-        loader = DataLoader(
-            views,
-            self.batch_size,
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else the loader draws from the global one
-        )
+        loader = Loader(views, self.workers, self.device, batch_size=self.batch_size)
         was_training = self.encoder.training
         self.encoder.eval()
         try:

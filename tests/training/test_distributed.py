@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ancor import distributed
 from ancor.cli.train import main
-from ancor.distributed import Group, launch
 from ancor.errors import InputError, RunError
+from ancor.launching import Group, launch
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
 from ancor.models.backbones import BACKBONES
