@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 import ancor
+from ancor.cli.ending import heard
 
 # For each command the module whose `main(argv)` runs it, and what it does.
 COMMANDS = {
@@ -28,7 +29,10 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command that the first argument names and return its exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    return heard(lambda: _dispatched(sys.argv[1:] if argv is None else argv))
+
+
+def _dispatched(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0 if argv else 2

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from ancor.data.config import PHOTOGRAPHS  # noqa: E402
 from ancor.data.images import ImageFiles  # noqa: E402
-from ancor.data.partition import TrainingViews  # noqa: E402
+from ancor.data.views import TrainingViews  # noqa: E402
 
 
 def write_photographs(folder: Path, count: int) -> list[str]:

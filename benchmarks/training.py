@@ -39,7 +39,7 @@ from ancor.methods.config import AncorConfig
 from ancor.methods.losses import Contrast, contrastive_loss
 from ancor.methods.queues import ClassQueues
 from ancor.models.config import EncoderConfig
-from ancor.runtime import distributed
+from ancor.runtime import distributed, launch
 from ancor.runtime.devices import autocast_dtype, keep_freed_memory
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
@@ -342,9 +342,9 @@ def compare_processes(args: argparse.Namespace) -> None:
                     port = probe.getsockname()[1]
                     probe.close()
                     path = str(Path(folder) / "seconds")
-                    group = distributed.Group(processes, url=f"tcp://localhost:{port}")
+                    group = launch.Group(processes, url=f"tcp://localhost:{port}")
                     asked = (arch, args.queue_k, precision, args.rounds, path)
-                    distributed.launch(steps_of_a_group, group, *asked)
+                    launch.launch(steps_of_a_group, group, *asked)
                     found.append(float(Path(path).read_text()))
             print(
                 f"| {arch} | {precision} | {found[0]:.2f} | {found[1]:.2f} "

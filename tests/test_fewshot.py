@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, build_classifier
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.predictors import cascade
+from ancor.fewshot import image_encoder, inputs
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import usable_cpus
 from tests import made
 from tests.test_published import paper_file
 
@@ -238,8 +241,8 @@ def test_the_coarse_gate_is_the_cascade(classifier, encoder, digits, queries, im
     np.testing.assert_array_equal(found.predict(list(queries.images)), expected)
     assert len(query.coarse.unique()) > 1
     plain = model(encoder, classifier=classifier).fit(images, digits.fine_labels)
-    given = found.predict_proba(list(queries.images)), plain.predict_proba(list(queries.images))
-    assert not np.allclose(*given, atol=1e-2)
+    inputs = found.predict_proba(list(queries.images)), plain.predict_proba(list(queries.images))
+    assert not np.allclose(*inputs, atol=1e-2)
 
 
 def test_two_classes_behind_the_gate_are_the_cascades(encoder, images, digits):
@@ -481,6 +484,49 @@ def test_bad_input_is_one_line(name, encoder):
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("held", [2**29, 10_000])
+def test_few_images_lie_in_memory_at_once(held, encoder, images, monkeypatch):
+    """B17: not a whole batch of photographs in full size, nor of long images when resized."""
+    batches, encode = [], type(encoder)._encode
+    expected = encoder.encode(images).vectors
+
+    def watched(self, some, copies, seed):
+        batches.append(len(some))
+        return encode(self, some, copies, seed)
+
+    monkeypatch.setattr(type(encoder), "_encode", watched)
+    monkeypatch.setattr(image_encoder, "usable_cpus", lambda: 1)
+    monkeypatch.setattr(image_encoder, "HELD", held)  # an image takes 3,072 bytes
+    assert (encoder.encode(images).vectors - expected).abs().max() < 1e-5
+    full = [min(256, len(images) - start) for start in range(0, len(images), 256)]
+    assert batches == full if held > 10_000 else max(batches) <= 4 + 3
+    assert sum(batches) == len(images)
+
+
+def test_images_are_resized_as_they_are_read(encoder, images, monkeypatch):
+    """B17: at most as many as there are threads lie in memory in full size."""
+    read, lock = inputs.read, threading.Lock()
+    counts = {"alive": 0, "most": 0}
+
+    def counted(image, position):
+        with lock:
+            counts["alive"] += 1
+            counts["most"] = max(counts["most"], counts["alive"])
+        return read(image, position)
+
+    form = encoder._form
+
+    def formed(image):
+        with lock:
+            counts["alive"] -= 1
+        return form(image)
+
+    monkeypatch.setattr(inputs, "read", counted)
+    monkeypatch.setattr(encoder, "_form", formed)
+    encoder.encode(images)
+    assert counts["most"] <= usable_cpus()
 
 
 def test_a_bomb_is_an_error(encoder, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from ancor.methods.ancor import Ancor
 from ancor.methods.config import AncorConfig
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
-from ancor.safe_io import weights
+from ancor.safe_io import bounded, weights
 from ancor.training.config import resolve
 from ancor.training.state import start_from
 from tests.data.test_safe_pickle import FORMS, payloads
@@ -26,6 +26,12 @@ from tests.golden_files import FOLDER
 
 VALUE = 0.01  # small enough for no layer of a deep network to overflow
 KEYS = json.loads((FOLDER / "state_dict_keys.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def room_for_models_of_one_number(monkeypatch):
+    """What `tensor` makes would be refused as larger than its file."""
+    monkeypatch.setattr(bounded, "FLOOR", 2**31)
 
 
 def tensor(shape) -> torch.Tensor:

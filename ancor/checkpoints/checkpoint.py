@@ -15,6 +15,7 @@ import torch
 from ancor.checkpoints.checksum import CHECKSUM, sealed, verify
 from ancor.checkpoints.state_dicts import (
     QUERY,
+    check_encoder_state,
     load_encoder_state,
     parts,
     recognise,
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2
 READABLE = (1, FORMAT)  # format 1 had no checksum, and saved only after whole epochs
+Stamp = tuple[int, int, int]
 BEST, LAST, PREVIOUS = "model_best.pth.tar", "last.pth.tar", "previous.pth.tar"
 
 
@@ -70,8 +72,20 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def keep_as_previous(folder: Path) -> None:
+def stamp(path: Path) -> Stamp:
+    """Tell a file from any other, and from itself after a change: inode, size, time of change."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def keep_as_previous(folder: Path, written: Stamp | None) -> None:
     """Let `previous` name what `last` names, before `last` is replaced: one is always whole.
+
+    A `last` that is damaged is left to be replaced, and `previous` stays what it is.
+
+    Args:
+        folder: the run's.
+        written: `stamp` of the `last` that this process wrote; any other one is read first.
 
     Raises:
         OSError: the names cannot be changed.
@@ -79,12 +93,22 @@ def keep_as_previous(folder: Path) -> None:
     last = folder / LAST
     if not last.exists():
         return
+    if stamp(last) != written:
+        try:
+            read(last)
+        except InputError as error:
+            log.warning("Not kept as %s: %s", PREVIOUS, error)
+            return
     temporary = folder / (PREVIOUS + ".tmp")
     temporary.unlink(missing_ok=True)
     try:
         os.link(last, temporary)
     except OSError:  # a file system without links
-        shutil.copyfile(last, temporary)
+        try:
+            shutil.copyfile(last, temporary)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
     os.replace(temporary, folder / PREVIOUS)
 
 
@@ -122,7 +146,7 @@ def read(path: Path | str) -> dict[str, Any]:
             f"{str(path)!r} is no checkpoint of this toolkit (no config in it); "
             "give a file that train.py wrote"
         )
-    return content
+    return {**content, "state_dict": tensors_of(content, str(path))}
 
 
 def _load(path: Path | str) -> Any:
@@ -136,9 +160,14 @@ def _is_ours(content: Any, path: Path | str) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         return False
     number = content["config"].get("format", FORMAT)
-    if number not in READABLE or (number == FORMAT and CHECKSUM not in content):
+    if (
+        type(number) is not int
+        or number not in READABLE
+        or (number == FORMAT and CHECKSUM not in content)
+    ):
         raise InputError(
-            f"{str(path)!r} is of format {number!r}{'' if CHECKSUM in content else ', unsealed'}; "
+            f"{str(path)!r} is of format {number!r:.80}"
+            f"{'' if CHECKSUM in content else ', unsealed'}; "
             f"this version reads the formats {READABLE}: use the version of the toolkit that wrote "
             "it, or another copy of the file"
         )
@@ -159,11 +188,20 @@ def _check_settings(content: Mapping[str, Any], path: Path | str) -> None:
                 "file"
             )
     try:
-        json.dumps(config)
+        json.dumps(config, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{str(path)!r} holds settings that are no plain values ({error}); use another file"
         ) from error
+    words = {
+        "selected_on": config.get("selected_on"),
+        "dataset": (config["data"] or {}).get("dataset"),
+    }
+    for name, value in words.items():
+        if not isinstance(value, str | None):
+            raise InputError(f"{str(path)!r}: {name} is {value!r:.80}, no name; use another file")
+    if type(config["training"].get("seed", 0)) is not int:
+        raise InputError(f"{str(path)!r} does not tell its seed; use another file")
     if type(content.get("epoch", ...)) not in (int, type(None)):
         raise InputError(f"{str(path)!r} does not tell its epoch; use another file")
 
@@ -186,7 +224,7 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     content = _load(path)
     if _is_ours(content, path):
         config = from_dict(EncoderConfig, content["config"]["encoder"], repr(str(path)))
-        state, prefix = content["state_dict"], QUERY
+        state, prefix = tensors_of(content, str(path)), QUERY
     else:
         tensors = tensors_of(content, str(path))
         found = recognise(tensors, str(path), head)
@@ -201,8 +239,9 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
                 "selected_on": None,
             },
         }
-    encoder = Encoder(config)
     try:
+        check_encoder_state(config, state, prefix)
+        encoder = Encoder(config)
         load_encoder_state(encoder, state, prefix)
     except InputError as error:
         raise InputError(f"{str(path)!r} holds no whole {config.arch}: {error}") from error

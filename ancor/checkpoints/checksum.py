@@ -22,7 +22,8 @@ def verify(content: Any, path: str) -> None:
     """Raise an InputError where a content is not what its checksum says; without one, nothing."""
     if not isinstance(content, Mapping) or CHECKSUM not in content:
         return
-    if checksum(content) != content[CHECKSUM]:
+    told = content[CHECKSUM]
+    if not isinstance(told, str) or checksum(content) != told:
         raise InputError(
             f"{path!r} is damaged: its content is not what was saved (the checksum differs); "
             "take another copy, or the save before it"

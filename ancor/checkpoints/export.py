@@ -253,7 +253,8 @@ def _write_onnx(graph: Graph, images: Tensor, about: dict, path: Path) -> Callab
     )
     program.model.metadata_props.update(about)
     program.save(path, external_data=False)
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    # Bytes and open files: these libraries open no name that is not UTF-8.
+    session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> dict[str, Tensor]:
         found = session.run(list(graph.outputs), {"images": images.numpy()})
@@ -264,8 +265,10 @@ def _write_onnx(graph: Graph, images: Tensor, about: dict, path: Path) -> Callab
 
 def _write_pt2(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
     program = torch.export.export(graph, (images[:2],), dynamic_shapes=_any_number())
-    torch.export.save(program, path, extra_files={"metadata.json": json.dumps(about)})
-    return torch.export.load(path).module()
+    with open(path, "wb") as file:
+        torch.export.save(program, file, extra_files={"metadata.json": json.dumps(about)})
+    with open(path, "rb") as file:
+        return torch.export.load(file).module()
 
 
 def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:

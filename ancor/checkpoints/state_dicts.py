@@ -59,9 +59,25 @@ def load_encoder_state(encoder: Encoder, state: Mapping[str, Tensor], prefix: st
     """Copy tensors from a file's `state` into an encoder.
 
     Raises:
-        InputError: names are missing, or shapes differ.
+        InputError: names are missing, or shapes or kinds of numbers differ.
     """
     ours = encoder_state(encoder, prefix)
+    _check_fit(ours, state)
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            tensor.copy_(state.get(name, tensor))
+
+
+def check_encoder_state(
+    config: EncoderConfig, state: Mapping[str, Tensor], prefix: str = ""
+) -> None:
+    """Raise the InputError of `load_encoder_state` before an encoder takes any memory."""
+    with torch.device("meta"):
+        ours = encoder_state(Encoder(config), prefix)
+    _check_fit(ours, state)
+
+
+def _check_fit(ours: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     missing = [name for name in ours if name not in state and not name.endswith(COUNTER)]
     if missing:
         raise InputError(f"the file lacks {len(missing)} tensors, {missing[0]!r} first")
@@ -71,21 +87,31 @@ def load_encoder_state(encoder: Encoder, state: Mapping[str, Tensor], prefix: st
                 f"{name!r} is {tuple(state[name].shape)} in the file and {tuple(tensor.shape)} in "
                 "the model"
             )
-    with torch.no_grad():
-        for name, tensor in ours.items():
-            tensor.copy_(state.get(name, tensor))
+        if name in state and not name.endswith(COUNTER) and not state[name].is_floating_point():
+            raise InputError(f"{name!r} is of {state[name].dtype} in the file, no real numbers")
 
 
 def tensors_of(content: Any, path: str) -> dict[str, Tensor]:
-    """Return the tensors of a file's content by name; InputError where it holds none."""
+    """Return the tensors of a file's content by name, for no gradient to reach.
+
+    Raises:
+        InputError: it holds none.
+    """
     if isinstance(content, Mapping):
         for key in ("state_dict", "model"):
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break
-        found = {n: t for n, t in content.items() if isinstance(n, str) and isinstance(t, Tensor)}
-        if found:
-            return found
+        found = [(n, t) for n, t in content.items() if isinstance(n, str) and isinstance(t, Tensor)]
+        # torch.compile puts a part of its own into the names of what it wraps, at any depth.
+        named = {n.replace("_orig_mod.", ""): t.detach() for n, t in found}
+        if len(named) < len(found):
+            raise InputError(
+                f"{path!r} holds tensors under the same name with and without '_orig_mod.'; save "
+                "the state dict of one model"
+            )
+        if named:
+            return named
     raise InputError(
         f"{path!r} holds no weights; give a checkpoint of train.py or of the paper, or a MoCo, "
         "SwAV or torchvision file"
@@ -182,6 +208,8 @@ def _with_head(
     """
     mlp = "2.weight" in last or "2.fc1.weight" in last
     final = {n.removeprefix("2."): shape for n, shape in last.items()} if mlp else last
+    if any(len(shape) != 2 for name, shape in final.items() if name.endswith("weight")):
+        return EncoderConfig(arch, BARE)
     if "fc1.weight" in final and "fc2.weight" in final:
         (dim, features), (classes, inputs) = final["fc1.weight"], final["fc2.weight"]
         head = "seq" if inputs == dim else "fork"

@@ -1,23 +1,21 @@
-"""What the commands' parsers share, and how a command ends.
+"""What the commands' parsers share.
 
 Nothing here imports torch: `--help` has to be quick.
 """
 
 import argparse
-import io
 import json
-import os
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from ancor.cli.data_flags import add_data_flags
+from ancor.cli.ending import run as run
 from ancor.cli.options import group_of
-from ancor.errors import InputError, Interrupted, RunError
-from ancor.runtime.settings import with_flags
+from ancor.errors import InputError
+from ancor.runtime.text import printable
 
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
 SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
@@ -49,21 +47,13 @@ class Parser(argparse.ArgumentParser):
         for arg in args:
             if re.match(r"--[a-zA-Z][^=]*=--$", arg):  # argparse makes an empty list of it
                 self.error(f"{arg.partition('=')[0]} '--': this is no value")
+            if "\0" in arg:
+                self.error(f"{arg!r}: no name or path holds a NUL")
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
-
-    @property
-    def flags(self) -> dict[str, str]:
-        """The first long flag of each setting."""
-        return {
-            action.dest: flag
-            for action in self._actions
-            for flag in reversed(action.option_strings)
-            if flag.startswith("--")
-        }
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {_printable(message)} (--help lists the flags)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (--help lists the flags)\n")
 
 
 def _installed_name() -> str | None:
@@ -79,64 +69,6 @@ def _dashed(argument: str) -> str:
         return argument
     flag, equals, value = argument.partition("=")
     return flag.replace("_", "-") + equals + value
-
-
-def run(
-    parser: Parser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
-) -> int:
-    """Parse, run the command, and return the exit status: 0, 1 (it failed) or 2 (bad input)."""
-    args = parser.parse_args(argv)
-    # A name of bytes that are no text must not stop what only wants to tell it.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        command(args)
-    except (InputError, RunError) as error:
-        return _refuse(parser, args, error, 2 if isinstance(error, InputError) else 1)
-    except OSError as error:  # a full disk, a name that is too long: what no command can foresee
-        told = RunError(f"{error.strerror or error}: {error.filename!r}; mend it and try again")
-        return _refuse(parser, args, told, 1)
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        told = RunError("the memory does not suffice for this; take smaller images or batches")
-        return _refuse(parser, args, told, 1)
-    except Interrupted as ended:
-        print(f"{parser.prog}: {ended}", file=sys.stderr)
-        return 128 + ended.number
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _refuse(parser: Parser, args: argparse.Namespace, error: Exception, status: int) -> int:
-    if args.debug:
-        traceback.print_exc()
-    process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
-    whose = f" of process {process}" if process else ""
-    message = with_flags(_one_line(error), parser.flags)
-    print(f"{parser.prog}: error{whose}: {message}", file=sys.stderr)
-    return status
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Tell whether an allocation failed; torch has no type of its own for the CPU's."""
-    named = ("can't allocate memory", "out of memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in named)
-
-
-def _one_line(error: Exception) -> str:
-    """Return the message; of an error in a loading process, which brings its traceback, the end."""
-    text = str(error).rstrip()
-    if "\nancor.errors." in text:
-        text = re.sub(r"^\w+: ", "", text.rpartition("\nancor.errors.")[2])
-    return _printable(text)
-
-
-def _printable(text: str) -> str:
-    """Write what would break the line or steer the terminal as Python would."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
@@ -268,6 +200,11 @@ def add_json_flag(parser: Parser) -> None:
     )
 
 
+def say(line: str) -> None:
+    """Print a line in which no name, of a class or a file, can steer the terminal."""
+    print(printable(line))
+
+
 def print_report(report: dict, lines: Iterable[str], json_target: str | None) -> None:
     """Print a report's lines, or its JSON as `add_json_flag` tells.
 
@@ -279,7 +216,7 @@ def print_report(report: dict, lines: Iterable[str], json_target: str | None) ->
         print(text)
         return
     for line in lines:
-        print(line)
+        say(line)
     if json_target is not None:
         try:
             Path(json_target).write_text(text + "\n", encoding="utf-8")

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import beside_model, chosen_images, encode
 from ancor.cli.tsne import add_layout_flags, layouts
 from ancor.errors import InputError
+from ancor.runtime.text import check_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,14 +54,15 @@ def command(args: argparse.Namespace) -> None:
     from ancor.training.read_run import read_run
 
     configure_console()
+    folder = args.output_dir or str(beside_model(args))
+    check_utf8("--output-dir", folder)
     (subject,) = read_subjects(args, args.only_base)
     chosen = chosen_images(args, subject.partition)
     try:
         run = read_run(beside_model(args))
     except InputError as error:
         run = None
-        print(f"No settings and scores are written: {error}")
-    folder = args.output_dir or str(beside_model(args))
+        say(f"No settings and scores are written: {error}")
     output_path(f"{folder}/projector_config.pbtxt")
     pictures = [(name, figure(layout)) for name, layout in layouts(args, subject)]
     features, _ = encode(args, subject, chosen)
@@ -73,7 +75,7 @@ def command(args: argparse.Namespace) -> None:
         add_projector(writer, features, images, labels, step, args.partition)
         if run is not None:
             add_hparams(writer, _telling(run.settings), run.final_scores())
-    print(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
+    say(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
     report_skipped(subject.partition)
 
 

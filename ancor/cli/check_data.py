@@ -6,6 +6,7 @@ from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags, data_config
+from ancor.cli.options import flags_of
 from ancor.errors import RunError
 from ancor.runtime.settings import with_flags
 
@@ -42,7 +43,7 @@ def command(args: argparse.Namespace) -> None:
 
     protocol = Protocol(n_shots=args.n_shots, n_queries=args.n_queries)
     report = check(data_config(args, guess=True), protocol)
-    flags = build_parser().flags
+    flags = flags_of(build_parser())
     for kind in ("problems", "notes"):
         report[kind] = [with_flags(line, flags) for line in report[kind]]
     print_report(report, _lines(report), args.json)

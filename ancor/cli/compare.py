@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import add_output_flag, picture_path, save
+from ancor.runtime.text import printable
 
 if TYPE_CHECKING:
     from ancor.training.read_run import Run
@@ -40,7 +41,7 @@ def command(args: argparse.Namespace) -> None:
         raise InputError(f"no curve in {', '.join(map(repr, args.runs))}; train longer")
     path = picture_path(args.output or "compare.png")
     for line in [*_scores(runs), "", *_differences(runs)]:
-        print(line)
+        say(line)
     save(curves_figure(curves), path)
 
 
@@ -86,6 +87,7 @@ def _differences(runs: "dict[str, Run]") -> Iterator[str]:
 
 def _table(rows: list[list[str]]) -> Iterator[str]:
     """Yield rows of words in columns."""
+    rows = [[printable(word, 80) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()

@@ -1,6 +1,8 @@
 """The flags that say which images, and how the network sees them."""
 
 import argparse
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ancor.cli.options import add_settings
@@ -13,8 +15,28 @@ from ancor.runtime.settings import settings_of
 if TYPE_CHECKING:
     from ancor.data.config import DataConfig
 
+log = logging.getLogger(__name__)
+
 VIEWS = ("dataset", "image_size", "mean", "std")  # settings of how a network sees images
 DATASET_HELP = ", ".join(DATASETS)
+# What only a flag allows: no file may, as anybody may have written it.
+PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
+
+
+def widening(told: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Say what a file allows and no flag does, which is therefore not allowed.
+
+    Args:
+        told: what a file says, by setting.
+        given: the flags, by setting.
+    """
+    names = [name for name in PERMISSIONS if told.get(name) and not given.get(name)]
+    return [
+        f"Notice: the file was made with `{name}`, which a file cannot allow; "
+        "give the flag again if that is meant"
+        for name in names
+        if name != "download"  # of files that are there by now
+    ]
 
 
 def add_data_flags(
@@ -66,4 +88,7 @@ def data_config(
     base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in known}
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
         base = {}
-    return from_dict(DataConfig, {**base, "download": False, **given}, "the file's settings")
+    for line in widening(base, given):
+        log.info("%s", line)
+    base = {field: value for field, value in base.items() if field not in PERMISSIONS}
+    return from_dict(DataConfig, {**base, **given}, "the file's settings")

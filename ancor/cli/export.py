@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, run, say
 from ancor.cli.data_flags import add_view_flags, data_config
 
 EXAMPLE = """example, after the one of train.py --help:
@@ -61,5 +61,5 @@ def command(args: argparse.Namespace) -> None:
     data = data_config(args, content["config"]["data"])
     difference = export(source, encoder, content, data, path, to, outputs)
     size = data.transforms.size
-    print(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
+    say(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
     print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")

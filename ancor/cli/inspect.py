@@ -1,10 +1,11 @@
-"""Say what a checkpoint or a file of weights is: encoder, classes, epoch, sizes, names."""
+"""Say what a file is; of weights, their encoder, classes, epoch, sizes and names."""
 
 import argparse
 from collections.abc import Iterator
 from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
+from ancor.runtime.text import printable
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor inspect runs/digits/model_best.pth.tar"""
@@ -26,7 +27,13 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Inspect as the arguments say."""
     from ancor.checkpoints.checkpoint import describe
+    from ancor.safe_io.own_files import recognized
 
+    known = recognized(args.file)
+    if known is not None and not known.weights:
+        report = {"file": args.file, "is": known.what, "taken_by": known.taken}
+        print_report(report, [f"{args.file!r} is {known}"], args.json)
+        return
     report = describe(args.file)
     print_report(report, _lines(report), args.json)
 
@@ -44,10 +51,12 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         "file": f"{report['bytes'] / 2**20:.1f} MB",
     }
     for name, value in head.items():
-        yield f"{name:<14}{'unknown' if value is None else value}"
+        yield f"{name:<14}{'unknown' if value is None else printable(value, 120)}"
     for part, size in report["parts"].items():
         yield f"  {part:<12}{size['tensors']} tensors, {size['bytes'] / 2**20:.1f} MB"
     for kind in ("missing", "unexpected"):
         names = report[kind]
-        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        shown = ", ".join(f"{name!r:.120}" for name in names[:5]) + (
+            ", ..." if len(names) > 5 else ""
+        )
         yield f"{kind:<14}{len(names)} names{': ' + shown if names else ''}"

@@ -52,6 +52,16 @@ def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentG
     return next(found, None) or parser.add_argument_group(title)
 
 
+def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the first long flag of each setting that a parser has."""
+    return {
+        action.dest: flag
+        for action in parser._actions
+        for flag in reversed(action.option_strings)
+        if flag.startswith("--")
+    }
+
+
 def _default(default: Any, setting: Setting) -> str:
     if default is None:
         return f" (default: {setting.unset})" if setting.unset else ""

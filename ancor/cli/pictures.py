@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser
+from ancor.cli.arguments import Parser, say
 from ancor.errors import InputError, choose
 
 if TYPE_CHECKING:
@@ -53,9 +53,11 @@ def picture_path(name: str, flag: str = "--output") -> Path:
 
 
 def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
-    """Write a figure, nothing cut off, and say so."""
-    figure.savefig(path, dpi=dpi, bbox_inches="tight")
-    print(f"Wrote {path}")
+    """Write a figure and say so."""
+    from ancor.plots.style import write
+
+    write(figure, path, dpi=dpi)
+    say(f"Wrote {path}")
 
 
 def beside_model(args: argparse.Namespace) -> Path:

@@ -1,10 +1,10 @@
 """Classify images by one or a few images of each class, which the encoder need never have seen."""
 
 import argparse
-import csv
-from collections.abc import Iterator
+import sys
 from typing import TYPE_CHECKING
 
+from ancor.cli import predictions
 from ancor.cli.arguments import (
     CLASSIFIER_HELP,
     Parser,
@@ -41,14 +41,22 @@ def build_parser() -> Parser:
     _add_class_flags(parser.add_argument_group("classes"))
     queries = parser.add_argument_group("images to classify")
     queries.add_argument(
-        "--query", nargs="+", default=[], metavar="PATH", help="image files, or folders of them"
+        "--query",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="image files, or folders of them, also nested; of folders that are named as classes "
+        "the accuracy is told",
     )
     queries.add_argument(
         "--unknown", type=float, metavar="P", help='answer "unknown" below this probability'
     )
+    queries.add_argument(
+        "--top-k", type=int, metavar="K", help="list the K likeliest classes with probabilities"
+    )
     report = parser.add_argument_group("report")
     add_json_flag(report)
-    report.add_argument("--csv", metavar="FILE", help="write the table: path, class, probability")
+    report.add_argument("--csv", metavar="FILE", help="write the same as a table")
     device = add_device_flags(parser, precision="fp32")
     device.add_argument(
         "--test-batch-size",
@@ -110,9 +118,9 @@ def command(args: argparse.Namespace) -> None:
     from ancor.fewshot.inputs import image_paths
     from ancor.runtime.logging import configure_console
 
-    configure_console(quiet=args.json == "-")
+    configure_console(stream=sys.stderr if args.json == "-" else None)
     _check(args)
-    queries = [path for place in args.query for path in image_paths(place)]
+    queries = [(place, path) for place in args.query for path in image_paths(place)]
     for name in (args.csv, None if args.json == "-" else args.json):
         output_path(name)
     model = _classifier(args)
@@ -128,6 +136,8 @@ def _check(args: argparse.Namespace) -> None:
 
     if not args.query and not args.save:
         raise InputError("--query is needed: image files or folders; or --save FILE")
+    if args.top_k is not None and args.top_k < 1:
+        raise InputError(f"--top-k {args.top_k}: at least 1 is needed")
     if args.classifier is None:
         for flag, value in (("--model-path", args.model_path), ("--support", args.support)):
             if value is None:
@@ -168,25 +178,18 @@ def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
     return learn(args.support) if args.support else model
 
 
-def _report(args: argparse.Namespace, model: "FewShotClassifier", queries: list[str]) -> None:
-    """Classify the images, and print and write what came out."""
-    features = model.encoder.encode(queries)
-    answers = model.predict(features).tolist()
-    probabilities = model.predict_proba(features).max(1).tolist()
-    rows = list(zip(queries, answers, probabilities, strict=True))
+def _report(
+    args: argparse.Namespace, model: "FewShotClassifier", queries: list[tuple[str, str]]
+) -> None:
+    """Classify (place, path) of images, and print and write the answers."""
+    from ancor.runtime.text import write_csv
+
+    rows = predictions.classify(model, queries, args.top_k)
+    accuracy = predictions.accuracy_of(rows)
     if args.csv:
-        # File names need not be text: their bytes are written as they are.
-        with open(args.csv, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "class", "probability"])
-            writer.writerows((path, name, f"{p:.6f}") for path, name, p in rows)
-    report = {"predictions": [{"path": q, "class": a, "probability": p} for q, a, p in rows]}
-    print_report(report, _lines(rows), args.json)
-
-
-def _lines(rows: list[tuple]) -> Iterator[str]:
-    """Lay the answers out in columns; what would break a line is shown by its repr."""
-    shown = [[s if s.isprintable() else repr(s) for s in map(str, row[:2])] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for (path, name), (*_, probability) in zip(shown, rows, strict=True):
-        yield f"{path:<{widths[0]}}  {name:<{widths[1]}}  {probability:.3f}"
+        count = len(rows[0].get("candidates", ()))
+        columns = [f"{name}_{k}" for k in range(1, count + 1) for name in ("class", "probability")]
+        names = [name for name in rows[0] if name != "candidates"]
+        write_csv(args.csv, [*names, *columns], map(predictions.cells, rows))
+    report = {"predictions": rows, **({"accuracy": accuracy} if accuracy else {})}
+    print_report(report, [*predictions.lines(rows), *predictions.told(accuracy)], args.json)

@@ -100,7 +100,7 @@ def score_models(
     from ancor.cli.evaluation import output_path, read_subjects
     from ancor.data.scan import report_skipped
     from ancor.evaluation.plan import plan_evaluations
-    from ancor.evaluation.report import table, write_csv, write_json
+    from ancor.evaluation.report import table, write_episodes, write_json
 
     protocols = _protocols(args)
     subjects = read_subjects(args, args.only_base)
@@ -125,7 +125,7 @@ def score_models(
     if json_path is not None:
         write_json(json_path, results, _about(args, script, subjects, plan))
     if csv_path is not None:
-        write_csv(csv_path, results)
+        write_episodes(csv_path, results)
     if args.plot:
         _plot(args, outcomes, first)
     report_skipped(first.partition)
@@ -198,6 +198,7 @@ def _plot(
     """Draw what --plot asks for into its folder."""
     from pathlib import Path
 
+    from ancor.cli.pictures import save
     from ancor.evaluation.plan import mean_and_interval
     from ancor.plots.evaluation import confusion_figure, histogram_figure
 
@@ -216,8 +217,7 @@ def _plot(
             )
         for stem, figure in figures.items():
             path = Path(args.plot) / f"{stem}.png"
-            figure.savefig(path, dpi=150, bbox_inches="tight")
-            print(f"Wrote {path}")
+            save(figure, path, dpi=150)
 
 
 def _about(

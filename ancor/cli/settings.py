@@ -1,10 +1,10 @@
 """From flags and files to the configuration of a training run."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ancor.cli.data_flags import PERMISSIONS, widening
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,11 +29,13 @@ def run_config(
         from_file.pop("max_steps", None)  # where to stop is asked of each start anew
     elif "config" in given:
         from_file = _read_config(Path(given["config"]))
+    notes = widening(from_file, given)
+    from_file = {name: value for name, value in from_file.items() if name not in PERMISSIONS}
     config, own = resolve(given, from_file)
     if config.training.workers is not None:
         check_workers("`workers`", config.training.workers)
     shown = " ".join(_as_typed(name, value) for name, value in own.items())
-    return config, [f"{config.data.dataset}'s own defaults: {shown}"] if shown else []
+    return config, [*notes, f"{config.data.dataset}'s own defaults: {shown}"] if shown else notes
 
 
 def _as_typed(name: str, value: Any) -> str:
@@ -43,11 +45,14 @@ def _as_typed(name: str, value: Any) -> str:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    from ancor.safe_io import bounded
+    from ancor.safe_io.own_files import hint
     from ancor.training.config import settings_in
 
     try:
-        return settings_in(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
+        return settings_in(bounded.parsed(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"--config {str(path)!r} cannot be read as a run's config.json ({error})"
+            f"--config {str(path)!r} cannot be read as a run's config.json ({error}); give the one "
+            f"that train.py wrote into a run's folder{hint(path)}"
         ) from error

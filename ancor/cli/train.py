@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ancor.cli.arguments import Parser, add_device_flags, run
 from ancor.cli.data_flags import add_data_flags
-from ancor.cli.options import add_settings, group_of
+from ancor.cli.options import add_settings, flags_of, group_of
 from ancor.cli.settings import run_config
 from ancor.errors import InputError
 from ancor.methods.config import MethodConfig
@@ -15,7 +15,7 @@ from ancor.models.config import EncoderConfig
 from ancor.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from ancor.runtime.distributed import Group
+    from ancor.runtime.launch import Group
 
 MODE_HELP = "which labels to train on: coarse (the method) or fine (an upper bound); required"
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
@@ -85,6 +85,12 @@ def _add_process_flags(parser: Parser) -> None:
     group.add_argument(
         "--dist-backend", metavar="NAME", help="nccl or gloo (default: nccl with GPUs)"
     )
+    group.add_argument(
+        "--dist-timeout",
+        type=float,
+        metavar="MINUTES",
+        help="how long nodes and processes wait for each other at the start (default: 10)",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -94,17 +100,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Train as the arguments say, in this process or in others."""
-    from ancor.runtime import distributed
+    from ancor.runtime import distributed, launch
 
-    given, flags = vars(args), build_parser().flags
+    given, flags = vars(args), flags_of(build_parser())
     if distributed.in_torchrun():
-        distributed.join(given.get("dist_backend"))
+        distributed.join(given.get("dist_backend"), given.get("dist_timeout", distributed.MINUTES))
         try:
             _train(given, flags)
         finally:
             distributed.leave()
     elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
-        distributed.launch(_train, _group(given), given, flags)
+        launch.launch(_train, _group(given), given, flags)
     else:
         _train(given, flags)
 
@@ -114,7 +120,7 @@ def _group(given: dict[str, Any]) -> "Group":
     import torch
 
     from ancor.runtime.devices import usable_cpus
-    from ancor.runtime.distributed import Group
+    from ancor.runtime.launch import Group
 
     gpus = torch.cuda.device_count() if given.get("device", "auto") in ("auto", "cuda") else 0
     processes = given.get("nproc")
@@ -124,7 +130,7 @@ def _group(given: dict[str, Any]) -> "Group":
     if not 1 <= processes <= most:
         why = ", one for each GPU" if gpus else ""
         raise InputError(f"--nproc {processes}: accepted here: 1 to {most}{why}")
-    named = {"url": "dist_url", "backend": "dist_backend"}
+    named = {"url": "dist_url", "backend": "dist_backend", "minutes": "dist_timeout"}
     named = {name: given[flag] for name, flag in named.items() if flag in given}
     # The paper's -1 stands for a single node.
     nodes, node = max(1, given.get("world_size", 1)), max(0, given.get("rank", 0))

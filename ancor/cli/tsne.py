@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser, add_evaluation_flags, run
+from ancor.cli.arguments import Parser, add_evaluation_flags, run, say
 from ancor.cli.pictures import FORMATS, beside_model, encode, episode_images, save
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def command(args: argparse.Namespace) -> None:
     if args.html:
         path = output_path(f"{stem}.html")
         path.write_text(page(stem.name, drawn, subject.partition), encoding="utf-8")
-        print(f"Wrote {path}")
+        say(f"Wrote {path}")
     report_skipped(subject.partition)
 
 

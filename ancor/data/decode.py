@@ -5,7 +5,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # What to do about a file that is no image.
 ADVICE = "replace or remove it, or give --skip-bad-images"
+LONGEST = 100  # times the shorter side; a longer image would take any memory when it is resized
+BACKGROUND = "white"  # what shows through transparency, as on a page
+SAMPLE_FORMAT, BITS_PER_SAMPLE, PHOTOMETRIC = 339, 258, 262  # tags of TIFF
 
 
 def read_image(path: str, upright: bool = False, advice: str = ADVICE) -> "Image.Image":
@@ -44,7 +47,8 @@ def read_bytes(path: str) -> bytes:
 def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVICE) -> "Image.Image":
     """Decode an image into a PIL image of mode RGB.
 
-    Of an animation the first frame is taken, of 16-bit grey the upper eight bits.
+    Of an animation the first frame is taken, of 16-bit grey the upper eight bits. Transparent
+    pixels show white, whatever color is stored beneath; what is half transparent, as much of it.
 
     Args:
         content: the file's bytes.
@@ -53,7 +57,8 @@ def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVIC
         advice: the end of an error's message.
 
     Raises:
-        InputError: it is empty, cut off, no image, a decompression bomb, or of 32-bit pixels.
+        InputError: it is empty, cut off, no image, of 32-bit or signed pixels, or of a size that
+            `check_size` refuses.
     """
 
     def read() -> "Image.Image":
@@ -69,6 +74,24 @@ def as_rgb(image: "Image.Image", name: str, advice: str) -> "Image.Image":
     return _as_rgb(lambda: image, name, True, advice)
 
 
+def check_size(width: int, height: int, name: str, advice: str = ADVICE) -> None:
+    """Raise an InputError where an image of these sides, in pixels, may be made to fill the memory.
+
+    That is of more pixels than Pillow thinks sound (itself it only warns of up to twice as many),
+    or so long that it grows without bound when its shorter side is resized.
+    """
+    from PIL import Image
+
+    most = Image.MAX_IMAGE_PIXELS
+    if not min(width, height) or max(width, height) > LONGEST * min(width, height):
+        reason = f"sides of a ratio up to {LONGEST} are accepted"
+    elif most is not None and width * height > most:
+        reason = f"at most {most} are accepted, as more may be made to fill the memory"
+    else:
+        return
+    raise InputError(f"{name!r} is {width} x {height} pixels; {reason}; {advice}")
+
+
 def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Image":
     from PIL import Image, ImageOps
 
@@ -76,10 +99,14 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Ima
     broken += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
     try:
         image = read()
+        check_size(*image.size, name, advice)  # no pixel has been unpacked yet
+        form = _form(image)
         image.load()
-        if upright:
-            image = ImageOps.exif_transpose(image)
-        return image if image.mode == "RGB" else _rgb(image)
+        turned = ImageOps.exif_transpose(image) if upright else image
+        opaque = turned.mode == "RGB" and "transparency" not in turned.info
+        return turned if opaque else _rgb(turned, form)
+    except InputError:
+        raise
     except broken as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
@@ -88,30 +115,73 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Ima
 
 
 def _opened(content: bytes) -> "Image.Image":
-    """Read an image's header; an error where it announces more pixels than Pillow thinks sound.
-
-    Pillow itself only warns of up to twice as many. No pixel has been unpacked yet.
-    """
+    """Read an image's header."""
     from PIL import Image
 
     for kind in (Image.DecompressionBombWarning, UserWarning):  # both say what is an error or fine
         warnings.filterwarnings("ignore", category=kind, module="PIL")
-    image = Image.open(BytesIO(content), formats=FORMATS)
-    width, height = image.size
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(
-            f"{width} x {height} pixels; at most {Image.MAX_IMAGE_PIXELS} are accepted, as more "
-            "may be made to fill the memory"
-        )
+    return Image.open(BytesIO(content), formats=FORMATS)
+
+
+class _Form(NamedTuple):
+    """How a file stores its pixels, where Pillow's mode does not tell.
+
+    Attributes:
+        packing: Pillow's name of it, of a PNG that has not been loaded; else empty.
+        bits: of a pixel of mode I;16.
+        white_is_zero: whether such pixels count from white to black.
+    """
+
+    packing: str
+    bits: int
+    white_is_zero: bool
+
+
+def _form(image: "Image.Image") -> _Form:
+    """Look at an image before it is loaded or turned, either of which forgets this."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "L" and 2 in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("signed pixels have no known range")
+    tiles = getattr(image, "tile", ())
+    packing = str(tiles[0][3]) if image.format == "PNG" and tiles else ""
+    wide = image.mode == "I" and image.format == "PNG"  # of 16 bits, in older versions of Pillow
+    bits = 16 if wide or image.mode.startswith("I;16") else 0
+    if tags.get(BITS_PER_SAMPLE) == (12,):
+        bits = 12
+    return _Form(packing, bits, tags.get(PHOTOMETRIC) == 0)
+
+
+def _rgb(image: "Image.Image", form: _Form) -> "Image.Image":
+    """Bring an image of any mode to RGB; what is transparent shows `BACKGROUND`."""
+    from PIL import Image
+
+    if image.mode in ("I", "F") and not form.bits:
+        raise ValueError(f"32-bit pixels, mode {image.mode}, have no known range")
+    hidden = _color_key(image, form)
+    if form.bits:
+        grey = (np.asarray(image) >> (form.bits - 8)).astype(np.uint8)
+        image = Image.fromarray(255 - grey if form.white_is_zero else grey)
+    if image.mode in ("La", "RGBa"):  # of colors that are multiplied by their opacity
+        image = image.convert(image.mode.upper())
+    if image.mode in ("P", "PA", "LA", "RGBA"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
+    image = image.convert("RGB")
+    if hidden is not None:
+        image.paste(BACKGROUND, mask=Image.fromarray(np.uint8(255) * hidden))
     return image
 
 
-def _rgb(image: "Image.Image") -> "Image.Image":
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"32-bit pixels, mode {image.mode}, have no known range")
-    # A palette's transparency goes by way of RGBA, or Pillow warns on every image.
-    return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
+def _color_key(image: "Image.Image", form: _Form) -> np.ndarray | None:
+    """Tell, (H, W) of bool, which pixels have the one color that a file calls transparent."""
+    key, mode = np.asarray(image.info.get("transparency")), image.mode
+    if key.dtype.kind not in "iu" or key.shape != ((3,) if mode == "RGB" else ()):
+        return None
+    if mode == "1":
+        return np.asarray(image) == bool(key)
+    if mode == "RGB":  # of 16 bits Pillow keeps the upper eight
+        deep = form.packing == "RGB;16B" or key.max() > 255
+        return (np.asarray(image) == (key >> 8 if deep else key)).all(axis=2)
+    if mode == "L":  # the key counts in the file's own steps, Pillow's pixels to 255
+        return np.asarray(image) == key * {"L;2": 85, "L;4": 17}.get(form.packing, 1)
+    return np.asarray(image) == key if form.bits else None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ancor.errors import InputError
+from ancor.safe_io.own_files import hint
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -64,7 +65,9 @@ def required_root(dataset: str, root: str | None, layout: str) -> Path:
     if root is None:
         raise InputError(f"{dataset} needs `root`, a folder that holds {layout}")
     if not Path(root).is_dir():
-        raise InputError(f"`root` {root!r}: expected a folder that holds {layout}")
+        raise InputError(
+            f"`root` {root!r}: expected a folder that holds {layout}{hint(Path(root))}"
+        )
     return Path(root)
 
 

@@ -8,6 +8,7 @@ that handing one to worker processes costs nothing a million times over.
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import Tensor
 
 from ancor.data.decode import decode, read_bytes, read_image
 from ancor.errors import RunError
+
+TICK = 0.02  # seconds; Linux counts a file's times in steps of up to a hundredth of one
+COARSE = 10_000_000  # nanoseconds; the finest times of file systems that keep but one
 
 
 def _hash(*parts) -> str:
@@ -113,6 +117,24 @@ class EncodedImages:
         return EncodedImages(chosen, [len(c) for c in chosen], self.source)
 
 
+def _state(path: str) -> str:
+    """Return what differs if a file's content does, without opening it where that is possible.
+
+    Size and time of modification can be kept by what replaces it (cp -p, rsync, tar), the time of
+    change (ctime) and the file's number cannot. The device's number is left out: it differs between
+    the machines that share a disk. A file system that rounds times and whose two are one keeps no
+    time of change of its own (FAT, an ISO or squashfs image): there it is the content.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise RunError(f"{path!r} was there at the start and has vanished") from error
+    changed = status.st_ctime_ns
+    if changed == status.st_mtime_ns and changed % COARSE == 0:
+        return _hash(read_bytes(path))
+    return f"{status.st_size} {status.st_mtime_ns} {changed} {status.st_ino}"
+
+
 class ImageFiles:
     """Image files, decoded when asked for.
 
@@ -144,15 +166,12 @@ class ImageFiles:
         return read_bytes(self.name(index))
 
     def fingerprint(self) -> str:
-        """Hash all paths, sizes and times of change; no file is opened."""
+        """Hash all paths and what tells that a file is no longer the same (`_state`)."""
         digest = hashlib.sha256(str(self.upright).encode())
         for index in range(len(self)):
             path = self.name(index)
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                raise RunError(f"{path!r} was there at the start and has vanished") from error
-            digest.update(f"{path!r} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{path!r} {_state(path)}\n".encode())
+        time.sleep(TICK)  # a file that changes from now on has another time
         return digest.hexdigest()
 
     def subset(self, kept: np.ndarray) -> "ImageFiles":

@@ -1,6 +1,7 @@
 """What happens to an image before the network sees it."""
 
 from collections.abc import Callable
+from functools import partial
 from math import exp, log, sqrt
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +16,8 @@ from ancor.data.transform_spec import TransformSpec
 
 if TYPE_CHECKING:
     from PIL import Image
+
+MOST_RESIZED = 2**27  # pixels of a resized image, before its crop
 
 
 def normalise(images: Tensor, spec: TransformSpec) -> Tensor:
@@ -114,8 +117,9 @@ def stored_form(spec: TransformSpec) -> Callable:
     from torchvision.transforms import v2
 
     if spec.native_size is None:
-        return v2.Compose([v2.ToImage(), v2.Resize(spec.resize)])
-    return v2.Compose([v2.ToImage(), v2.Resize(spec.native_size), v2.CenterCrop(spec.native_size)])
+        return v2.Compose([v2.ToImage(), *_resize(spec)])
+    side = spec.native_size
+    return v2.Compose([v2.ToImage(), partial(_shorter_side, side), v2.CenterCrop(side)])
 
 
 def query_transform(spec: TransformSpec) -> Callable:
@@ -130,5 +134,21 @@ def _resize(spec: TransformSpec) -> list:
     from torchvision.transforms import v2
 
     if spec.native_size is None:
-        return [v2.Resize(spec.resize)]
+        return [partial(_shorter_side, spec.resize)]
     return [] if spec.size == spec.native_size else [v2.Resize((spec.size, spec.size))]
+
+
+def _shorter_side(side: int, image: Tensor) -> Tensor:
+    """Resize an image (3, H, W) at its shorter side; of one too large for memory then, the middle.
+
+    An image may be a hundred times longer than wide (`ancor.data.decode.check_size`), and `side`
+    thousands of pixels.
+    """
+    from torchvision.transforms.v2 import functional
+
+    height, width = image.shape[-2:]
+    shorter = min(height, width)
+    longest = max(shorter, shorter * MOST_RESIZED // side**2)
+    if max(height, width) > longest:
+        image = functional.center_crop(image, [min(height, longest), min(width, longest)])
+    return functional.resize(image, [side])

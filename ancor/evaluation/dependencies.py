@@ -4,7 +4,9 @@ import hashlib
 from dataclasses import asdict
 from typing import Any
 
+import PIL
 import torch
+import torchvision
 
 from ancor.data.partition import Partition
 from ancor.evaluation.feature_bank import FeatureBank
@@ -14,7 +16,8 @@ from ancor.models.encoder import Encoder
 def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
     """List all that a bank's features of a partition depend on, as JSON can hold it.
 
-    The batch size is not among it: it moves features by less than 1e-5.
+    Images are decoded by Pillow and resized by torchvision. The batch size is not among it: it
+    moves features by less than 1e-5.
     """
     return {
         "weights": weights_hash(bank.encoder),
@@ -28,6 +31,8 @@ def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
         "precision": str(bank.dtype),
         "device": bank.device.type,
         "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
     }
 
 

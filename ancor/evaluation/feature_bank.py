@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
+from ancor.data.loading import Loader
 from ancor.data.partition import Images
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalise, query_transform, support_transform
@@ -82,13 +82,7 @@ class FeatureBank:
         views = EvaluationViews(
             self.images, pairs, self.query_transform, self.support_transform, self.seed
         )
-        loader = DataLoader(
-            views,
-            self.batch_size,
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else the loader draws from the global one
-        )
+        loader = Loader(views, self.workers, self.device, batch_size=self.batch_size)
         was_training = self.encoder.training
         self.encoder.eval()
         try:

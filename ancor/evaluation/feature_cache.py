@@ -24,10 +24,11 @@ from torch import Tensor
 
 from ancor.errors import InputError
 from ancor.evaluation.rows import RowReader
+from ancor.safe_io import bounded
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # 1: before transparency and blue-first arrays were heeded
 BLOCK = 8192  # features a file
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 Compute = Callable[[np.ndarray], Iterator[Tensor]]
@@ -148,11 +149,14 @@ class FeatureCache:
     def _read(self, path: Path, features: bool) -> np.ndarray:
         """Read a file's pairs or features; one of `UNREADABLE` where it is not as written."""
         with open(path, "rb") as file:
-            header = json.loads(file.readline(10_000))
+            header = bounded.parsed(file.readline(10_000))
             if header["key"] != self.key or header["width"] != self.width:
                 raise ValueError("it belongs to other features")
-            pairs = file.read(16 * header["rows"])
-            content = file.read() if features else pairs
+            if type(header["rows"]) is not int or not 0 <= header["rows"] <= BLOCK:
+                raise ValueError("it tells no number of rows")
+            content = file.read(16 * header["rows"])
+            if features:
+                content = file.read(4 * header["rows"] * self.width + 1)
         if hashlib.sha256(content).hexdigest() != header["features" if features else "pairs"]:
             raise ValueError("its content does not fit its hash")
         if features:

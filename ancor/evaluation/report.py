@@ -1,6 +1,5 @@
 """What an evaluation prints and writes."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 
 from ancor.data.episodes import Protocol
 from ancor.evaluation.plan import Plan, mean_and_interval
+from ancor.runtime.text import write_csv
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,11 @@ def write_json(path: Path, results: list[Result], about: dict[str, Any]) -> None
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def write_csv(path: Path, results: list[Result]) -> None:
+def write_episodes(path: Path, results: list[Result]) -> None:
     """Write each episode's accuracy, in percent."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["mode", "n_shots", "episode", "accuracy"])
-        for result in results:
-            for number, score in enumerate(result.scores):
-                writer.writerow(
-                    [result.mode, result.protocol.n_shots, number, f"{100 * score:.4f}"]
-                )
+    rows = (
+        (result.mode, result.protocol.n_shots, number, f"{100 * score:.4f}")
+        for result in results
+        for number, score in enumerate(result.scores)
+    )
+    write_csv(path, ("mode", "n_shots", "episode", "accuracy"), rows)

@@ -26,6 +26,7 @@ from ancor.runtime.devices import autocast_dtype, pick_device, usable_cpus
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.logging import progress
 
+HELD = 2**29  # bytes of resized images that wait for their pass; one may be of 20 million
 PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
 
 
@@ -81,8 +82,8 @@ class ImageEncoder:
         """Compute the features of images.
 
         Args:
-            images: a list of paths, PIL images, arrays or tensors (`ancor.fewshot.inputs`), or a
-                folder's path; of features, nothing is computed.
+            images: a list of paths, PIL images, arrays or tensors (`ancor.fewshot.inputs`),
+                or a folder's path; of features, nothing is computed.
             n_aug_support_samples: random views of each, A, as evaluation makes of support images. A
                 view follows from seed, the image's content and the view's number alone.
             seed: of the views.
@@ -101,13 +102,25 @@ class ImageEncoder:
         )
 
     def _read(self, images: list) -> Iterator[list[Tensor]]:
-        """Read as many images as a pass takes, in threads: decoding leaves Python's lock."""
-        chunks = range(0, len(images), self.batch_size)
+        """Read as many images as a pass takes, or as fill `HELD`.
+
+        In threads, as decoding leaves Python's lock; a few images each at a time.
+        """
+        step, held = 4 * usable_cpus(), []
+        starts = range(0, len(images), step)
         with ThreadPoolExecutor(usable_cpus()) as pool:
-            for start in progress(chunks, self.quiet, desc="images", unit="batch"):
-                some = images[start : start + self.batch_size]
-                pixels = pool.map(inputs.read, some, range(start, start + len(some)))
-                yield list(pool.map(self._form, pixels))
+            for start in progress(starts, self.quiet, desc="images", unit="step"):
+                some = images[start : start + step]
+                held += pool.map(self._formed, some, range(start, start + len(some)))
+                while len(held) >= self.batch_size or sum(image.nbytes for image in held) > HELD:
+                    yield held[: self.batch_size]
+                    held = held[self.batch_size :]
+        if held:
+            yield held
+
+    def _formed(self, image: Any, position: int) -> Tensor:
+        """Read and resize at once: as many images as threads lie in memory in full size."""
+        return self._form(inputs.read(image, position))
 
     def _encode(self, images: list[Tensor], copies: int, seed: int) -> Features:
         """Encode images (3, H, W), each of its views that differ once."""
@@ -142,8 +155,15 @@ class ImageEncoder:
         about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     ) -> tuple[Encoder, TransformSpec, bool]:
         """Return the network, the transforms and only_base that `pack` described."""
-        encoder = Encoder(from_dict(EncoderConfig, about["config"], "the saved classifier"))
+        config = from_dict(EncoderConfig, about["config"], "the saved classifier")
         state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
+        with torch.device("meta"):  # sizes first: the file's own bound what is allocated
+            shapes = {n: tuple(t.shape) for n, t in Encoder(config).state_dict().items()}
+        if shapes != {n: a.shape for n, a in state.items()}:
+            raise ValueError("its weights do not fit its encoder")
+        if any(a.dtype.kind not in "fiu" for a in state.values()):
+            raise ValueError("its weights are no real numbers")
+        encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         transforms = {
             name: tuple(value) if isinstance(value, list) else value

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancor.data.decode import as_rgb, read_image
+from ancor.data.decode import as_rgb, check_size, read_image
 from ancor.data.files import EXTENSIONS, listing
 from ancor.data.transforms import pixels_of
 from ancor.errors import InputError
+from ancor.safe_io.own_files import hint, recognized
 
 log = logging.getLogger(__name__)
 
 ACCEPTED = (
     "a path, a PIL image, a NumPy array (H, W) or (H, W, 3) of uint8, or a tensor (3, H, W) of "
-    "uint8 or of floats in 0-1"
+    "uint8 or of floats in 0-1; red first"
 )
 ADVICE = "replace or remove it"
-LONGEST = 100  # times the shorter side; a longer image would take any memory when it is resized
 
 
 def listed(images: Any) -> list:
@@ -59,25 +59,37 @@ def listed(images: Any) -> list:
 
 
 def image_paths(path: str | os.PathLike) -> list[str]:
-    """List the images that lie in a folder, in the order of their names; a file is itself listed.
+    """List the images in a folder and the folders inside it, by name; a file is itself listed.
 
     Raises:
-        InputError: there is nothing of that name, or no image in the folder.
+        InputError: there is nothing of that name, no image in the folder, a link that leads back,
+            or a file that this toolkit wrote.
     """
     path = os.fspath(path)
     if os.path.isfile(path):
+        known = recognized(path)
+        if known is not None:
+            raise InputError(f"{path!r} is no image; it is {known}")
         return [path]
     if not os.path.isdir(path):
         raise InputError(f"{path!r} is no file and no folder; check the path")
-    inside = listing(path)
-    if not inside.images:
+    found, seen, waiting = [], set(), [path]
+    while waiting:
+        folder = waiting.pop()
+        real = os.path.realpath(folder)
+        if real in seen:  # by two ways, of which at least one is a link
+            log.warning("Notice: %r was listed before under another name: left out", folder)
+            continue
+        seen.add(real)
+        inside = listing(folder)
+        found += [os.path.join(folder, name) for name in inside.images]
+        waiting += [os.path.join(folder, name) for name in reversed(inside.folders)]
+    if not found:
         raise InputError(
-            f"no images in {path!r} ({', '.join(EXTENSIONS)}); put some there, or name another "
-            "folder (folders inside a folder are not looked into)"
+            f"no images in {path!r} or the folders inside it ({', '.join(EXTENSIONS)}); put some "
+            "there, or name another folder"
         )
-    if inside.folders:
-        log.info("Notice: the folders inside %r are not looked into", path)
-    return [os.path.join(path, name) for name in inside.images]
+    return found
 
 
 def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
@@ -88,7 +100,9 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"{str(root)!r} is no folder; give one that holds a folder a class")
+        raise InputError(
+            f"{str(root)!r} is no folder; give one that holds a folder a class{hint(root)}"
+        )
     inside = listing(root)
     if inside.images:
         raise InputError(
@@ -139,12 +153,7 @@ def read(image: Any, position: int) -> Tensor:
         pixels = _from_array(image, name)
     else:
         raise InputError(f"{name} is a {type(image).__name__}; accepted: {ACCEPTED}")
-    height, width = pixels.shape[1:]
-    if not min(height, width) or max(height, width) > LONGEST * min(height, width):
-        raise InputError(
-            f"{name!r} is {width} x {height} pixels; accepted: sides of a ratio up to {LONGEST}; "
-            f"{ADVICE}"
-        )
+    check_size(pixels.shape[2], pixels.shape[1], name, ADVICE)
     return pixels
 
 

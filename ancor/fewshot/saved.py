@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ancor.errors import InputError
-from ancor.safe_io import npz
+from ancor.safe_io import bounded, npz
+from ancor.safe_io.own_files import hint
 
 KIND = "ancor few-shot classifier"
 VERSION = 1
@@ -66,12 +67,13 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with open(path, "rb") as file:
             header, content = _header(file.readline(1000)), file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {name} ({error.strerror}); check the path") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {name} ({reason}); check the path") from error
     if header.get("kind") != KIND:
         raise InputError(
             f"{name} is no saved few-shot classifier; give a file that predict.py --save or "
-            "FewShotClassifier.save wrote"
+            f"FewShotClassifier.save wrote{hint(path)}"
         )
     if header.get("version") != VERSION:
         raise InputError(
@@ -85,14 +87,14 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         )
     try:
         arrays = npz.load(io.BytesIO(content))
-        return json.loads(arrays.pop(ABOUT).tobytes()), arrays
-    except (ValueError, KeyError, RecursionError) as error:
+        return bounded.parsed(arrays.pop(ABOUT).tobytes()), arrays
+    except (ValueError, KeyError) as error:
         raise InputError(f"{name} holds no classifier ({error}); save it anew") from error
 
 
 def _header(line: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(line)
-    except (ValueError, RecursionError):
+        header = bounded.parsed(line)
+    except ValueError:
         return {}
     return header if isinstance(header, dict) else {}

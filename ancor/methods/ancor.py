@@ -170,9 +170,15 @@ class Ancor(Method):
         return {} if self.queue is None else {"enqueued": self.queue.enqueued.tolist()}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Restore how many keys the queue has been given."""
-        if self.queue is not None:
-            self.queue.enqueued.copy_(self.queue.enqueued.new_tensor(state["enqueued"]))
+        """Restore how many keys the queue has been given; ValueError where no queue has such."""
+        if self.queue is None:
+            return
+        enqueued, told = self.queue.enqueued, state["enqueued"]
+        if len(told) != len(enqueued) or any(type(n) is not int or n < 0 for n in told):
+            raise ValueError(f"enqueued is {told!r:.80}")
+        enqueued.copy_(enqueued.new_tensor(told))
+        if not 0 <= self.queue.queue_ptr.min() <= self.queue.queue_ptr.max() < self.queue.length:
+            raise ValueError("queue_ptr points outside the queue")
 
     def _freeze_unused(self) -> None:
         """Take the layers that no loss reaches out of training: no gradient would come."""

@@ -4,14 +4,15 @@ Functions take a `torch.utils.tensorboard.SummaryWriter`.
 """
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ancor.plots.style import write
 from ancor.plots.thumbnails import thumbnail
+from ancor.runtime.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,8 +55,8 @@ def add_projector(
 
 
 def _cell(name: str) -> str:
-    """Return a name as a table of tabs and lines can hold it."""
-    return re.sub(r"\s+", " ", str(name)) or "-"
+    """Return a name as a table of tabs and lines can hold it; an empty cell would move others."""
+    return printable(" ".join(name.split())) or "-"
 
 
 def add_hparams(
@@ -69,7 +70,7 @@ def add_hparams(
         scores: by name.
     """
     plain = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
+        name: value if isinstance(value, bool | int | float) else printable(str(value))
         for name, value in settings.items()
         if value is not None
     }
@@ -77,10 +78,10 @@ def add_hparams(
 
 
 def add_figure(writer: "SummaryWriter", name: str, figure: "Figure", step: int) -> None:
-    """Put a matplotlib figure, nothing cut off, among the images."""
+    """Put a matplotlib figure among the images."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    write(figure, buffer, format="png", dpi=100)
     pixels = np.asarray(Image.open(buffer).convert("RGB"))
     writer.add_image(name, pixels, step, dataformats="HWC")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.grid import grid, shortened, show
+from ancor.plots.grid import grid, show
+from ancor.plots.style import LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ def contact_sheet(
         axes[0].text(
             -0.08,
             0.5,
-            shortened(name, 28),
+            plain(name, 28),
             transform=axes[0].transAxes,
             ha="right",
             va="center",
@@ -41,5 +42,7 @@ def contact_sheet(
         )
     for column, axes in enumerate(every[0]):
         axes.set_title(VIEWS[column % len(VIEWS)], fontsize=9)
-    figure.suptitle(title, y=1 + 0.4 / figure.get_figheight(), va="bottom", fontsize=11)
-    return figure
+    figure.suptitle(
+        plain(title, LONGEST_TITLE), y=1 + 0.4 / figure.get_figheight(), va="bottom", fontsize=11
+    )
+    return finished(figure)

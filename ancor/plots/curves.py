@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.style import line
+from ancor.plots.style import finished, legend, line, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def curves_figure(runs: Mapping[str, Curves]) -> "Figure":
                 dots = {"marker": ".", "markersize": 4} if len(steps) < 40 else {}
                 axes.plot(steps, values, linewidth=1.4, **dots, **line(number))
         group, _, what = name.partition("/")
-        axes.set_title(what.replace("_", " "), fontsize=10)
+        axes.set_title(plain(what.replace("_", " ")), fontsize=10)
         axes.set_ylabel(GROUPS[group], fontsize=9)
         if what == "queue_fill":
             axes.set_ylim(0, 1.05)
@@ -59,11 +59,12 @@ def curves_figure(runs: Mapping[str, Curves]) -> "Figure":
     for axes in every[len(names) :]:
         axes.set_axis_off()
     _legend(figure, list(runs))
-    return figure
+    return finished(figure)
 
 
 def _legend(figure: "Figure", names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     lines = [Line2D([], [], linewidth=1.4, **line(number)) for number in range(len(names))]
-    figure.legend(lines, names, loc="outside upper center", ncols=min(3, len(names)), frameon=False)
+    how = {"loc": "outside upper center", "ncols": min(3, len(names)), "frameon": False}
+    legend(figure, lines, names, **how)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.style import COLOURS
+from ancor.plots.style import COLOURS, LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,10 +39,11 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
     axes.axvline(mean, color=COLOURS[3], linewidth=1.5, label=label)
     axes.set_xlabel("accuracy of an episode, %")
     axes.set_ylabel("episodes")
+    title = plain(title, LONGEST_TITLE)
     axes.set_title(f"{title}, {len(accuracies)} episodes", fontsize=10)
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    return finished(figure)
 
 
 def _bins(accuracies: np.ndarray, most: int = 25) -> np.ndarray:
@@ -86,18 +87,20 @@ def confusion_figure(
     figure.colorbar(picture, ax=axes, shrink=0.8, label="% of the class's queries")
     named = len(order) <= NAMED_CLASSES
     if named:
-        axes.set_xticks(range(len(order)), [names[c] for c in order], rotation=90, fontsize=7)
-        axes.set_yticks(range(len(order)), [names[c] for c in order], fontsize=7)
+        shown = [plain(names[c]) for c in order]
+        axes.set_xticks(range(len(order)), shown, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(order)), shown, fontsize=7)
     if len(order) <= 12:
         _write_shares(axes, shares)
     if coarse_of_fine is not None:
         _frame_blocks(axes, coarse[order], coarse_names, above=named)
     axes.set_xlabel("answer")
     axes.set_ylabel("class")
+    title = plain(title, LONGEST_TITLE)
     if errors_in_coarse is not None:
         title += f"\n{100 * errors_in_coarse:.1f}% of the errors stay in the right coarse class"
     axes.set_title(title, fontsize=10)
-    return figure
+    return finished(figure)
 
 
 def _write_shares(axes: "Axes", shares: np.ndarray) -> None:
@@ -124,7 +127,7 @@ def _frame_blocks(axes: "Axes", coarse: np.ndarray, names: Sequence[str], above:
         axes.add_patch(
             Rectangle((corner, corner), size, size, fill=False, color=COLOURS[0], linewidth=1.8)
         )
-    middles, labels = (starts + ends - 1) / 2, [names[coarse[start]] for start in starts]
+    middles, labels = (starts + ends - 1) / 2, [plain(names[coarse[start]]) for start in starts]
     if not above:
         axes.set_xticks(middles, labels, rotation=90, fontsize=8)
         axes.set_yticks(middles, labels, fontsize=8)

@@ -53,8 +53,3 @@ def show(axes: "Axes", pixels: np.ndarray, name: str = "", frame: dict | None = 
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(**frame) if frame else spine.set_visible(False)
-
-
-def shortened(name: str, most: int) -> str:
-    """Return a name of at most so many letters."""
-    return name if len(name) <= most else name[: most - 1] + "…"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.grid import grid, shortened, show
+from ancor.plots.grid import grid, show
+from ancor.plots.style import LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def localize_figure(
     places = every.reshape(-1, 2)
     for (beside, over), image, norm, name in zip(places, images, norms, names, strict=False):
         height, width = image.shape[:2]
-        show(beside, image, shortened(name, 22))
+        show(beside, image, plain(name, 22))
         show(over, np.repeat(image.mean(2, keepdims=True).astype(np.uint8), 3, axis=2))
         low, high = norm.min(), norm.max()
         over.imshow(
@@ -55,5 +56,5 @@ def localize_figure(
     )
     colours.set_ticks([0, 1], labels=["lowest in the image", "highest"], fontsize=8)
     colours.set_label(label, fontsize=9)
-    figure.suptitle(title, y=1 + 0.3 / tall, va="bottom", fontsize=11)
-    return figure
+    figure.suptitle(plain(title, LONGEST_TITLE), y=1 + 0.3 / tall, va="bottom", fontsize=11)
+    return finished(figure)

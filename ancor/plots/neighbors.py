@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.grid import RIGHT, WRONG, grid, shortened, show
+from ancor.plots.grid import RIGHT, WRONG, grid, show
+from ancor.plots.style import LONGEST_TITLE, finished, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str)
 
     figure, every = grid(len(rows), 1 + len(rows[0][1]), side=1.15, gaps=(1,), above=0.22)
     for axes, (query, found) in zip(every, rows, strict=True):
-        show(axes[0], query.pixels, f"{shortened(query.class_name, 14)}")
+        show(axes[0], query.pixels, plain(query.class_name, 14))
         axes[0].text(
             -0.06,
             0.5,
@@ -40,7 +41,7 @@ def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str)
         )
         for place, one in zip(axes[1:], found, strict=True):
             right = one.class_name == query.class_name
-            name = f"{'✓' if right else '✗'} {shortened(one.class_name, 14)}"
+            name = f"{'✓' if right else '✗'} {plain(one.class_name, 14)}"
             show(place, one.pixels, name, RIGHT if right else WRONG)
     height = figure.get_figheight()
     frames = [Line2D([], [], **frame) for frame in (RIGHT, WRONG)]
@@ -54,5 +55,5 @@ def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str)
         fontsize=9,
         handlelength=3,
     )
-    figure.suptitle(title, y=1 + 0.6 / height, va="bottom", fontsize=11)
-    return figure
+    figure.suptitle(plain(title, LONGEST_TITLE), y=1 + 0.6 / height, va="bottom", fontsize=11)
+    return finished(figure)

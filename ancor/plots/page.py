@@ -7,9 +7,10 @@ import numpy as np
 
 from ancor.data.partition import Partition
 from ancor.errors import InputError
-from ancor.plots.style import MARKERS, legend_columns, look
+from ancor.plots.style import LONGEST_TITLE, MARKERS, legend_columns, look, plain
 from ancor.plots.thumbnails import data_uri
 from ancor.plots.tsne import Layout
+from ancor.runtime.text import printable
 
 if TYPE_CHECKING:
     from bokeh.models import GlyphRenderer
@@ -54,15 +55,17 @@ def page(title: str, layouts: Sequence[Layout], partition: Partition) -> str:
     from bokeh.resources import INLINE
 
     plots = [_plot(layout, partition) for layout in layouts]
-    return file_html(column(plots), INLINE, title)
+    return file_html(column(plots), INLINE, printable(title))
 
 
 def _plot(layout: Layout, partition: Partition) -> "figure":
-    from bokeh.models import HoverTool
+    from bokeh.core.properties import value
+    from bokeh.models import HoverTool, Legend, LegendItem, PlainText, Title
     from bokeh.plotting import figure
 
     plot = figure(
-        title=layout.title,
+        # Text between $$ would be mathematics.
+        title=Title(text=PlainText(plain(layout.title, LONGEST_TITLE))),
         width=980,
         height=620,
         match_aspect=True,
@@ -73,25 +76,29 @@ def _plot(layout: Layout, partition: Partition) -> "figure":
     plot.grid.visible = False
     if layout.arrows:
         _arrows(plot, layout)
-    shown = [
-        _points(plot, layout, number, name, partition) for number, name in enumerate(layout.names)
-    ]
+    shown = [_points(plot, layout, number, partition) for number in range(len(layout.names))]
+    groups = [(name, [points]) for name, points in zip(layout.names, shown, strict=True)]
+    if len(layout.stars):
+        groups.append((layout.star_name, []))
     plot.add_tools(HoverTool(renderers=shown, tooltips=TOOLTIP))
     for number, (x, y) in enumerate(layout.stars):
         look_of_star = {"size": 28, "fill_color": "white", "line_color": "black"}
-        plot.scatter(x, y, marker="star", legend_label=layout.star_name, **look_of_star)
+        groups[-1][1].append(plot.scatter(x, y, marker="star", **look_of_star))
         if not layout.arrows:
             plot.scatter(x, y, size=8, **_shape(number))
-    plot.add_layout(plot.legend[0], "right")
-    plot.legend.click_policy = "hide"
-    plot.legend.ncols = legend_columns(len(layout.names))
-    plot.legend.label_text_font_size = "9pt"
+    # An item each: labels that are equal once cut short would share one.
+    items = [LegendItem(label=value(plain(name)), renderers=parts) for name, parts in groups]
+    legend = Legend(
+        items=items,
+        click_policy="hide",
+        ncols=legend_columns(len(layout.names)),
+        label_text_font_size="9pt",
+    )
+    plot.add_layout(legend, "right")
     return plot
 
 
-def _points(
-    plot: "figure", layout: Layout, number: int, name: str, partition: Partition
-) -> "GlyphRenderer":
+def _points(plot: "figure", layout: Layout, number: int, partition: Partition) -> "GlyphRenderer":
     """Draw the points of one class, each with what the mouse shows."""
     from bokeh.models import ColumnDataSource
 
@@ -99,20 +106,19 @@ def _points(
     images, hierarchy = layout.images[own], partition.hierarchy
     fine = [""] * len(own)
     if partition.fine_labels is not None:
-        fine = [hierarchy.fine_names[label] for label in partition.fine_labels[images]]
+        fine = [printable(hierarchy.fine_names[label]) for label in partition.fine_labels[images]]
+    coarse = [printable(hierarchy.coarse_names[n]) for n in partition.coarse_labels[images]]
     source = ColumnDataSource(
         {
             "x": layout.points[own, 0],
             "y": layout.points[own, 1],
             "fine": fine,
-            "coarse": [hierarchy.coarse_names[label] for label in partition.coarse_labels[images]],
+            "coarse": coarse,
             "number": images,
             "thumbnail": [data_uri(partition.images[image], SIDE) for image in images.tolist()],
         }
     )
-    return plot.scatter(
-        "x", "y", source=source, size=9, alpha=0.75, legend_label=name, **_shape(number)
-    )
+    return plot.scatter("x", "y", source=source, size=9, alpha=0.75, **_shape(number))
 
 
 def _shape(number: int) -> dict[str, str]:

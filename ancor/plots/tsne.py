@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ancor.plots.style import legend_beside, look
+from ancor.plots.style import LONGEST_TITLE, finished, legend_beside, look, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,18 +80,20 @@ def figure(layout: Layout) -> "Figure":
 
     drawn = Figure(figsize=(8, 7))
     axes = drawn.add_subplot()
-    axes.set(title=layout.title, xticks=[], yticks=[])
+    axes.set(title=plain(layout.title, LONGEST_TITLE), xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
-    for number, name in enumerate(layout.names):
+    names = list(layout.names)
+    handles = [
         axes.scatter(
             *layout.points[layout.labels == number].T,
             s=22,
             alpha=0.75,
             linewidths=0.3,
             edgecolors="white",
-            label=name,
             **look(number),
         )
+        for number in range(len(names))
+    ]
     if layout.arrows:
         _arrows(axes, layout)
     for number, star in enumerate(layout.stars):
@@ -99,11 +101,10 @@ def figure(layout: Layout) -> "Figure":
         if not layout.arrows:
             axes.scatter(*star, s=30, zorder=4, **look(number))
     if len(layout.stars):
-        axes.plot(
-            [], [], "*", color="white", markeredgecolor="black", ms=14, label=layout.star_name
-        )
-    legend_beside(axes)
-    return drawn
+        handles += axes.plot([], [], "*", color="white", markeredgecolor="black", ms=14)
+        names.append(layout.star_name)
+    legend_beside(axes, handles, names)
+    return finished(drawn)
 
 
 def _arrows(axes: "Axes", layout: Layout) -> None:

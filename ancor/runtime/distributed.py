@@ -1,32 +1,28 @@
-"""The only module that asks torch.distributed anything.
+"""The only module, beside `launching`, that asks torch.distributed anything.
 
 Without a process group the answers are those of one process, so nothing else has to know whether
 there are several. A batch is divided into contiguous parts in the order of the ranks; `share` tells
 which part is whose, so that sizes never have to be sent.
 """
 
-import ctypes
 import inspect
-import logging
 import os
-import signal
+import re
 import socket
-import sys
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from urllib.parse import urlparse
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, record
 
-from ancor.errors import InputError, Interrupted, RunError, choose
+from ancor.errors import InputError, RunError
+from ancor.runtime.processes import end_with_parent
 
-BACKENDS = ("nccl", "gloo", "mpi", "xccl")
-TIMEOUT = timedelta(minutes=10)
+MINUTES = 10.0  # for processes to meet, and for any exchange between them
+LONGEST_MINUTES = 10_080  # a week
 
 
 def _grouped() -> bool:
@@ -170,39 +166,6 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     )
 
 
-@dataclass(frozen=True)
-class Group:
-    """How to form a process group.
-
-    Attributes:
-        processes: of this node.
-        nodes: number of nodes.
-        node: number of this one.
-        url: where the first process listens, `tcp://host:port`.
-        backend: None: nccl with CUDA devices, gloo without.
-    """
-
-    processes: int
-    nodes: int = 1
-    node: int = 0
-    url: str = "tcp://localhost:2375"
-    backend: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.backend is not None:
-            choose("--dist-backend", self.backend, BACKENDS)
-        if self.processes < 1:
-            raise InputError(f"--nproc {self.processes}: at least 1 is needed")
-        if not 0 <= self.node < self.nodes:
-            raise InputError(
-                f"--rank {self.node} of --world-size {self.nodes} nodes: "
-                f"accepted: 0 to {self.nodes - 1}"
-            )
-        address = urlparse(self.url)
-        if address.scheme != "tcp" or not address.hostname or not address.port:
-            raise InputError(f"--dist-url {self.url!r}: tcp://HOST:PORT is needed")
-
-
 def in_torchrun() -> bool:
     """Whether torchrun (or what sets the same variables) started this process."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
@@ -223,108 +186,89 @@ def default_backend() -> str:
     return "nccl" if torch.cuda.is_available() else "gloo"
 
 
-def join(backend: str | None = None) -> None:
-    """Join the group that the environment describes (as torchrun sets it)."""
+def check_minutes(minutes: float) -> None:
+    """Raise an InputError where processes cannot wait for so long."""
+    if not 0 < minutes <= LONGEST_MINUTES:
+        raise InputError(
+            f"--dist-timeout {minutes}: accepted: more than 0 and up to {LONGEST_MINUTES} minutes"
+        )
+
+
+def join(backend: str | None = None, minutes: float = MINUTES) -> None:
+    """Join the group that the environment describes (as torchrun sets it).
+
+    Args:
+        backend: None: `default_backend`.
+        minutes: how long to wait for the other processes.
+
+    Raises:
+        InputError: no such time can be waited.
+        RunError: they did not come.
+    """
+    check_minutes(minutes)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    _end_with_parent()
-    dist.init_process_group(backend or default_backend(), timeout=TIMEOUT)
+    end_with_parent()
+    until = time.monotonic() + 60 * minutes
+    if os.environ.get("RANK") != "0":
+        wait_for(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), until, minutes)
+    left = timedelta(seconds=max(1, until - time.monotonic()))
+    with meeting(minutes):
+        dist.init_process_group(backend or default_backend(), timeout=left)
+    # Once they have met, a process may have others wait for longer, for a picture or a save.
+    set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+    set_timeout(timedelta(minutes=max(MINUTES, minutes)))
 
 
-def _end_with_parent() -> None:
-    """Have the kernel end this process when what launched it is killed (Linux)."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # of sys/prctl.h
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+def wait_for(host: str, port: int, until: float, minutes: float) -> None:
+    """Wait until the first process listens; torch's own wait writes a stack of lines.
+
+    Args:
+        host: where it is to listen.
+        port: the same.
+        until: when to give up, of `time.monotonic`.
+        minutes: what is told then.
+
+    Raises:
+        RunError: it does not.
+    """
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=max(1, until - time.monotonic())).close()
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                why = f"nothing answers at {host}:{port}, {error.strerror or error}"
+                raise RunError(_not_met(minutes, why)) from error
+        time.sleep(0.2)
+
+
+@contextmanager
+def meeting(minutes: float) -> Iterator[None]:
+    """Turn what torch raises where processes do not meet into a RunError.
+
+    Args:
+        minutes: how long they were waited for.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        why = str(error).strip().partition("\n")[0][:200].rstrip(".")
+        # gloo has no type of its own for this.
+        if not isinstance(error, dist.DistError) and not re.search("timed out|connect", why, re.I):
+            raise
+        raise RunError(_not_met(minutes, why or type(error).__name__)) from error
+
+
+def _not_met(minutes: float, why: str) -> str:
+    return (
+        f"the processes did not meet in {minutes:g} minutes ({why}); start as many as --world-size "
+        "and --nproc say, each node with its own --rank and the same --dist-url, and wait longer "
+        "for them by --dist-timeout MINUTES"
+    )
 
 
 def leave() -> None:
     """Leave the group, if there is one."""
     if _grouped():
         dist.destroy_process_group()
-
-
-def launch(function: Callable[..., None], group: Group, *arguments: object) -> None:
-    """Run `function(*arguments)` in a group of fresh processes on this node and wait for all.
-
-    When one fails the others are ended, and the error of the first to fail is raised here.
-
-    Raises:
-        InputError: the port is taken, or a process raised one.
-        RunError: a process failed or was killed.
-        Interrupted: a signal asked to stop; the processes have had 30 seconds to.
-    """
-    from torch.distributed.elastic.multiprocessing import SignalException, errors
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    if group.node == 0:
-        _check_port(group.url)
-    if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the processes launched here
-    # The agent's own account of a failure, many lines long; what matters is raised below.
-    elastic = "torch.distributed.elastic"
-    for name in (elastic, f"{elastic}.agent.server.api", "torch.multiprocessing.spawn"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=group.nodes,
-        max_nodes=group.nodes,
-        nproc_per_node=group.processes,
-        run_id="ancor",
-        rdzv_backend="static",
-        rdzv_endpoint=urlparse(group.url).netloc,
-        rdzv_configs={"rank": group.node, "timeout": TIMEOUT.seconds},
-        max_restarts=0,
-        monitor_interval=0.2,
-    )
-    try:
-        elastic_launch(config, _member)(function, group, arguments)
-    except SignalException as ended:
-        raise _interrupted(ended.sigval) from ended
-    except errors.ChildFailedError as error:
-        raise _own_error(*error.get_first_failure()) from error
-
-
-@record
-def _member(function: Callable[..., None], group: Group, arguments: tuple) -> None:
-    """Be one process of a launched group."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // group.processes))
-    join(group.backend)
-    try:
-        function(*arguments)
-    except Interrupted as ended:
-        sys.exit(128 + ended.number)
-    leave()
-
-
-def _interrupted(number: int) -> Interrupted:
-    name = signal.Signals(number).name
-    return Interrupted(number, f"stopped by {name}; --resume auto goes on from the last save")
-
-
-def _own_error(process: int, failure: ProcessFailure) -> Exception:
-    """Turn the first failure of a group into the error that the process ended with."""
-    if failure.exitcode < 0:
-        name = failure.signal_name()
-        return RunError(f"process {process} ended by signal {name}; all others were ended too")
-    if failure.exitcode > 128:  # as a shell tells that a signal ended it
-        return _interrupted(failure.exitcode - 128)
-    message = failure.message
-    if isinstance(message, dict):  # as a Python process records it
-        message = message["message"]
-    message = message.strip().splitlines()[-1]
-    kind, _, text = message.partition(": ")
-    if kind in ("InputError", "MissingPartition"):
-        return InputError(text)
-    return RunError(text if kind == "RunError" else f"process {process} failed: {message}")
-
-
-def _check_port(url: str) -> None:
-    address = urlparse(url)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.hostname, address.port))
-        except OSError as error:
-            raise InputError(
-                f"--dist-url {url!r} cannot be listened on ({error.strerror}); name another port"
-            ) from error

@@ -34,8 +34,8 @@ def from_dict(kind: type[T], values: Any, source: str) -> T:
             )
         if not fits(value, hints[name]):
             raise InputError(
-                f"{source}: setting {name!r} is {value!r:.80}, which is no {type_name(hints[name])}; "
-                "mend it, or use another file"
+                f"{source}: setting {name!r}: expected {type_name(hints[name])}, got "
+                f"{value!r:.80}; fix the file, or use another"
             )
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
@@ -51,8 +51,12 @@ def fits(value: Any, hint: Any) -> bool:
         if parts[-1] is Ellipsis:
             return all(fits(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(map(fits, value, parts))
+    if type(value) is int and abs(value) >= 2**63:
+        return False
     if hint is float:
         return type(value) in (int, float)
+    if isinstance(value, str) and "\0" in value:  # which no path and no name can have
+        return False
     return type(value) is (type(None) if hint is None else hint)
 
 

@@ -11,29 +11,49 @@ from typing import Any, ClassVar, TextIO
 
 from ancor.runtime.distributed import is_first
 from ancor.runtime.settings import with_flags
+from ancor.runtime.text import printable
 
 log = logging.getLogger("ancor")
 
 
 class _Formatter(logging.Formatter):
-    """Shows flags in place of the settings that messages name, where a command set them."""
+    """Shows flags in place of settings, and lets no name of a class or file steer the terminal.
+
+    Attributes:
+        flags: what stands for each setting that messages name in backticks; a command sets it.
+    """
 
     flags: ClassVar[Mapping[str, str]] = {}
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record as text."""
-        return with_flags(super().format(record), self.flags)
+        """Write a record as text, escaping what is not printable, line by line."""
+        text = with_flags(super().format(record), self.flags)
+        return "\n".join(map(printable, text.split("\n")))
 
 
-def configure_console(quiet: bool = False, flags: Mapping[str, str] | None = None) -> None:
-    """Send the package's messages to stdout; only warnings if quiet, only the first process's.
+class _Console(logging.StreamHandler):
+    """Standard output, which is silent where nobody reads it: how a command ends tells of that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing of a closed pipe, a closed terminal or a full disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def configure_console(
+    quiet: bool = False,
+    flags: Mapping[str, str] | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Send the package's messages to a stream, by default stdout, in the first process only.
 
     Args:
-        quiet: see above.
+        quiet: only warnings.
         flags: what stands for each setting in messages, by its field; None: its name.
+        stream: see above.
     """
     _Formatter.flags = flags or {}
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Console(stream or sys.stdout)
     handler.setFormatter(_Formatter("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     handler.addFilter(lambda record: is_first())

@@ -1,5 +1,6 @@
 """Arrays from an .npz file, of strangers too: no pickle in it is read, and no bomb unpacked."""
 
+import os
 import struct
 import tokenize
 import zipfile
@@ -8,7 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-MOST_PACKED = 100  # times its size in the archive that an array of pixels or features may have
+from ancor.safe_io import bounded
+
+MOST_PACKED = 20  # times the size of the file that its arrays may have together
 BROKEN = (
     KeyError,
     TypeError,
@@ -28,10 +31,11 @@ def load(file: BinaryIO, *names: str) -> dict[str, np.ndarray]:
     """Read arrays by name; those of `names`, or all.
 
     Raises:
-        ValueError: it is no such file, lacks a name, or an array in it is no plain one.
+        ValueError: it is no such file, lacks a name, an array in it is no plain one, or it would
+            become far larger than it is.
     """
     try:
-        _refuse_bomb(file)
+        most = _most(file)
         with np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in names or archive.files}
     except BROKEN as error:
@@ -39,12 +43,19 @@ def load(file: BinaryIO, *names: str) -> dict[str, np.ndarray]:
     other = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
     if other:
         raise ValueError(f"{other[0]!r} in it is no array")
+    if sum(bounded.extent(array.shape, array.itemsize) for array in found.values()) > most:
+        raise ValueError("an array in it has more rows than there can be")
     return found
 
 
-def _refuse_bomb(file: BinaryIO) -> None:
+def _most(file: BinaryIO) -> int:
+    """Bytes that the arrays may have; ValueError where the archive would unpack to more."""
+    size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            if member.file_size > MOST_PACKED * member.compress_size + 2**20:
-                raise ValueError(f"{member.filename!r} would unpack to {member.file_size} bytes")
+        members = archive.infolist()
+    most = bounded.FLOOR + MOST_PACKED * size
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > most or sum(member.compress_size for member in members) > size:
+        raise ValueError(f"it would unpack to {unpacked} bytes")
     file.seek(0)
+    return most

@@ -4,9 +4,9 @@ A pickle is a program that may call any function by name. Here it finds a dozen 
 a stand-in that makes plain data and nothing else; every other name is refused.
 """
 
+import os
 import pickle
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 from io import BytesIO
 from math import prod
@@ -16,7 +16,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ancor.errors import BROKEN_PICKLE, InputError
+from ancor.safe_io import bounded
 
+MOST_OF_NOTHING = 10_000  # rows that an array without a byte in it may have
 DTYPE_CODES = re.compile(r"b1|[iu][1248]|f[248]|f16|c8|c16|c32|O[48]?|[SU]\d{1,9}")
 
 
@@ -58,6 +60,8 @@ class _Array(np.ndarray):
     def __setstate__(self, state: tuple) -> None:
         _version, shape, dtype, fortran, content = state
         size = prod(shape) if min(shape, default=0) >= 0 else -1
+        if size == 0 and bounded.extent(shape, 1) > MOST_OF_NOTHING:
+            raise pickle.UnpicklingError(f"an array of shape {shape} without an item")
         if dtype.dtype.hasobject:
             fits = isinstance(content, list) and len(content) == size
         else:
@@ -77,7 +81,10 @@ def _reconstruct(kind: object, shape: tuple, code: bytes) -> _Array:
 
 
 def _from_buffer(content: bytes, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
-    return np.frombuffer(content, dtype=dtype.dtype).reshape(shape, order=order)
+    array = np.frombuffer(content, dtype=dtype.dtype).reshape(shape, order=order)
+    if not array.size and bounded.extent(array.shape, 1) > MOST_OF_NOTHING:
+        raise pickle.UnpicklingError(f"an array of shape {shape} without an item")
+    return array
 
 
 def _scalar(dtype: _Dtype, content: bytes) -> np.generic:
@@ -103,14 +110,14 @@ def _bytearray(content: bytes | str = b"", encoding: str = "latin1") -> bytearra
 
 
 _BUILTINS = {
-    "set": _Callable(set),
-    "frozenset": _Callable(frozenset),
+    "set": _Callable(bounded.plain_set),
+    "frozenset": _Callable(lambda items=(): frozenset(bounded.plain_set(items))),
     "complex": _Callable(complex),
     "bytes": _Callable(_empty_bytes),
     "bytearray": _Callable(_bytearray),
 }
 _ADMITTED = {
-    ("collections", "OrderedDict"): _Callable(OrderedDict),
+    ("collections", "OrderedDict"): _Callable(bounded.plain_dict),
     ("_codecs", "encode"): _Callable(_encode),
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _Callable(_Dtype),
@@ -124,24 +131,18 @@ for _core in ("numpy.core", "numpy._core"):
     _ADMITTED[_core + ".numeric", "_frombuffer"] = _Callable(_from_buffer)
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, source: str) -> None:
+class _Unpickler(bounded.Unpickler):
+    def __init__(self, file: BinaryIO, account: bounded.Account, source: str) -> None:
         # Strings of Python 2 come as bytes: some of them are pixels.
-        super().__init__(file, encoding="bytes")
+        super().__init__(file, account, _ADMITTED, encoding="bytes")
         self.source = source
 
-    def find_class(self, module: str, name: str) -> Any:
-        admitted = _ADMITTED.get((module, name))
-        if admitted is None:
-            raise InputError(
-                f"{self.source!r} asks for {f'{module}.{name}'!r}; a data file may hold only plain "
-                "containers, strings, bytes, numbers and NumPy arrays, so nothing of it was run: "
-                "fetch the file again from its own source"
-            )
-        return admitted
-
-    def persistent_load(self, pid: object) -> Any:
-        raise pickle.UnpicklingError("it refers to objects outside the file")
+    def refuse(self, name: str) -> None:
+        raise InputError(
+            f"{self.source!r} asks for {name!r}; a data file may hold only plain containers, "
+            "strings, bytes, numbers and NumPy arrays, so nothing of it was run: fetch the file "
+            "again from its own source"
+        )
 
 
 def text(value: str | bytes) -> str:
@@ -164,30 +165,32 @@ def load(path: Path | str) -> Any:
     Strings written by Python 2 come as bytes (see `text`).
 
     Raises:
-        InputError: it cannot be read, is cut off, or asks for any other name.
+        InputError: it cannot be read, is cut off, asks for any other name, or would become far
+            larger than it is (`ancor.safe_io.bounded`).
     """
     try:
         with open(path, "rb") as file:
-            return _load(file, str(path))
+            return _load(file, os.fstat(file.fileno()).st_size, str(path))
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r} ({error.strerror}); check --data") from error
 
 
 def loads(content: bytes, source: str) -> Any:
     """Read a pickle from memory as `load` does; `source` names it in errors."""
-    return _load(BytesIO(content), source)
+    return _load(BytesIO(content), len(content), source)
 
 
-def _load(file: BinaryIO, source: str) -> Any:
+def _load(file: BinaryIO, size: int, source: str) -> Any:
     try:
-        return _Unpickler(file, source).load()
+        value = _Unpickler(file, bounded.Account(size), source).load()
+        bounded.check_plain(value, bounded.Account(size), cost=bounded.STEP)
+        return value
     except InputError:
         raise
-    except BROKEN_PICKLE as error:
-        reason = str(error) or type(error).__name__
+    except (*BROKEN_PICKLE, RecursionError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"{source!r} is no whole pickle of plain data ({reason.splitlines()[0]}); "
-            "fetch the file again"
+            f"{source!r} is no whole pickle of plain data ({reason:.200}); fetch the file again"
         ) from error
 
 

@@ -5,18 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from ancor.data.color import recolour
+from ancor.data.loading import Loader
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalise
 from ancor.data.views import TrainingViews
-from ancor.errors import RunError
 from ancor.methods.base import Batch
 from ancor.runtime.distributed import share
 from ancor.runtime.seeding import generator
-from ancor.training.signals import leave_signals_to_the_run
 
 
 class EpochBatches(Sampler):
@@ -77,16 +76,15 @@ class TrainingBatches:
         self.device, self.transforms = device, transforms
         self.colour_on_device = colour_on_device and transforms.draws_colours
         self.sampler = EpochBatches(len(partition), self.batch_size, seed)
-        self.loader = DataLoader(
+        self.loader = Loader(
             TrainingViews(
                 partition.images, labels, transforms, views, seed, not self.colour_on_device
             ),
+            workers,
+            device,
+            "--resume auto goes on from the last save",
             batch_sampler=self.sampler,
-            num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=leave_signals_to_the_run,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else the loader draws from the global one
         )
 
     def __len__(self) -> int:
@@ -99,20 +97,9 @@ class TrainingBatches:
             RunError: a loading process died.
         """
         self.sampler.epoch, self.sampler.first = epoch, first
-        for views, drawings, labels, indices in self._loaded():
+        for views, drawings, labels, indices in self.loader:
             moved = [self._moved(*both) for both in zip(views, drawings, strict=True)]
             yield Batch(tuple(moved), labels, indices)
-
-    def _loaded(self) -> Iterator:
-        try:
-            yield from self.loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RunError(
-                "a loading process died, perhaps for want of memory; --resume auto goes on from "
-                "the last save, with fewer --workers if need be"
-            ) from error
 
     def preview(self, count: int) -> Tensor:
         """Return the views of the first images, image by image: bytes (count * views, 3, S, S)."""

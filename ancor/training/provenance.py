@@ -29,7 +29,8 @@ def write_configuration(config: RunConfig, folder: Path, device: torch.device) -
     text = json.dumps({"format": FORMAT, **config.plain(), "environment": environment}, indent=2)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     command = shlex.join(["python", *sys.argv])
-    (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+    # Names of files need not be UTF-8: their bytes are written as they were given.
+    (folder / "command.txt").write_bytes(f"{command}\n".encode(errors="surrogateescape"))
 
 
 def _git_revision() -> str | None:

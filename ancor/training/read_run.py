@@ -1,6 +1,5 @@
 """What a run's folder tells of it: its settings and the figures that it wrote."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ancor.errors import InputError
+from ancor.safe_io import bounded
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 
@@ -52,7 +52,7 @@ def read_run(folder: Path | str) -> Run:
     folder = Path(folder)
     config = _read(folder / CONFIG)
     try:
-        settings = dict(_flat(json.loads(config)))
+        settings = dict(_flat(bounded.parsed(config)))
     except (ValueError, AttributeError) as error:
         raise InputError(f"{str(folder / CONFIG)!r} is no run's config.json ({error})") from error
     return Run(folder, settings, _curves(_records(folder / METRICS)))
@@ -66,7 +66,7 @@ def _read(path: Path) -> str:
             f"{str(path.parent)!r} is no run's folder: cannot read {path.name} "
             f"({error.strerror}); give the --output-dir of a train.py"
         ) from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:  # bytes that are no text, or a NUL in the path
         raise InputError(f"{str(path)!r} is no text; give another run") from error
 
 
@@ -85,9 +85,9 @@ def _records(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = bounded.parsed(line, finite=False)
             record = {**record, "kind": str(record["kind"]), "step": int(record["step"])}
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             if number == len(lines) and records:
                 break
             raise InputError(

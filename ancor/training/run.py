@@ -192,7 +192,14 @@ def _resume(trainer: Trainer, launch: Launch) -> None:
     if launch.content is not None:
         try:
             restore(trainer, launch.content)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+            RuntimeError,
+        ) as error:
             raise InputError(
                 f"{str(launch.resumed_from)!r} holds no state that this run can go on from "
                 f"({error!r:.200}); give another file, or start afresh"

@@ -2,6 +2,8 @@
 
 import errno
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -9,6 +11,7 @@ from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import QUERY, encoder_state
 from ancor.errors import InputError
 from ancor.runtime.distributed import is_first
+from ancor.runtime.text import check_utf8
 from ancor.training.config import RunConfig
 from ancor.training.state import trainer_state
 from ancor.training.trainer import Trainer
@@ -22,6 +25,9 @@ log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, METRICS)
+LOCK = ".lock"
+# What --overwrite removes; all else is written anew, or is not the run's.
+OWN = ("*.pth.tar", "*.pth.tar.tmp", METRICS, "log.txt", "events.out.tfevents.*")
 
 
 def output_directory(named: str | None, default: str, overwrite: bool, resume: bool) -> Path:
@@ -34,7 +40,7 @@ def output_directory(named: str | None, default: str, overwrite: bool, resume: b
         resume: the folder may hold a run, which goes on.
 
     Raises:
-        InputError: a named folder holds a run, or cannot be written to.
+        InputError: a named folder holds a run, or has a name that is not UTF-8.
     """
     if named is None and not resume:
         folder, number = Path(default), 1
@@ -48,6 +54,7 @@ def output_directory(named: str | None, default: str, overwrite: bool, resume: b
                 f"--output-dir {str(folder)!r} already holds a run; go on by --resume auto, "
                 "replace it by --overwrite, or name another folder"
             )
+    check_utf8("--output-dir", folder)
     return folder
 
 
@@ -55,32 +62,34 @@ def _holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in RUN_MARKS)
 
 
-def open_directory(folder: Path, overwrite: bool) -> TextIO:
-    """Create the folder, or empty it of an earlier run's own files, and lock it for this process.
+@contextmanager
+def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
+    """Create the folder, or empty it of an earlier run's own files; hold it against other runs.
 
-    The kernel releases the lock when the process ends, however it ends, and does not hand it on to
-    loading processes.
-
-    Returns:
-        metrics.jsonl, open for appending; the lock goes with it.
+    Gives metrics.jsonl, open for appending.
 
     Raises:
         InputError: the folder cannot be written to, or another run writes into it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        metrics = (folder / METRICS).open("a", encoding="utf-8", buffering=1)
-    except OSError as error:
-        raise InputError(
-            f"cannot write to --output-dir {str(folder)!r} ({error.strerror}); name another folder"
-        ) from error
-    _lock(metrics, folder)
-    if overwrite:
-        metrics.truncate(0)  # not removed: the lock is on it
-        for pattern in ("*.pth.tar", "log.txt", "events.out.tfevents.*"):
-            for path in folder.glob(pattern):
-                path.unlink()
-    return metrics
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # The kernel releases this lock when the process ends, however it ends, and does not
+            # hand it on to loading processes. It does so too when the process closes the file by
+            # any handle: so it is on a file that nothing else opens.
+            _lock(stack.enter_context((folder / LOCK).open("a")), folder)
+            for pattern in OWN if overwrite else ():
+                for path in folder.glob(pattern):
+                    path.unlink()
+            metrics = stack.enter_context(
+                (folder / METRICS).open("a", encoding="utf-8", buffering=1)
+            )
+        except OSError as error:
+            raise InputError(
+                f"cannot write to --output-dir {str(folder)!r} ({error.strerror}); name another "
+                "folder"
+            ) from error
+        yield metrics
 
 
 def _lock(file: TextIO, folder: Path) -> None:
@@ -90,7 +99,6 @@ def _lock(file: TextIO, folder: Path) -> None:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        file.close()
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise InputError(
                 f"another run is writing into --output-dir {str(folder)!r}; wait for it, stop it, "
@@ -117,6 +125,7 @@ class RunSaver:
         self.folder = folder
         self.config = {"format": checkpoint.FORMAT, **config.plain()}
         self.failed: str | None = None
+        self._written: checkpoint.Stamp | None = None
 
     def __call__(self, trainer: Trainer, best: bool, keep: bool) -> None:
         """Write `last`, and the encoder alone as `model_best` or under the epoch's number.
@@ -153,5 +162,7 @@ class RunSaver:
             begun = progress.epoch + (progress.position > 0)
             name = f"checkpoint_{begun - 1:04d}.pth.tar"
             checkpoint.save({**common, "state_dict": encoder}, self.folder / name)
-        checkpoint.keep_as_previous(self.folder)
-        checkpoint.save({**common, **trainer_state(trainer)}, self.folder / checkpoint.LAST)
+        last = self.folder / checkpoint.LAST
+        checkpoint.keep_as_previous(self.folder, self._written)
+        checkpoint.save({**common, **trainer_state(trainer)}, last)
+        self._written = checkpoint.stamp(last)

@@ -2,20 +2,24 @@
 
 import os
 import signal
-import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+from ancor.runtime.processes import in_main_thread
+
+# A terminal that was closed sends SIGHUP, a reader of the output that went away SIGPIPE.
+STOPPING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGPIPE")
 # A launcher passes on what a terminal has sent to all its processes already.
-ECHO_SECONDS = 0.5
+ECHO_SECONDS = 1.0
 
 
 class Requests:
     """Takes signals for a run while it is entered; training looks between two steps.
 
-    The first SIGTERM or SIGINT asks to stop after the step, a second one ends the process at once;
-    SIGUSR1, where there is one, asks to save and go on.
+    The first of `STOPPING` asks to stop after the step, a second one ends the process at once;
+    SIGUSR1, where there is one, asks to save and go on. A SIGHUP that is ignored already, as nohup
+    has it, stays ignored.
 
     Attributes:
         stop: number of the signal that asks to stop; 0: none does.
@@ -28,12 +32,17 @@ class Requests:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Requests":
-        if threading.current_thread() is threading.main_thread():  # no other may take signals
-            for number in STOPPING:
-                self._before[number] = signal.signal(number, self._asked_to_stop)
-            if hasattr(signal, "SIGUSR1"):
-                self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._asked_to_save)
+        if in_main_thread():  # no other may take signals
+            for name in STOPPING:
+                self._take(name, self._asked_to_stop)
+            self._take("SIGUSR1", self._asked_to_save)
         return self
+
+    def _take(self, name: str, handler: Callable[[int, FrameType | None], None]) -> None:
+        number = getattr(signal, name, None)  # Windows has few of them
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            return
+        self._before[number] = signal.signal(number, handler)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
@@ -42,14 +51,10 @@ class Requests:
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         if not self.stop:
             self.stop, self._since = number, time.monotonic()
+        elif number == getattr(signal, "SIGPIPE", None):  # one for each line that nobody reads
+            return
         elif time.monotonic() - self._since > ECHO_SECONDS:
             os._exit(128 + number)
 
     def _asked_to_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True
-
-
-def leave_signals_to_the_run(worker: int) -> None:
-    """Make a loading process deaf to Ctrl-C, and end at SIGTERM: its run decides when it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

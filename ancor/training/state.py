@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from ancor.checkpoints.checkpoint import LAST, load_encoder
-from ancor.checkpoints.state_dicts import KEY, PREFIX, QUERY, encoder_state, load_encoder_state
+from ancor.checkpoints.state_dicts import (
+    KEY,
+    PREFIX,
+    QUERY,
+    check_encoder_state,
+    encoder_state,
+    load_encoder_state,
+    tensors_of,
+)
 from ancor.errors import InputError
 from ancor.methods.base import Method
 from ancor.models.backbones import same_weights
@@ -142,19 +150,46 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
                     f"{section} setting {name!r} is {before!r} in {str(path)!r} and {now!r} now; "
                     "a resumed run cannot change it: leave the flag out, or start a new run"
                 )
+    # Before a method of the file's sizes is made.
+    check_encoder_state(config.encoder, tensors_of(content, str(path)), QUERY)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
+    """Take the momenta of a file; what the optimizer does with them is this run's own."""
+    own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(told)
+    for group, ours in zip(optimizer.param_groups, own, strict=True):
+        kept = {"params": group["params"], **ours}
+        group.clear()
+        group.update(kept)
+    momenta = {p: s["momentum_buffer"] for p, s in optimizer.state.items() if s}
+    optimizer.state.clear()
+    known = {p: m for p, m in momenta.items() if m is not None}
+    if known and known.keys() != {p for group in optimizer.param_groups for p in group["params"]}:
+        raise ValueError("it has not one momentum for each parameter")
+    for parameter, momentum in known.items():
+        if momentum.shape != parameter.shape or not momentum.is_floating_point():
+            raise ValueError(f"a momentum of {momentum.dtype} and shape {tuple(momentum.shape)}")
+        # The step takes both to lie alike in memory, without looking.
+        kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum.detach())
+        optimizer.state[parameter] = {"momentum_buffer": kept}
+
+
+def _meter(told: dict[str, Any] | None) -> Meter:
+    """Return the meter that a file tells of; ValueError where its steps are no rows of figures."""
+    meter = Meter(told)
+    if told and any(type(name) is not str for name in told["names"]):
+        raise ValueError("the names of its figures are no words")
+    if told and any(step.shape != (len(told["names"]) + 1,) for step in told["steps"]):
+        raise ValueError("its figures have no names")
+    return meter
 
 
 def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     """Put a trainer into the state that `trainer_state` returned."""
     method = trainer.method
-    load_method_state(method, content["state_dict"])
-    hyper = [
-        {k: group[k] for k in ("momentum", "weight_decay")}
-        for group in trainer.optimizer.param_groups
-    ]
-    trainer.optimizer.load_state_dict(content["optimizer"])
-    for group, ours in zip(trainer.optimizer.param_groups, hyper, strict=True):
-        group.update(ours)
+    load_method_state(method, tensors_of(content, "the file"))
+    _restore_optimizer(trainer.optimizer, content["optimizer"])
     progress = content["progress"]
     set_clocks(method, progress["clocks"])
     method.load_extra_state(progress)
@@ -164,8 +199,8 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
         progress.get("position", 0),
         progress["step"],
         progress.get("undone", 0),
-        list(content["best_accs"]),
+        [float(accuracy) for accuracy in content["best_accs"]] or [0.0],
     )
-    trainer.meter = Meter(progress.get("meter"))
+    trainer.meter = _meter(progress.get("meter"))
     if progress.get("scaler"):
         trainer.scaler.load_state_dict(progress["scaler"])

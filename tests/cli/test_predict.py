@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from ancor.cli import predict
 from ancor.cli.predict import SETTINGS, build_parser, main
 from ancor.data.config import DataConfig
 from ancor.fewshot.classifier import FewShotClassifier
+from ancor.runtime.text import printable
 from tests import made
 from tests.conftest import QUICK
 
@@ -112,6 +114,82 @@ def test_what_is_not_likely_is_unknown(command, folder, capsys):
     assert [row["probability"] for row in rows] == sure
 
 
+def test_the_class_behind_unknown_and_the_likeliest_are_kept(command, folder, tmp_path, capsys):
+    """C19: `unknown 0.803` hid the class that it refused to name."""
+    table = tmp_path / "t.csv"
+    command = [*command, "--query", str(folder / "query")]
+    sure = predictions(capsys, command)
+    rows = predictions(capsys, [*command, "--unknown", "1", "--top-k", "2", "--csv", str(table)])
+    assert [row["nearest"] for row in rows] == [row["class"] for row in sure]
+    for row in rows:
+        first, second = row["candidates"]
+        assert row["class"] == "unknown"
+        assert (first["class"], first["probability"]) == (row["nearest"], row["probability"])
+        assert first["probability"] >= second["probability"]
+    with open(table, newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [row["nearest"] for row in written] == [row["nearest"] for row in rows]
+    assert [r["class_2"] for r in written] == [r["candidates"][1]["class"] for r in rows]
+    assert main([*command, "--unknown", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(f"(nearest: {r['nearest']})" in x for x, r in zip(lines, rows, strict=True))
+    assert main([*command, "--top-k", "2"]) == 0
+    line, row = capsys.readouterr().out.splitlines()[0], rows[0]
+    assert all(f"{c['class']} {c['probability']:.3f}" in line for c in row["candidates"])
+
+
+def test_more_candidates_than_classes_is_said(command, folder, capsys):
+    command = [*command, "--query", str(folder / "query"), "--top-k"]
+    assert main([*command, "9", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)["predictions"][0]["candidates"]) == 3
+    assert "there are 3 classes" in shown.err  # beside the JSON, not inside it
+    assert main([*command, "0"]) == 2
+    assert "--top-k 0" in one_line(capsys)
+
+
+def test_a_tree_whose_folders_are_classes_is_scored(command, folder, tmp_path, capsys):
+    """C19: --query takes a tree, files and folders mixed, and tells the accuracy."""
+    queries = sorted((folder / "query").iterdir())
+    for path in queries:
+        place = tmp_path / "tree" / "deep" / path.name[0] / "more"
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    (tmp_path / "tree" / "loose").mkdir()
+    extra = [str(shutil.copy(queries[0], tmp_path / "tree" / "loose")), str(queries[-1])]
+    tree = str(tmp_path / "tree")
+    assert main([*command, "--query", tree, extra[1], "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    rows = report["predictions"]
+    assert len(rows) == len(queries) + 2
+    assert rows[-1]["path"] == extra[1]
+    known = [row for row in rows if row["label"] is not None]
+    assert all(row["label"] == Path(row["path"]).name[0] for row in known)
+    right = np.mean([row["class"] == row["label"] for row in known])
+    assert report["accuracy"]["mean_over_images"] == pytest.approx(100 * right)
+    assert report["accuracy"]["left_out"] == 2
+    (tmp_path / "tree" / "deep" / "4" / "more" / "4_5.png").unlink()
+    assert main([*command, "--query", tree]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "mean over 8 images" in last
+    assert "mean over 3 classes" in last  # as the counts differ
+    # Folders named one by one count as the tree does.
+    assert main([*command, "--query", *map(str, (tmp_path / "tree" / "deep").iterdir())]) == 0
+    assert "mean over 8 images" in capsys.readouterr().out.splitlines()[-1]
+    assert main([*command, "--query", tree, "--unknown", "1"]) == 0
+    assert "count as wrong" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_tree_with_links_is_read_once_and_loops_are_refused(command, folder, tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    shutil.copy(next((folder / "query").iterdir()), tmp_path / "a" / "0.png")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert len(predictions(capsys, [*command, "--query", str(tmp_path)])) == 1
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    assert main([*command, "--query", str(tmp_path)]) == 2
+    assert "loop" in one_line(capsys)
+
+
 def test_a_saved_classifier_needs_nothing_else(command, folder, tmp_path, capsys):
     saved, query = str(tmp_path / "three.ancor"), ["--query", str(folder / "query")]
     expected = predictions(capsys, [*command, *query, "--cls", "Proto", "--coarse-first"])
@@ -130,13 +208,18 @@ def test_odd_names_stay_on_one_line(command, folder, tmp_path, capsys):
     places = [tmp_path / "a\nb.png", Path(bytes(tmp_path / "c").decode() + "\udcff.png")]
     for place in places:
         place.write_bytes(image)
-    table = tmp_path / "t.csv"
-    assert main([*command, "--query", str(tmp_path), "--csv", str(table)]) == 0
+    table, report = tmp_path / "t.csv", tmp_path / "r.json"
+    files = ["--csv", str(table), "--json", str(report)]
+    assert main([*command, "--query", str(tmp_path), *files]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(repr(str(places[0])))
-    with open(table, newline="", errors="surrogateescape") as file:
-        assert [row["path"] for row in csv.DictReader(file)] == [str(place) for place in places]
+    rows = json.loads(report.read_text())["predictions"]
+    assert [row["path"] for row in rows] == [str(place) for place in places]  # exactly
+    content = table.read_text(encoding="utf-8")  # A9: no raw bytes
+    assert len(content.splitlines()) == 3
+    with open(table, newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [printable(str(p)) for p in places]
 
 
 def images(place: Path, *names: str) -> Path:

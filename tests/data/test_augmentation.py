@@ -8,13 +8,22 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms as v1
+from torchvision.transforms import v2
 
+from ancor.data import transforms
 from ancor.data.color import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
 from ancor.data.config import DataConfig
 from ancor.data.images import ColourImages
 from ancor.data.registry import PHOTOGRAPHS
 from ancor.data.transform_spec import TransformSpec
-from ancor.data.transforms import draw_crop, pixels_of, training_view
+from ancor.data.transforms import (
+    draw_crop,
+    pixels_of,
+    query_transform,
+    stored_form,
+    support_transform,
+    training_view,
+)
 from ancor.data.views import TrainingViews
 from ancor.training.batches import TrainingBatches
 
@@ -208,3 +217,32 @@ def test_the_size_of_crops_can_be_given():
     areas = [crop.height * crop.width / 200**2 for crop in crops]
     assert 0.29 < min(areas) < 0.31
     assert 0.39 < max(areas) < 0.41
+
+
+@pytest.mark.parametrize("size", [(300, 400), (256, 256), (90, 700), (8, 800)])
+def test_photographs_are_resized_as_by_torchvision(size):
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *size), dtype=np.uint8))
+    expected = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])(image)
+    assert torch.equal(query_transform(PHOTOGRAPHS)(image), expected)
+    expected = v2.Compose([v2.Resize(32), v2.CenterCrop(32)])(image)
+    assert torch.equal(stored_form(DataConfig("digits").transforms)(image), expected)
+
+
+@pytest.mark.parametrize("made", [query_transform, support_transform, stored_form])
+def test_the_longest_image_takes_little_memory_at_any_size(made, monkeypatch):
+    """B17: at --image-size 4096 the shorter side becomes 4681 pixels, so a ratio of 100 6 GB."""
+    monkeypatch.setattr(transforms, "MOST_RESIZED", 2**27 // 64)
+    image = torch.zeros((3, 6, 600), dtype=torch.uint8)
+    image[:, :, 200:400] = 200
+    sizes = []
+    resize = v2.functional.resize
+
+    def watched(*args, **options):
+        sizes.append(resize(*args, **options).shape)
+        return resize(*args, **options)
+
+    monkeypatch.setattr(v2.functional, "resize", watched)
+    view = made(PHOTOGRAPHS.with_size(512))(image)
+    assert max(h * w for _, h, w in sizes) <= 2**27 // 64
+    assert (view == 200).all()  # its middle
+    assert view.shape[1:] == (512, 512) or made is stored_form

@@ -2,13 +2,15 @@
 
 import io
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ancor.data.config import DataConfig
-from ancor.data.decode import decode, read_image
+from ancor.data.decode import as_rgb, decode, read_image
 from ancor.data.episodes import Protocol
 from ancor.data.report import check
 from ancor.errors import InputError, RunError
@@ -35,7 +37,7 @@ RED = Image.new("RGB", (6, 4), (255, 0, 0))
         (RED.convert("RGBA"), "PNG", (255, 0, 0), 0),
         (RED.convert("L"), "PNG", (76, 76, 76), 0),
         (RED.convert("1"), "PNG", None, 0),
-        (Image.new("LA", (6, 4), (90, 128)), "PNG", (90, 90, 90), 0),
+        (Image.new("LA", (6, 4), (90, 128)), "PNG", (172, 172, 172), 0),
         (Image.fromarray(np.full((4, 6), 40_000, np.uint16)), "PNG", (156, 156, 156), 0),
         (Image.fromarray(np.full((4, 6), 40_000, np.uint16)), "TIFF", (156, 156, 156), 0),
     ],
@@ -65,6 +67,227 @@ def test_orientation():
     upright = decode(content, "x", upright=True)
     assert upright.size == (4, 6)
     assert upright.getpixel((3, 0)) == (255, 255, 255)
+
+
+def png(depth: int, color: int, row: bytes, transparent: bytes, palette: bytes = b"") -> bytes:
+    """A PNG of one row of four pixels, by its specification."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        whole = name + content
+        return struct.pack(">I", len(content)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", 4, 1, depth, color, 0, 0, 0)
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            chunk(b"PLTE", palette) if palette else b"",
+            chunk(b"tRNS", transparent),
+            chunk(b"IDAT", zlib.compress(b"\0" + row)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def tiff(pixels: np.ndarray, bits: list[int], photometric: int, extra=None, sample=1) -> bytes:
+    """An uncompressed little-endian TIFF of one strip, by its specification."""
+    entries = {256: [4], 257: [len(pixels)], 258: bits, 259: [1], 262: [photometric], 273: [0]}
+    entries |= {277: [len(bits)], 278: [len(pixels)], 279: [pixels.nbytes], 339: [sample]}
+    if extra is not None:
+        entries[338] = [extra]
+    data_at = 8 + 2 + 12 * len(entries) + 4
+    if len(bits) > 2:
+        many, data_at = data_at, data_at + 2 * len(bits)
+    entries[273] = [data_at]
+    lines = []
+    for tag, values in sorted(entries.items()):
+        packed = struct.pack("<HH", *values) if len(values) == 2 else struct.pack("<I", values[0])
+        packed = struct.pack("<I", many) if len(values) > 2 else packed
+        lines.append(struct.pack("<HHI", tag, 3, len(values)) + packed)
+    directory = struct.pack("<H", len(lines)) + b"".join(lines) + bytes(4)
+    arrays = struct.pack(f"<{len(bits)}H", *bits) if len(bits) > 2 else b""
+    return b"II*\0" + struct.pack("<I", 8) + directory + arrays + pixels.tobytes()
+
+
+def first_row(content: bytes) -> list[list[int]]:
+    return np.asarray(decode(content, "x", upright=True))[0].tolist()
+
+
+WHITE, BLACK = [255] * 3, [0] * 3
+# Four pixels: the first transparent, the third alike but for one step.
+KEYED = {
+    "bit": (png(1, 0, bytes([0b1000_0000]), b"\0\1"), [WHITE, BLACK, BLACK, BLACK]),
+    "2 bits": (png(2, 0, bytes([0b00_01_10_11]), b"\0\0"), [WHITE, [85] * 3, [170] * 3, WHITE]),
+    "4 bits": (png(4, 0, b"\x10\x20", b"\0\1"), [WHITE, BLACK, [34] * 3, BLACK]),
+    "8 bits": (png(8, 0, bytes([7, 0, 8, 255]), b"\0\7"), [WHITE, BLACK, [8] * 3, WHITE]),
+    "16 bits": (
+        png(16, 0, bytes([3, 4, 0, 0, 3, 5, 255, 255]), b"\3\4"),
+        [WHITE, BLACK, [3] * 3, WHITE],
+    ),
+    "RGB": (
+        png(8, 2, bytes([1, 2, 3, 0, 0, 0, 1, 2, 4, 9, 9, 9]), b"\0\1\0\2\0\3"),
+        [WHITE, BLACK, [1, 2, 4], [9] * 3],
+    ),
+    "RGB of 16 bits": (
+        png(16, 2, bytes([0, 9] * 3 + [5, 0] * 3 + [0, 9, 0, 9, 1, 9] + [255] * 6), b"\0\x09" * 3),
+        [WHITE, [5] * 3, [0, 0, 1], WHITE],
+    ),
+    "palette": (
+        png(8, 3, bytes([0, 1, 2, 2]), b"\0\xff", bytes([200, 0, 0, 0, 0, 0, 4, 5, 6])),
+        [WHITE, BLACK, [4, 5, 6], [4, 5, 6]],
+    ),
+    "palette, half": (
+        png(8, 3, bytes([0, 1, 1, 1]), b"\x80", bytes([0, 0, 0, 4, 5, 6])),
+        [[127] * 3, [4, 5, 6], [4, 5, 6], [4, 5, 6]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_the_transparent_color_of_a_png_is_white(name):
+    """B16: the color that hides beneath; others differ from it by one step."""
+    content, expected = KEYED[name]
+    assert first_row(content) == expected
+    opened = Image.open(io.BytesIO(content))
+    assert np.asarray(as_rgb(opened, "x", "y"))[0].tolist() == expected
+
+
+def see_through(mode: str) -> tuple[Image.Image, Image.Image]:
+    """Two images that look alike: half of each is transparent, over different colors."""
+    shape = np.zeros((8, 8), np.uint8)
+    shape[:, :4] = 255
+    made = []
+    for number in (1, 2):
+        image = made_picture(number)
+        image.paste((50, 90, 20), (0, 0, 4, 8))
+        image.putalpha(Image.fromarray(shape))
+        made.append(image)
+    if mode == "P":
+        return tuple(with_palette(image) for image in made)
+    return tuple(image.convert("LA").convert(mode) if "L" in mode else image for image in made)
+
+
+def made_picture(number: int) -> Image.Image:
+    return made.picture(number, (8, 8)).convert("RGB")
+
+
+def with_palette(image: Image.Image) -> Image.Image:
+    """The hidden half has an entry of its own, of the color of its first pixel."""
+    flat = Image.new("P", (8, 8), 1)
+    flat.putpalette([50, 90, 20, *image.getpixel((7, 0))[:3]])
+    flat.paste(0, (0, 0, 4, 8))
+    flat.info["transparency"] = 1
+    return flat
+
+
+ALIKE = [("RGBA", kind) for kind in ("PNG", "WEBP", "TIFF")]
+ALIKE += [("LA", "PNG"), ("LA", "TIFF"), ("P", "PNG"), ("P", "GIF")]
+
+
+@pytest.mark.parametrize(("mode", "kind"), ALIKE)
+def test_files_that_look_alike_decode_alike(mode, kind):
+    """B16: hidden colors under full transparency reach no feature."""
+    settings = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    images = see_through(mode)
+    contents = [stored(image, kind, **settings) for image in images]
+    assert contents[0] != contents[1]
+    first, second = (np.asarray(decode(content, "x")) for content in contents)
+    assert np.array_equal(first, second)
+    assert (first[:, 4:] == 255).all()
+    grey = [70] * 3 if mode == "LA" else [50, 90, 20]
+    assert np.abs(first[0, 0].astype(int) - grey).max() <= 2
+    for image in images:
+        given = np.asarray(as_rgb(image, "x", "y"))
+        assert np.array_equal(given, first)
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa", "PA"])
+def test_other_modes_with_transparency(mode):
+    """B16: premultiplied colors and palettes with opacity, as open images."""
+    way = {"La": ["LA", "La"], "RGBa": ["RGBa"], "PA": ["P", "PA"]}[mode]
+    image = Image.new("RGBA", (4, 4), (100, 100, 100, 0))
+    image.paste((100, 100, 100, 255), (0, 0, 2, 4))
+    for step in way:
+        image = image.convert(step)
+    if mode == "PA":
+        image.putalpha(Image.fromarray(np.uint8([[255, 255, 0, 0]] * 4)))
+    row = np.asarray(as_rgb(image, "x", "y"))[0].tolist()
+    assert row == [[100] * 3] * 2 + [WHITE] * 2
+
+
+WIDE = np.array([[0, 0x1234, 0xABCD, 0xFFFF]], "<u2")
+BYTES = np.array([[0, 18, 171, 255]], np.uint8)
+BITS = np.array([0b0101_0000], np.uint8)[None]
+WHITE_IS_ZERO = {
+    "bit": (BITS, [1], [255, 0, 255, 0]),
+    "8 bits": (BYTES, [8], [255, 237, 84, 0]),
+    "16 bits": (WIDE, [16], [255, 237, 84, 0]),
+}
+
+
+@pytest.mark.parametrize("name", WHITE_IS_ZERO)
+def test_white_as_zero(name):
+    """B16: the 16-bit one came out negative; those of fewer bits and the usual ones stay."""
+    pixels, bits, expected = WHITE_IS_ZERO[name]
+    assert [p[0] for p in first_row(tiff(pixels, bits, photometric=0))] == expected
+    usual = [255 - value for value in expected]
+    assert [p[0] for p in first_row(tiff(pixels, bits, photometric=1))] == usual
+    opened = Image.open(io.BytesIO(tiff(pixels, bits, photometric=0)))
+    opened.load()
+    assert np.asarray(as_rgb(opened, "x", "y"))[0, :, 0].tolist() == expected
+
+
+def test_12_bits_have_their_own_range():
+    """B16: they were taken for 16 bits, and nearly black."""
+    packed = np.frombuffer(bytes.fromhex("000123abcfff"), np.uint8)[None]
+    assert [p[0] for p in first_row(tiff(packed, [12], photometric=1))] == [0, 18, 171, 255]
+
+
+def test_signed_bytes_are_refused():
+    with pytest.raises(InputError, match="signed pixels"):
+        decode(tiff(BYTES, [8], photometric=1, sample=2), "x")
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_grey_and_opacity_of_a_tiff(extra):
+    """B16: premultiplied (1) or not (2)."""
+    pixels = np.array([[[100, 255], [0, 0], [50 * extra, 128], [0, 255]]], np.uint8)
+    row = [p[0] for p in first_row(tiff(pixels, [8, 8], 1, extra))]
+    assert row[:2] == [100, 255]
+    assert abs(row[2] - (100 * 128 + 255 * 127) / 255) <= 1
+    assert row[3] == 0
+
+
+def test_colors_and_opacity_of_a_tiff_that_are_multiplied():
+    pixels = np.array([[[9, 0, 0, 255], [0, 0, 0, 0], [64, 0, 0, 128], [0] * 4]], np.uint8)
+    row = first_row(tiff(pixels, [8] * 4, 2, extra=1))
+    assert row[:2] == [[9, 0, 0], WHITE]
+    assert row[3] == WHITE
+    assert np.abs(np.subtract(row[2], [191, 127, 127])).max() <= 1
+
+
+def test_16_bits_big_endian_turned():
+    """B16: turning an image forgets how its file stored it."""
+    image = Image.fromarray(np.array([[0x1234, 0xFF00]], ">u2"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for kind in ("PNG", "TIFF"):
+        turned = np.asarray(decode(stored(image, kind, exif=exif), "x", upright=True))
+        assert turned[..., 0].tolist() == [[0x12], [0xFF]], kind
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("size", [(8000, 1), (1, 900), (202, 2)])
+def test_a_thread_is_refused_before_it_is_unpacked(kind, size, monkeypatch):
+    """B17: its shorter side resized to 256 pixels, it took 1.7 GB."""
+    content = stored(Image.new("L", size), kind)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    with pytest.raises(InputError, match=rf"'x' is {size[0]} x {size[1]} pixels; .* up to 100"):
+        decode(content, "x")
+
+
+def test_a_long_image_is_read():
+    assert decode(stored(Image.new("L", (200, 2)), "PNG"), "x").size == (200, 2)
 
 
 def test_palette_with_transparency_is_silent(recwarn):
@@ -171,6 +394,23 @@ def test_report_on_damaged_data(damaged):
     assert len(report["problems"]) == 2
     assert any("1 images lie in both 'train' and 'validation'" in note for note in report["notes"])
     assert any("no partition 'test'" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_thread_is_reported_and_can_be_left_out(table, tmp_path):
+    """B17: check-data names the file, in folders and in labels.csv."""
+    for number in range(3):
+        made.write(tmp_path / "train" / "a" / f"{number}.png", number)
+    made.write(tmp_path / "train" / "a" / "long.png", 3, (8000, 1))
+    if table:
+        names = ("0.png", "1.png", "2.png", "long.png")
+        lines = ["path,coarse", *(f"train/a/{name},a" for name in names)]
+        (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    (problem,) = check(DataConfig("folder", root=str(tmp_path)))["problems"]
+    assert re.search(r"long\.png' is 8000 x 1 pixels", problem)
+    kept = DataConfig("folder", root=str(tmp_path), skip_bad_images=True).load("train")
+    assert (len(kept), len(kept.skipped)) == (3, 1)
+    assert "long.png" in kept.skipped[0]
 
 
 def test_report_on_classes_that_are_too_small(damaged):

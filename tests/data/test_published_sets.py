@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from ancor.data.config import DataConfig
 from ancor.data.datasets import glyphs
 from ancor.data.registry import DATASETS
-from ancor.data.transforms import query_transform, support_transform
+from ancor.data.transforms import pixels_of, query_transform, support_transform
 from ancor.data.views import EvaluationViews
 from ancor.errors import InputError
+from ancor.fewshot import inputs
 from tests import made
 
 
@@ -55,13 +57,65 @@ def test_tiered_items_that_are_arrays_of_bytes(tmp_path):
     assert np.array_equal(np.asarray(loaded.images[7]), expected_picture(7))
 
 
-def test_tiered_arrays(tmp_path):
+def as_opencv_unpacks(folder: Path, split: str) -> None:
+    """Put images.npz in place of the pickle, as `decompress` of the authors' scripts does.
+
+    OpenCV's imdecode gives blue first.
+    """
+    pickled = folder / f"{split}_images_png.pkl"
+    decoded = [Image.open(io.BytesIO(item)) for item in pickle.loads(pickled.read_bytes())]
+    blue_first = np.stack([np.asarray(image)[:, :, ::-1] for image in decoded])
+    np.savez(folder / f"{split}_images.npz", images=blue_first)
+    pickled.unlink()
+
+
+def test_tiered_arrays_give_the_pixels_of_the_pickles(tmp_path):
+    """B14: their red and blue were exchanged; so a training and an evaluation of both differed."""
     made.tiered(tmp_path)
-    pixels = np.stack([expected_picture(n) for n in range(12)])
+    config = DataConfig("tiered", root=str(tmp_path))
+    for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
+        pickled = config.load(name).images
+        as_opencv_unpacks(tmp_path, split)
+        unpacked = config.load(name).images
+        assert len(pickled) == len(unpacked) == 12
+        for n in range(12):
+            assert torch.equal(pixels_of(pickled[n]), unpacked[n])
+    assert np.array_equal(unpacked[3].permute(1, 2, 0).numpy(), expected_picture(2003))
+    assert np.array_equal(np.frombuffer(unpacked.content(3), np.uint8), unpacked[3].flatten())
+
+
+def test_every_set_of_color_images_gives_red_first(tmp_path):
+    """B14: one red image in each of the forms that color images are read from."""
+    red = np.zeros((84, 84, 3), np.uint8)
+    red[..., 0] = 200
+    made.cifar100(tmp_path, 1)
+    path = tmp_path / "cifar-100-python" / "train"
+    batch = pickle.loads(path.read_bytes())
+    batch[b"data"][0] = np.repeat([200, 0, 0], 1024)  # its page: 1024 red, then green, then blue
+    path.write_bytes(pickle.dumps(batch))
+    found = [DataConfig("cifar100", root=str(tmp_path)).load("train").images[0]]
+    for kind in ("png", "bmp", "tif", "webp", "jpg"):
+        path = tmp_path / "own" / "a" / f"1.{kind}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(red).save(path)
+        found += [
+            pixels_of(DataConfig("folder", root=str(path.parents[1])).load("train").images[0])
+        ]
+        path.unlink()
+    found += [inputs.read(red, 0), inputs.read(torch.from_numpy(red).permute(2, 0, 1), 0)]
+    for image in found:
+        assert image[0].float().mean() > 195
+        assert image[1:].float().mean() < 5
+
+
+@pytest.mark.parametrize("shape", [(12, 1, 8000, 3), (12, 0, 84, 3)])
+def test_tiered_arrays_of_threads(shape, tmp_path):
+    """B17: what holds for files holds for arrays."""
+    made.tiered(tmp_path)
     (tmp_path / "train_images_png.pkl").unlink()
-    np.savez(tmp_path / "train_images.npz", images=pixels)
-    loaded = DataConfig("tiered", root=str(tmp_path)).load("train")
-    assert np.array_equal(loaded.images[3].permute(1, 2, 0).numpy(), expected_picture(3))
+    np.savez(tmp_path / "train_images.npz", images=np.zeros(shape, np.uint8))
+    with pytest.raises(InputError, match=rf"train_images\.npz' is {shape[2]} x {shape[1]} pixels"):
+        DataConfig("tiered", root=str(tmp_path)).load("train")
 
 
 def test_tiered_decodes_lazily(tmp_path):

@@ -27,7 +27,7 @@ BROKEN = (
     "no pixels",
     "huge",
 )
-BROKEN += ("large", "bomb", "TIFF bomb", "PostScript", "SVG", "pickle")
+BROKEN += ("one row", "one column", "large", "bomb", "TIFF bomb", "PostScript", "SVG", "pickle")
 SOUND = [name for name in IMAGES if not name.startswith(BROKEN)]
 # Values that stand where a pickle should have something else.
 VALUES = (

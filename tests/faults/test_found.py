@@ -106,7 +106,7 @@ def test_a_class_of_bytes_that_are_no_text_is_told(new_room, shelf):
 def test_more_pixels_than_pillow_thinks_sound_are_an_error(name):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        with pytest.raises(InputError, match=r"cannot be decoded \(.*(pixels|bomb)"):
+        with pytest.raises(InputError, match=r"x\.png.*(pixels|bomb)"):
             decode(odd_files.images()[name], "x.png")
     assert not warned
 
@@ -146,8 +146,10 @@ def test_partition_without_an_image_is_missing(tmp_path):
 
 
 def test_label_lists_are_not_unfolded():
-    value = pickles.loads(crafted.laughs(30), "x")["fine_labels"]
+    value = pickles.loads(crafted.laughs(10), "x")["fine_labels"]
     assert pickles.whole_numbers(value) is None
+    with pytest.raises(InputError, match="far larger than the file"):
+        pickles.loads(crafted.laughs(30), "x")
     assert pickles.whole_numbers([1, 2**70]) is None
     assert pickles.whole_numbers([1, "2"]) is None
     assert pickles.whole_numbers([1, np.uint8(2)]).tolist() == [1, 2]
@@ -185,7 +187,7 @@ def test_packed_weights_are_refused_before_they_are_unpacked(tmp_path):
     path = tmp_path / "x.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2**20))
-    with pytest.raises(InputError, match="is packed, and torch packs nothing"):
+    with pytest.raises(InputError, match="would unpack to more than it holds"):
         weights.load(path)
 
 

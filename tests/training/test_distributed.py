@@ -20,7 +20,7 @@ from ancor.methods.config import AncorConfig
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed
-from ancor.runtime.distributed import Group, launch
+from ancor.runtime.launch import Group, launch
 from ancor.runtime.seeding import generator
 from ancor.training.batches import EpochBatches
 from ancor.training.config import TrainConfig

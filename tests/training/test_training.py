@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ancor.checkpoints import checkpoint
+from ancor.cli.options import flags_of
 from ancor.cli.train import build_parser, main
 from ancor.data.config import DataConfig
 from ancor.data.registry import DATASETS
@@ -199,7 +200,7 @@ def test_untouched_flags_take_the_datasets_defaults_and_say_so(tmp_path, capsys)
     out = capsys.readouterr().out
     notice = next(line for line in out.splitlines() if "own defaults" in line)
     defaults = DataConfig("digits").spec.training_defaults
-    flags = build_parser().flags
+    flags = flags_of(build_parser())
     for name, value in defaults.items():
         assert (f"{flags[name]} {value}" in notice) == (name != "batch_size")
     config = json.loads((tmp_path / "r" / "config.json").read_text())

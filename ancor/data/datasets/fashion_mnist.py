@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ancor.data import files
+from ancor.data.decode import check_size
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
@@ -47,6 +48,7 @@ def load(partition: str, root: str | None = None, *, download: bool = False) -> 
         )
     span = {"train": slice(None, TRAINING_IMAGES), "validation": slice(TRAINING_IMAGES, None)}
     kept = span.get(partition, slice(None))
+    check_size(pixels.shape[2], pixels.shape[1], str(folder), "fetch the files again")
     padded = np.pad(pixels[kept], ((0, 0), (2, 2), (2, 2)))
     return Partition.from_fine(
         "fashion-mnist", partition, GreyImages(padded), labels[kept], HIERARCHY

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ancor.data.decode import check_size
 from ancor.data.files import required_root
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColourImages, EncodedImages
@@ -112,7 +113,11 @@ def _freed(items: list) -> Iterator[Any]:
 
 
 def _read_npz(path: Path) -> Images:
-    """Read the array `images`, (N, H, W, 3) of uint8."""
+    """Read the array `images`, (N, H, W, 3) of uint8.
+
+    The authors' scripts fill it by OpenCV's imread and imdecode, which give blue first; the
+    pickles, from OpenCV's imencode, hold PNG as everywhere. Both give red first here.
+    """
     try:
         with open(path, "rb") as file:
             pixels = npz.load(file, "images")["images"]
@@ -125,4 +130,7 @@ def _read_npz(path: Path) -> Images:
             f"'images' of {str(path)!r} is {pixels.dtype} of shape {pixels.shape}; accepted: uint8 "
             "(N, H, W, 3)"
         )
+    check_size(pixels.shape[2], pixels.shape[1], str(path), "fetch the file again")
+    for image in pixels:  # in place, as the training images take 9 GB
+        image[...] = image[..., ::-1].copy()
     return ColourImages(pixels.transpose(0, 3, 1, 2))

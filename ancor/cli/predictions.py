@@ -1,0 +1,116 @@
+"""What predict.py reports: answers, the likeliest classes, and the accuracy where it is known."""
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ancor.runtime.text import printable
+
+if TYPE_CHECKING:
+    from ancor.fewshot.classifier import FewShotClassifier
+
+log = logging.getLogger(__name__)
+
+
+def classify(
+    model: "FewShotClassifier", queries: list[tuple[str, str]], top_k: int | None
+) -> list[dict[str, Any]]:
+    """Return of each image its path, answer, likeliest class and, where known, true class.
+
+    With `top_k`, its likeliest classes too; the answer is the first unless it is "unknown".
+    """
+    features = model.encoder.encode([path for _, path in queries])
+    classes, answers = model.classes_.tolist(), model.predict(features).tolist()
+    if top_k is not None and top_k > len(classes):
+        log.warning("Notice: --top-k %d: there are %d classes, all are listed", top_k, len(classes))
+    labels = [_class_of(*query, {str(name): name for name in classes}) for query in queries]
+    rows = []
+    probabilities = model.predict_proba(features).tolist()
+    for (_, path), answer, own, label in zip(queries, answers, probabilities, labels, strict=True):
+        # Of classes that are equally likely, the answer comes first.
+        ranked = sorted(zip(classes, own, strict=True), key=lambda c: (-c[1], c[0] != answer))
+        row = {"path": path, "class": answer, "probability": ranked[0][1], "nearest": ranked[0][0]}
+        if any(name is not None for name in labels):
+            row["label"] = label
+        if top_k is not None:
+            row["candidates"] = [{"class": c, "probability": p} for c, p in ranked[:top_k]]
+        rows.append(row)
+    return rows
+
+
+def _class_of(place: str, path: str, classes: dict[str, Any]) -> Any:
+    """Return the class that the innermost folder of an image is named as; None: no folder is.
+
+    Looked at are folders from the one that --query names on.
+    """
+    if place == path:
+        return None
+    inside = os.path.relpath(path, place).split(os.sep)[:-1]
+    folders = [os.path.basename(os.path.abspath(place)), *inside]
+    return next((classes[name] for name in reversed(folders) if name in classes), None)
+
+
+def accuracy_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the accuracy in percent over images and over classes; None: no class is known."""
+    right: dict[Any, list[bool]] = {}
+    known = [row for row in rows if row.get("label") is not None]
+    for row in known:
+        right.setdefault(row["label"], []).append(row["class"] == row["label"])
+    if not right:
+        return None
+    means = [sum(own) / len(own) for own in right.values()]
+    return {
+        "images": len(known),
+        "classes": len(right),
+        "mean_over_images": 100 * sum(map(sum, right.values())) / len(known),
+        "mean_over_classes": 100 * sum(means) / len(means),
+        "equal_counts": len(set(map(len, right.values()))) == 1,
+        "left_out": len(rows) - len(known),
+        "unknown": sum(row["class"] != row["nearest"] for row in known),
+    }
+
+
+def told(accuracy: dict[str, Any] | None) -> Iterator[str]:
+    """Yield the accuracy for people."""
+    if accuracy is None:
+        return
+    text = f"Accuracy: {accuracy['mean_over_images']:.2f}% (mean over {accuracy['images']} images)"
+    if not accuracy["equal_counts"]:
+        mean, classes = accuracy["mean_over_classes"], accuracy["classes"]
+        text += f", {mean:.2f}% (mean over {classes} classes)"
+    if accuracy["left_out"]:
+        text += f"; left out, as no folder of theirs is named as a class: {accuracy['left_out']}"
+    if accuracy["unknown"]:
+        text += f'; {accuracy["unknown"]} answers "unknown" count as wrong'
+    yield text
+
+
+def cells(row: dict[str, Any]) -> list[Any]:
+    """Return a row of the table, probabilities with six decimals."""
+    cells: list[Any] = []
+    for name, value in row.items():
+        if name != "candidates":
+            cells.append(f"{value:.6f}" if name == "probability" else value)
+    for one in row.get("candidates", ()):
+        cells += [one["class"], f"{one['probability']:.6f}"]
+    return cells
+
+
+def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Lay the answers out in columns; what would break a line is shown by its repr."""
+    shown = [[_word(row["path"]), _word(row["class"])] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for (path, name), row in zip(shown, rows, strict=True):
+        line = f"{path:<{widths[0]}}  {name:<{widths[1]}}  {row['probability']:.3f}"
+        if "candidates" in row:
+            listed = (f"{_word(c['class'])} {c['probability']:.3f}" for c in row["candidates"])
+            line += f"  ({', '.join(listed)})"
+        elif row["class"] != row["nearest"]:
+            line += f"  (nearest: {_word(row['nearest'])})"
+        yield line
+
+
+def _word(value: Any) -> str:
+    text = str(value)
+    return text if printable(text) == text else repr(text)

@@ -1,0 +1,74 @@
+"""Text that strangers chose (names of classes, files and runs) in reports, tables and pictures."""
+
+import csv
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ancor.errors import InputError
+
+# What makes a spreadsheet read a cell as a formula; the wide forms do in East Asian settings.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def printable(text: object, most: int | None = None) -> str:
+    """Escape, as Python would, what breaks a line, steers a terminal or is no valid text.
+
+    Escaped are control characters, line breaks, marks that turn the direction of writing, and the
+    bytes of a file's name that are not UTF-8; blanks of other scripts stay.
+
+    Args:
+        text: a string, or another plain value, of which the repr is taken.
+        most: characters to show; None: all.
+    """
+    text = text if isinstance(text, str) else repr(text)
+    if most is not None and len(text) > most:
+        text = text[: most - 3] + "..."
+    return "".join(
+        c
+        if c.isprintable() or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def check_utf8(flag: str, path: Path | str) -> None:
+    """Raise an InputError where a folder for TensorBoard has a name that is not UTF-8.
+
+    Everything else reads and writes such names, which Linux allows.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{flag} {str(path)!r} is not UTF-8, and TensorBoard's files can have no other name; "
+            "name another folder"
+        ) from error
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a name of at most `most` characters, cut before its end: that often tells it apart."""
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
+
+
+def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table in UTF-8 that spreadsheets read as data.
+
+    Strings are printable, and have an apostrophe in front where they would be formulas; numbers are
+    written as they are. A string that is a formatted number must not begin with a sign.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.startswith(FORMULA) else "") + printable(value)
