@@ -248,6 +248,20 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     return encoder.eval(), content
 
 
+def class_names(content: Mapping[str, Any], path: Path | str) -> tuple[str, ...]:
+    """Return the names of the classes that a file was trained on, by number; () if it has none.
+
+    Raises:
+        InputError: they are no list of names.
+    """
+    names = content["config"].get("classes") or ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"{str(path)!r}: classes is {names!r:.80}, no list of names; use another file"
+        )
+    return tuple(names)
+
+
 def sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
@@ -259,7 +273,8 @@ def describe(path: Path | str) -> dict[str, Any]:
 
     Returns:
         `arch`, `head`, `mlp`, `dim`, `num_classes` (None where the head has none), `parameters`;
-        `epoch`, `dataset`, `selected_on` (None where the file does not tell); `ours`; `bytes` of
+        `epoch`, `dataset`, `selected_on` (None where the file does not tell); `class_names`, by
+        number, empty likewise; `ours`; `bytes` of
         the file; `parts`: tensors and bytes by part; `missing`, `unexpected`: names.
 
     Raises:
@@ -287,6 +302,7 @@ def describe(path: Path | str) -> dict[str, Any]:
         "epoch": content["epoch"] if isinstance(content.get("epoch"), int) else None,
         "dataset": (about.get("data") or {}).get("dataset"),
         "selected_on": about.get("selected_on"),
+        "class_names": list(class_names({"config": about}, path)),
         "ours": ours,
         "bytes": Path(path).stat().st_size,
         "parts": parts(tensors),

@@ -158,6 +158,7 @@ def metadata(
         "features": encoder.backbone.out_features,
         "embedding": config.dim if "embedding" in available_outputs(encoder) else None,
         "classes": config.num_classes if encoder.class_weight is not None else None,
+        "class_names": list(checkpoint.class_names(content, source)),
         "outputs": list(outputs),
         "dataset": (about["data"] or {}).get("dataset"),
         "trained_on": about["training"].get("mode"),
@@ -190,7 +191,7 @@ def _own_content(content: dict, data: DataConfig) -> dict:
     config = content["config"]
     known = {**asdict(data), "root": None} if config["data"] else None  # folders stay private
     training = {name: config["training"].get(name) for name in ("mode", "seed")}
-    kept = {name: config[name] for name in ("encoder", "selected_on")}
+    kept = {name: config[name] for name in ("encoder", "selected_on", "classes") if name in config}
     kept |= {"format": checkpoint.FORMAT, "data": known, "training": training}
     return {"epoch": content["epoch"], "config": kept}
 

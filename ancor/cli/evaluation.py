@@ -114,8 +114,12 @@ def read_subjects(
     if load is not None:
         partition = load(data[0])
     else:
+        if args.root is None and data[0].root is not None:
+            log.info("Images are read from %r, as %r says", data[0].root, paths[0])
         partition = data[0].load(args.partition)
         _tell_selection(args, paths, loaded)
+    for path, (encoder, content) in zip(paths, loaded, strict=True):
+        _match_classes(path, encoder, content, partition)
     return [
         Subject(
             path,
@@ -127,6 +131,36 @@ def read_subjects(
         )
         for path, (encoder, content), config in zip(paths, loaded, data, strict=True)
     ]
+
+
+def _match_classes(
+    path: str, encoder: Encoder, content: dict[str, Any], partition: Partition
+) -> None:
+    """Give a classifier the data's numbers of coarse classes, by name; none where names differ.
+
+    Whoever uses a class weight by number asks whether there are as many as coarse classes.
+    """
+    known, wanted = checkpoint.class_names(content, path), partition.hierarchy.coarse_names
+    if not encoder.config.classifies or not known or known == wanted:
+        return
+    if set(wanted) <= set(known):
+        encoder.keep_classes([known.index(name) for name in wanted])
+        log.info(
+            "Notice: the classes of %r are found by name among the %d of %r",
+            partition.dataset,
+            len(known),
+            path,
+        )
+        return
+    if len(known) == len(wanted):
+        first = next((a, b) for a, b in zip(known, wanted, strict=True) if a != b)
+        log.info(
+            "Notice: %r was trained on other classes (%r where the data has %r): its own "
+            "classifier is not used",
+            path,
+            *first,
+        )
+    encoder.keep_classes([])
 
 
 def _tell_selection(args: argparse.Namespace, paths: Sequence[str], loaded: Sequence) -> None:

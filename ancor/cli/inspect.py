@@ -45,6 +45,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         "head": report["head"] + (" + mlp" if report["mlp"] else ""),
         "embedding": report["dim"],
         "classes": report["num_classes"],
+        "named": ", ".join(report["class_names"]) or None,
         "epoch": report["epoch"],
         "trained on": report["dataset"],
         "chosen on": report["selected_on"],

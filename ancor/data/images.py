@@ -53,6 +53,10 @@ class GreyImages:
         """Hash all pixels."""
         return _hash(str(self.pixels.shape).encode(), self.pixels)
 
+    def identity(self) -> str:
+        """Hash all pixels."""
+        return self.fingerprint()
+
     def subset(self, kept: np.ndarray) -> "GreyImages":
         """Return the images at the positions `kept`."""
         return type(self)(self.pixels[kept])
@@ -110,6 +114,10 @@ class EncodedImages:
     def fingerprint(self) -> str:
         """Hash all encoded bytes."""
         return _hash(self.encoded.ends, self.encoded.buffer)
+
+    def identity(self) -> str:
+        """Hash all encoded bytes."""
+        return self.fingerprint()
 
     def subset(self, kept: np.ndarray) -> "EncodedImages":
         """Return the images at the positions `kept`."""
@@ -172,6 +180,19 @@ class ImageFiles:
             path = self.name(index)
             digest.update(f"{path!r} {_state(path)}\n".encode())
         time.sleep(TICK)  # a file that changes from now on has another time
+        return digest.hexdigest()
+
+    def identity(self) -> str:
+        """Hash the files' sizes, and their paths below the folder that holds them all."""
+        home = os.path.commonpath(self.folders) if self.folders else ""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            path = self.name(index)
+            try:
+                size = os.stat(path).st_size
+            except OSError as error:
+                raise RunError(f"{path!r} was there at the start and has vanished") from error
+            digest.update(f"{os.path.relpath(path, home)!r} {size}\n".encode())
         return digest.hexdigest()
 
     def subset(self, kept: np.ndarray) -> "ImageFiles":

@@ -1,5 +1,6 @@
 """A partition of a dataset, and the views of its images that training and evaluation ask for."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -28,6 +29,9 @@ class Images(Protocol):
 
     def content(self, index: int) -> bytes:
         """Return bytes that are equal only for equal images."""
+
+    def identity(self) -> str:
+        """Return a hash of what the images are, wherever they are kept; no image is decoded."""
 
     def subset(self, kept: np.ndarray) -> "Images":
         """Return the images at the positions `kept`."""
@@ -77,6 +81,11 @@ class Partition:
                 "use --mode coarse, or a partition that has them"
             )
         return self.fine_labels
+
+    def fingerprint(self, mode: str) -> str:
+        """Return a hash of the images and their labels of the level `mode`."""
+        labels = np.ascontiguousarray(self.labels(mode), dtype=np.int64)
+        return hashlib.sha256(self.images.identity().encode() + labels.tobytes()).hexdigest()
 
     @classmethod
     def from_fine(

@@ -1,9 +1,10 @@
 """The encoder: a backbone and a head."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ancor.models.backbones import build_backbone
@@ -47,6 +48,17 @@ class Encoder(nn.Module):
         beside_embedding = kind == "embedding" and self.config.head == "seq"
         on_backbone = kind == "features" and self.config.head != "seq" and not self.config.mlp
         return self.class_weight if beside_embedding or on_backbone else None
+
+    def keep_classes(self, rows: Sequence[int]) -> None:
+        """Let the classifier have only some of its classes, in another order; none: it is no use.
+
+        Args:
+            rows: numbers of the classes that are kept.
+        """
+        chosen = torch.tensor(rows, dtype=torch.int64, device=self.classifier.weight.device)
+        self.classifier.weight = nn.Parameter(self.classifier.weight.detach()[chosen])
+        self.classifier.bias = nn.Parameter(self.classifier.bias.detach()[chosen])
+        self.classifier.out_features = len(rows)
 
     @property
     def embedder(self) -> nn.Module:

@@ -1,6 +1,7 @@
 """The settings of a training run, and which source of a setting goes before which."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -169,6 +170,9 @@ class RunConfig:
         encoder, data, training: sections of settings.
         method: the settings of the method, of the class that the registry names.
         selected_on: partition that `model_best` is chosen on, or `last`.
+        classes: names of the classes that are trained on, by number; the data tells them.
+        images: the number of training images; the data tells it.
+        fingerprint: a hash of the training images' names or contents, and their labels; likewise.
     """
 
     encoder: EncoderConfig
@@ -176,6 +180,9 @@ class RunConfig:
     data: DataConfig
     training: TrainConfig
     selected_on: str = "validation"
+    classes: tuple[str, ...] = ()
+    images: int = 0
+    fingerprint: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain containers, as JSON would give them back."""
@@ -249,6 +256,8 @@ def resolve(
     if "mode" not in {**from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
     HEAD.require("`head`", values["head"])
+    if values["root"] is not None:  # files are read from other places than they are written from
+        values["root"] = os.path.abspath(values["root"])
     config = RunConfig(
         *(
             from_dict(

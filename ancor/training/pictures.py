@@ -29,10 +29,13 @@ class FeaturePictures:
         partition: where the images are drawn from; without fine labels the second picture falls
             away.
         seed: draws the images.
+        trained_on: coarse classes by the numbers of the class weights.
     """
 
-    def __init__(self, bank: FeatureBank, partition: Partition, seed: int) -> None:
-        self.bank, self.partition, self.seed = bank, partition, seed
+    def __init__(
+        self, bank: FeatureBank, partition: Partition, seed: int, trained_on: tuple[str, ...]
+    ) -> None:
+        self.bank, self.partition, self.seed, self.trained_on = bank, partition, seed, trained_on
         labels = partition.coarse_labels if partition.fine_labels is None else partition.fine_labels
         classes = np.unique(labels)
         each = max(2, MOST_IMAGES // len(classes))
@@ -48,7 +51,8 @@ class FeaturePictures:
     def _layouts(self) -> Iterator[tuple[str, Layout]]:
         encoder, hierarchy = self.bank.encoder, self.partition.hierarchy
         kind = "embedding" if encoder.config.embeds else "features"
-        weights = class_weights(encoder, kind, hierarchy.num_coarse)
+        same = self.trained_on == hierarchy.coarse_names  # by whose numbers the weights go
+        weights = class_weights(encoder, kind, hierarchy.num_coarse) if same else None
         points, stars = project(self._outputs(kind), weights, seed=self.seed)
         coarse = self.partition.coarse_labels[self.images]
         about = f"{self.partition.dataset}, {self.partition.name}"
@@ -84,4 +88,4 @@ def pictures_of(
     """Return what draws a run's pictures of a partition."""
     transforms = config.data.transforms
     bank = FeatureBank(encoder, partition.images, transforms, device, workers=workers, dtype=dtype)
-    return FeaturePictures(bank, partition, config.training.seed)
+    return FeaturePictures(bank, partition, config.training.seed, config.classes)

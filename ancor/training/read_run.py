@@ -10,6 +10,8 @@ from ancor.errors import InputError
 from ancor.safe_io import bounded
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
+# Of config.json: where and on what a run was made.
+NOT_SETTINGS = ("environment", "format", "classes", "images", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for name, value in config.items():
         if isinstance(value, Mapping) and name != "environment":
             yield from _flat(value, f"{prefix}{name}.")
-        elif name not in ("environment", "format"):
+        elif name not in NOT_SETTINGS:
             yield prefix + name, value
 
 

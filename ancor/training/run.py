@@ -80,7 +80,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     partition = config.data.load("train")
     config = _completed(config, partition)
     if launch.content is not None:
-        check_resumable(launch.content, config, launch.resumed_from)
+        notes = [*notes, *check_resumable(launch.content, config, launch.resumed_from)]
     labels = torch.from_numpy(partition.labels(config.training.mode))
     with torch.device("meta"):
         method = build_method(config.encoder, config.method, labels)
@@ -119,7 +119,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         trainer = Trainer(
             method, batches, config.training, run_log, validate, saver, dtype, launch.quiet, draw
         )
-        _resume(trainer, launch)
+        _resume(trainer, launch, config.fingerprint)
         _spread(method, config, launch.device)
         _show_batch(run_log, batches)
         trainer.fit()
@@ -139,6 +139,9 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
         config,
         encoder=replace(config.encoder, num_classes=len(names)),
         method=config.method.resolved(counts),
+        classes=names,
+        images=len(partition),
+        fingerprint=partition.fingerprint(mode),
     )
 
 
@@ -188,10 +191,11 @@ def augments_on_device(name: str, device: torch.device) -> bool:
     return name == "device" or (name == "auto" and device.type == "cuda")
 
 
-def _resume(trainer: Trainer, launch: Launch) -> None:
+def _resume(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
     if launch.content is not None:
         try:
             restore(trainer, launch.content)
+            _check_position(trainer, launch, fingerprint)
         except (
             LookupError,
             TypeError,
@@ -209,6 +213,21 @@ def _resume(trainer: Trainer, launch: Launch) -> None:
         log.info("Going on from %s after epoch %d%s", launch.resumed_from, done.epoch, part)
     if launch.start_epoch is not None:
         trainer.progress.epoch, trainer.progress.position = launch.start_epoch, 0
+
+
+def _check_position(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
+    """Begin the epoch again where the images have changed; refuse a position beyond its end."""
+    done, steps = trainer.progress, len(trainer.batches)
+    told = launch.content["config"].get("fingerprint")
+    if done.position and told and told != fingerprint:
+        log.info("The epoch that was cut off begins again, as its images have changed")
+        done.position = 0
+    if done.position > steps:
+        raise InputError(
+            f"{str(launch.resumed_from)!r} stands after {done.position} batches of an epoch, which "
+            f"has {steps}: it was trained on other images, or changed; give the images that it was "
+            "trained on, or start a new run"
+        )
 
 
 def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:

@@ -1,13 +1,14 @@
 """The state of training as files hold it, and taking it up again."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ancor.checkpoints.checkpoint import LAST, load_encoder
+from ancor.checkpoints.checkpoint import LAST, class_names, load_encoder
 from ancor.checkpoints.state_dicts import (
     KEY,
     PREFIX,
@@ -128,8 +129,12 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -> None:
-    """Raise an InputError where a file cannot go on under this configuration."""
+def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -> list[str]:
+    """Raise an InputError where a file cannot go on under this configuration.
+
+    Returns:
+        Lines on what is different and does not forbid it.
+    """
     if "optimizer" not in content or "progress" not in content:
         raise InputError(f"{str(path)!r} holds an encoder only; --resume needs a {LAST}")
     progress = content["progress"]
@@ -140,6 +145,7 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     if not all(type(count) is int and count >= 0 for count in counts):
         raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
     theirs, ours = content["config"], config.plain()
+    _check_classes(class_names(content, path), config.classes, path)
     of_method = {**defaults_of(type(config.method)), **theirs["method"]}  # of old versions
     theirs = {**theirs, "method": of_method}
     for section, names in FIXED.items():
@@ -152,6 +158,25 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
                 )
     # Before a method of the file's sizes is made.
     check_encoder_state(config.encoder, tensors_of(content, str(path)), QUERY)
+    if theirs.get("fingerprint") in (None, ours["fingerprint"]):  # old files have none
+        return []
+    return [
+        f"The training images are not those of {str(path)!r} ({theirs.get('images')} images then, "
+        f"{config.images} now, by names, sizes and labels): training goes on with those of now"
+    ]
+
+
+def _check_classes(before: tuple[str, ...], now: tuple[str, ...], path: Path) -> None:
+    """Raise an InputError where the numbers of classes would stand for other classes."""
+    if not before or before == now:  # old files tell no names
+        return
+    differing = ((a, b) for a, b in zip_longest(before, now) if a != b)
+    was, is_now = next(differing)
+    raise InputError(
+        f"the classes are not those of {str(path)!r}: {len(before)} then and {len(now)} now, the "
+        f"first that differs {was!r} then and {is_now!r} now; give the data that it was trained "
+        "on, or start a new run"
+    )
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
