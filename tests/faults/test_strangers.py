@@ -254,7 +254,7 @@ def test_resumed_runs_of_odd_values_end_in_a_line(contents, new_room):
     chosen = every if TORTURE else rng.sample(chosen, 12)
     (first,) = [c for c in every if c[0] == ("optimizer", "state", 0, "momentum_buffer")
                 and c[1] == "one number"]  # fmt: skip
-    for place, name, value in [first, *chosen]:
+    for place, _, value in [first, *chosen]:
         with new_room() as room:
             path = room.root / "x.pth.tar"
             if write_changed(contents["last"], place, value, path):
