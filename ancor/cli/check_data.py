@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Check as the arguments say."""
-    from ancor.data.check import check
     from ancor.data.episodes import Protocol
+    from ancor.data.report import check
 
     if args.dataset is None:
         args.dataset = "folder" if args.data else "digits"

@@ -137,7 +137,7 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
         InputError: nothing names a dataset, or a value is not accepted.
     """
     from ancor.data.catalog import DATASETS, DataConfig
-    from ancor.plain import built
+    from ancor.runtime.from_dict import built
 
     if trained_on is None and args.dataset is None:
         raise InputError(

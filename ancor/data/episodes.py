@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ancor.errors import InputError, choose
-from ancor.seeding import address_seed
+from ancor.runtime.seeding import address_seed
 
 MOST_VIEWS = 10_000  # of an image: more are a mistake, and would fill the memory first
 RULES = ("breeds", "cifar100", "tiered")
