@@ -166,6 +166,7 @@ def _rgb(image: "Image.Image", form: _Form) -> "Image.Image":
     if image.mode in ("P", "PA", "LA", "RGBA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
+    image.info.pop("transparency", None)  # it is heeded, or no color of this image
     image = image.convert("RGB")
     if hidden is not None:
         image.paste(BACKGROUND, mask=Image.fromarray(np.uint8(255) * hidden))

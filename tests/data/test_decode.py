@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 
 from ancor.data.config import DataConfig
 from ancor.data.decode import as_rgb, decode, read_image
@@ -241,6 +241,34 @@ def test_12_bits_have_their_own_range():
     """B16: they were taken for 16 bits, and nearly black."""
     packed = np.frombuffer(bytes.fromhex("000123abcfff"), np.uint8)[None]
     assert [p[0] for p in first_row(tiff(packed, [12], photometric=1))] == [0, 18, 171, 255]
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "LAB", "HSV", "CMYK", "RGBX"])
+def test_other_colors(mode):
+    """B16: the very colors, as a file where there is one, and as an open image."""
+    color = (200, 90, 40)
+    image = Image.new("RGB", (16, 16), color)
+    if mode == "LAB":
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.profileToProfile(image, *profiles, outputMode="LAB")
+    else:
+        image = image.convert(mode)
+    found = [as_rgb(image, "x", "y")]
+    kinds = {"YCbCr": ("TIFF", "JPEG"), "LAB": ("TIFF",), "CMYK": ("TIFF", "JPEG")}
+    found += [decode(stored(image, kind), "x") for kind in kinds.get(mode, ())]
+    for decoded in found:
+        assert np.abs(np.subtract(decoded.getpixel((3, 3)), color)).max() <= 5
+
+
+@pytest.mark.parametrize("key", [b"abc", "x", [1, 2], (1, 2, 3), 2.5, 2**70])
+def test_a_transparent_color_that_is_none_is_not_heeded(key):
+    """As a channel of an image keeps the color of the whole."""
+    for mode in ("1", "L", "CMYK", "I;16"):
+        image = Image.new(mode, (4, 4))
+        image.info["transparency"] = key
+        black = as_rgb(image, "x", "y").getpixel((0, 0))
+        assert black == ((255,) * 3 if mode == "CMYK" else (0,) * 3)
+        assert image.info["transparency"] == key
 
 
 def test_signed_bytes_are_refused():
