@@ -5,6 +5,7 @@ from importlib import import_module
 
 import ancor
 from ancor.cli.ending import heard
+from ancor.errors import did_you_mean
 
 # For each command the module whose `main(argv)` runs it, and what it does.
 COMMANDS = {
@@ -41,7 +42,8 @@ def _dispatched(argv: list[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         print(
-            f"ancor: error: command {argv[0]!r} is not known; accepted: {', '.join(COMMANDS)}",
+            f"ancor: error: command {argv[0]!r} is not known{did_you_mean(argv[0], COMMANDS)}; "
+            f"accepted: {', '.join(COMMANDS)}",
             file=sys.stderr,
         )
         return 2

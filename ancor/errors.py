@@ -1,7 +1,9 @@
 """The ways in which a command ends badly."""
 
 import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from typing import Any
 
 # What an unpickler may raise on bytes that are no whole pickle.
 BROKEN_PICKLE = (
@@ -53,5 +55,15 @@ class Interrupted(Exception):
 def choose(what: str, value: str, accepted: Collection[str]) -> str:
     """Return `value` if it is one of `accepted`, else raise an InputError that lists them."""
     if value not in accepted:
-        raise InputError(f"{what} {value!r} is not known; accepted: {', '.join(sorted(accepted))}")
+        raise InputError(
+            f"{what} {value!r} is not known{did_you_mean(value, accepted)}; "
+            f"accepted: {', '.join(sorted(accepted))}"
+        )
     return value
+
+
+def did_you_mean(value: Any, accepted: Iterable[str]) -> str:
+    """Return `, did you mean X?` for the accepted name that nearly matches, else nothing."""
+    plain = {name.lower().replace("_", "-"): name for name in accepted}
+    near = get_close_matches(str(value).lower().replace("_", "-"), plain, n=1, cutoff=0.7)
+    return f", did you mean {plain[near[0]]}?" if near else ""

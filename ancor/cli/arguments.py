@@ -14,7 +14,7 @@ from typing import NoReturn
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.ending import run as run
 from ancor.cli.options import group_of
-from ancor.errors import InputError
+from ancor.errors import InputError, did_you_mean
 from ancor.runtime.text import printable
 
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
@@ -52,7 +52,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print one line and exit with status 2."""
+        """Print one line and exit with status 2; name the flag that an unknown one nearly is."""
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        if unknown and unknown[0].startswith("--"):
+            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            message += did_you_mean(unknown[0].partition("=")[0], known)
         self.exit(2, f"{self.prog}: error: {printable(message)} (--help lists the flags)\n")
 
 

@@ -145,12 +145,7 @@ def _match_classes(
         return
     if set(wanted) <= set(known):
         encoder.keep_classes([known.index(name) for name in wanted])
-        log.info(
-            "Notice: the classes of %r are found by name among the %d of %r",
-            partition.dataset,
-            len(known),
-            path,
-        )
+        log.info("Notice: the data's classes are taken by name from the %d of %r", len(known), path)
         return
     if len(known) == len(wanted):
         first = next((a, b) for a, b in zip(known, wanted, strict=True) if a != b)

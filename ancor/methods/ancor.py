@@ -94,12 +94,14 @@ class Ancor(Method):
         if self.queue is None:
             return
         counts = list(images_of_class)
-        images = min(counts) if self.config.queue == "multi" else sum(counts)
-        if self.queue.length > images:
+        of_ring = counts if self.config.queue == "multi" else [sum(counts)]
+        if self.queue.length > min(of_ring):
+            longer = self.queue.length > max(of_ring)  # else it is what `auto` makes
+            advice = " (`queue_length` auto fits the largest class)" if longer else ""
             yield (
-                f"A queue of {self.queue.length} keys is longer than the {images} images that "
-                "feed the shortest: it holds several keys of an image, which then count as "
-                "negatives of its other views (`queue_length` auto fits the largest class)"
+                f"A queue of {self.queue.length} keys is longer than the {min(of_ring)} images "
+                "that feed the shortest: it holds several keys of an image, which then count as "
+                f"negatives of its other views{advice}"
             )
         if not self.config.drop_unfilled:
             yield (

@@ -1,9 +1,13 @@
 """A whole training run: from a configuration to a folder of files."""
 
 import logging
+import shlex
+import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +76,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         RunError: training failed.
     """
     method_spec(config.method.name).load().check(config.encoder.head, config.method)
+    began = time.monotonic()
     dtype = devices.autocast_dtype(launch.precision, launch.device)
     if launch.start_epoch is not None and launch.start_epoch < 0:
         raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
@@ -127,7 +132,26 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
             raise RunError(f"the last save into {str(launch.folder)!r} failed ({saver.failed})")
         for read in [partition] if validate is None else [partition, validate.partition]:
             report_skipped(read)
-        log.info("Done: %d steps; files in %s", trainer.progress.step, launch.folder)
+        for line in _ended(config, launch, trainer, time.monotonic() - began):
+            log.info("%s", line)
+
+
+def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) -> Iterator[str]:
+    """Yield what a run came to, and what follows."""
+    done = trainer.progress
+    time_taken = timedelta(seconds=round(seconds))
+    yield f"Done: {done.step} steps in {time_taken}; files in {launch.folder}"
+    if done.epoch < config.training.epochs:
+        yield (
+            f"Stopped before the last of {config.training.epochs} epochs; --resume auto goes on "
+            f"(--output-dir {launch.folder})"
+        )
+    if config.selected_on != "last" and len(done.best_accs) > 1:
+        epoch = f" after epoch {trainer.best_epoch}" if trainer.best_epoch else ""
+        yield f"Best 5-way validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
+    best = launch.folder / "model_best.pth.tar"
+    if best.exists():
+        yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition test"
 
 
 def _completed(config: RunConfig, partition: Partition) -> RunConfig:

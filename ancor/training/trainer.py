@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from datetime import timedelta
 
 import torch
 from torch import Tensor
@@ -73,7 +74,9 @@ class Trainer:
         )
         self.guard = StepGuard(method.moved_by_losses())
         self._norm: Tensor | None = None
-        self._saved = time.monotonic()
+        self._saved = self._begun = time.monotonic()
+        self._first_step = 0
+        self.best_epoch: int | None = None  # of `model_best`, if it was written by this trainer
 
     def fit(self) -> None:
         """Train from where `progress` stands to the last epoch, or to `max_steps`.
@@ -82,6 +85,7 @@ class Trainer:
             Interrupted: a signal asked to stop; everything is saved.
             RunError: something was not finite.
         """
+        self._begun, self._first_step = time.monotonic(), self.progress.step
         with self.requests:
             while self.progress.epoch < self.config.epochs and not self._at_max_steps():
                 self._epoch(self.progress.epoch)
@@ -97,7 +101,9 @@ class Trainer:
         keep = last or epoch in self.config.keep_epochs
         if keep or self.progress.epoch % self.config.save_freq == 0:
             scores = self._validation(epoch)
-            self._save(self._is_best(scores, last), keep)
+            best = self._is_best(scores, last)
+            self.best_epoch = epoch + 1 if best else self.best_epoch
+            self._save(best, keep)
             figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
         self.run_log.record("epoch", self.progress.step, figures)
         ended = self.progress.position == 0
@@ -134,7 +140,7 @@ class Trainer:
             self._step(batch, self.meter)
             self.progress.position = number
             last = number == len(self.batches) or self._at_max_steps()
-            prints = last or number % self.config.print_freq == 0
+            prints = last or self._ends_window(number)
             if prints:
                 self._print(epoch, number, rate, *self.meter.read())
                 self.meter = Meter()
@@ -142,6 +148,23 @@ class Trainer:
             if last:
                 break
             asked = time.perf_counter()
+
+    def _ends_window(self, number: int) -> bool:
+        """Return whether figures are printed after so many steps of an epoch.
+
+        The last window takes the steps that are too few for one of their own: a mean over one step
+        beside means over ten would make every curve a saw.
+        """
+        freq = self.config.print_freq
+        return number % freq == 0 and len(self.batches) - number >= freq
+
+    def _left(self) -> str:
+        """Return the time that the rest of the run takes at the pace until now, `0:12:34`."""
+        steps = self.config.epochs * len(self.batches)
+        if self.config.max_steps is not None:
+            steps = min(steps, self.config.max_steps)
+        pace = (time.monotonic() - self._begun) / (self.progress.step - self._first_step)
+        return str(timedelta(seconds=round(pace * (steps - self.progress.step))))
 
     def _heed_requests(self, at_print: bool) -> None:
         """Save if it is time to, and stop if a signal asks; several processes agree at prints."""
@@ -276,9 +299,9 @@ class Trainer:
             if name.startswith("loss/")
         )
         log.info(
-            "Epoch %d/%d [%d/%d]  lr %.3g  %s  %.0f images/s, %.0f%% waiting for data",
+            "Epoch %d/%d [%d/%d]  lr %.3g  %s  %.0f images/s, %.0f%% waiting for data, %s left",
             *(epoch + 1, self.config.epochs, number, len(self.batches), rate, losses),
-            *(figures["images_per_s"], 100 * figures["data_wait"]),
+            *(figures["images_per_s"], 100 * figures["data_wait"], self._left()),
         )
 
 
