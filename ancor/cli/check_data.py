@@ -8,6 +8,7 @@ from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags, data_config
 from ancor.errors import RunError
 
+MOST_NAMES = 10  # of classes in a line; --json lists them all
 EXAMPLE = """example:
   python -m ancor check-data --dataset digits"""
 
@@ -25,6 +26,11 @@ def build_parser() -> Parser:
             metavar="N",
             help=f"(default: {default})",
         )
+    episodes.add_argument(
+        "--equal-queries",
+        action="store_true",
+        help="call classes with fewer images a problem, not a note",
+    )
     add_json_flag(parser)
     return parser
 
@@ -41,7 +47,9 @@ def command(args: argparse.Namespace) -> None:
 
     if args.dataset is None:
         args.dataset = "folder" if args.data else "digits"
-    protocol = Protocol(n_shots=args.n_shots, n_queries=args.n_queries)
+    protocol = Protocol(
+        n_shots=args.n_shots, n_queries=args.n_queries, equal_queries=args.equal_queries
+    )
     report = check(data_config(args), protocol)
     print_report(report, _lines(report), args.json)
     if report["problems"]:
@@ -62,7 +70,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             (narrow, wide), (low, high) = found["width"], found["height"]
             yield f"  width {narrow} to {wide} px, height {low} to {high} px"
         if found["too_small"]:
-            names = ", ".join(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
-            yield f"  too few images for an episode: {names}"
+            small = found["too_small"]
+            names = ", ".join(f"{c['name']!r} ({c['images']})" for c in small[:MOST_NAMES])
+            more = f" and {len(small) - MOST_NAMES} more" if len(small) > MOST_NAMES else ""
+            yield f"  fewer images than an episode asks for: {names}{more}"
     yield from (f"note: {line}" for line in report["notes"])
     yield from (f"problem: {line}" for line in report["problems"])

@@ -1,6 +1,7 @@
 """What a dataset on disk is like, and what in it would stop a run."""
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -41,8 +42,12 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
             continue
         found = list(findings(partition.images))
         described[name] = _describe(partition, found, protocol)
-        problems += _problems(partition, found, protocol)
+        problems += [finding.problem for finding in found if finding.problem is not None]
         notes += _repeated(partition, found)
+        try:
+            notes += _episodes(config, partition, protocol)
+        except InputError as error:
+            problems.append(f"partition {name!r}: {error}")
         loaded.append(partition)
         contents.append({f.digest: index for index, f in enumerate(found) if f.digest is not None})
     if config.dataset == "folder":
@@ -97,17 +102,14 @@ def _too_small(partition: Partition, protocol: Protocol) -> list[dict]:
     return [entry for entry in counts if entry["images"] < needed]
 
 
-def _problems(partition: Partition, found: list[Finding], protocol: Protocol) -> list[str]:
-    problems = [finding.problem for finding in found if finding.problem is not None]
-    short = _too_small(partition, protocol)
-    if short and partition.name != "train":
-        needed = protocol.n_shots + protocol.n_queries
-        listed = ", ".join(f"{entry['name']!r} has {entry['images']}" for entry in short)
-        problems.append(
-            f"{len(short)} fine classes of partition {partition.name!r} have fewer than the "
-            f"{needed} images of an episode: {listed}"
-        )
-    return problems
+def _episodes(config: DataConfig, partition: Partition, protocol: Protocol) -> list[str]:
+    """Return notes on what episodes cannot be made of; InputError where none can be drawn."""
+    if partition.fine_labels is None or partition.name == "train":
+        return []
+    sampler = config.sampler(partition, "fine")
+    sampler.check(protocol)
+    intra_class = replace(protocol, intra_class=True)
+    return [f"partition {partition.name!r}: {line}" for line in sampler.notes(intra_class)]
 
 
 def _repeated(partition: Partition, found: list[Finding]) -> list[str]:
