@@ -6,7 +6,7 @@ from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags, data_config
-from ancor.errors import RunError
+from ancor.errors import RunError, capped
 
 EXAMPLE = """example:
   python -m ancor check-data --dataset digits"""
@@ -15,7 +15,7 @@ EXAMPLE = """example:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor check-data", description=__doc__, epilog=EXAMPLE)
-    add_data_flags(parser, default="folder with --data, else digits")
+    add_data_flags(parser, default="what --data holds, else digits")
     episodes = parser.add_argument_group("episodes that every class must have images for")
     for name, default in (("shots", 1), ("queries", 15)):
         episodes.add_argument(
@@ -38,11 +38,14 @@ def command(args: argparse.Namespace) -> None:
     """Check as the arguments say."""
     from ancor.data.check import check
     from ancor.data.episodes import Protocol
+    from ancor.data.guess import guess
 
+    guessed = []
     if args.dataset is None:
-        args.dataset = "folder" if args.data else "digits"
+        args.dataset, *guessed = guess(args.data) if args.data else ("digits",)
     protocol = Protocol(n_shots=args.n_shots, n_queries=args.n_queries)
     report = check(data_config(args), protocol)
+    report["notes"][:0] = guessed
     print_report(report, _lines(report), args.json)
     if report["problems"]:
         count = len(report["problems"])
@@ -62,7 +65,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             (narrow, wide), (low, high) = found["width"], found["height"]
             yield f"  width {narrow} to {wide} px, height {low} to {high} px"
         if found["too_small"]:
-            names = ", ".join(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
+            names = capped(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
             yield f"  too few images for an episode: {names}"
     yield from (f"note: {line}" for line in report["notes"])
     yield from (f"problem: {line}" for line in report["problems"])

@@ -1,6 +1,7 @@
 """The flags that say which images, and how the network sees them."""
 
 import argparse
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ancor.errors import InputError
@@ -8,6 +9,7 @@ from ancor.errors import InputError
 if TYPE_CHECKING:
     from ancor.data.catalog import DataConfig
 
+log = logging.getLogger(__name__)
 DATASET_HELP = (
     "living17, nonliving26, entity13, entity30, breeds, tiered, cifar100, aircraft, folder, "
     "fashion-mnist, digits, glyphs"
@@ -117,6 +119,8 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
     from ancor.data.catalog import DATASETS, DataConfig
     from ancor.plain import built
 
+    if args.dataset is None and getattr(args, "data", None) is not None:
+        args.dataset = _told_by_folder(args.data, (trained_on or {}).get("dataset"))
     if trained_on is None and args.dataset is None:
         raise InputError(
             "--dataset is needed, as the file does not tell which images it was made from; "
@@ -128,3 +132,17 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
         base = {}
     return built(DataConfig, {**base, "download": False, **given}, "the file's settings")
+
+
+def _told_by_folder(root: str, trained_on: str | None) -> str | None:
+    """Return the dataset that --data holds, where it is certainly not the file's; else None."""
+    from pathlib import Path
+
+    from ancor.data.guess import candidates, guess
+
+    names = candidates(Path(root)) if Path(root).is_dir() else ()
+    if trained_on is not None and (not names or trained_on in names):
+        return None
+    name, line = guess(root)
+    log.info("Notice: %s", line)
+    return name

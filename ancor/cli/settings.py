@@ -1,5 +1,6 @@
 """From flags to the configuration of a training run: defaults, files, what goes before what."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,8 @@ from ancor.errors import InputError
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig
+
+log = logging.getLogger(__name__)
 
 # The paper's settings. A dataset's own defaults (`ancor.data.catalog`) go before them, a file's
 # (--resume, --config) before those, and flags that were given before all.
@@ -130,6 +133,8 @@ def resolve(
         from_file.pop("max_steps", None)  # where to stop is asked of each start anew
     elif "config" in given:
         from_file = _read_config(Path(given["config"]))
+    if "dataset" not in given and "dataset" not in from_file:
+        given = given | _guessed(given.get("data"))
     dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))
     own = {} if from_file else dict(DataConfig(dataset).spec.training_defaults)
     if "calc_types" in given:
@@ -140,6 +145,18 @@ def resolve(
     used = {flag: value for flag, value in own.items() if flag not in given}
     shown = " ".join(_as_typed(flag, value) for flag, value in used.items())
     return settings, [f"{dataset}'s own defaults: {shown}"] if shown else []
+
+
+def _guessed(root: str | None) -> dict[str, str]:
+    """Return the dataset that --data holds, if that is given; InputError if it cannot be told."""
+    from ancor.data.guess import guess
+
+    if root is None:
+        log.info("Notice: --dataset was not given; the default is %s", DEFAULTS["dataset"])
+        return {}
+    name, line = guess(root)
+    log.info("Notice: %s", line)
+    return {"dataset": name}
 
 
 def _as_typed(flag: str, value: Any) -> str:

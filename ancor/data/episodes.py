@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ancor.errors import InputError, choose
+from ancor.errors import InputError, capped, choose
 from ancor.seeding import address_seed
 
 MOST_VIEWS = 10_000  # of an image: more are a mistake, and would fill the memory first
@@ -119,7 +119,7 @@ class EpisodeSampler:
         if short:
             raise InputError(
                 f"{needed} images a class are needed ({protocol.n_shots} support + "
-                f"{protocol.n_queries} query), and too few are there: {', '.join(short)}; "
+                f"{protocol.n_queries} query), and too few are there: {capped(short)}; "
                 "lower --n-shots or --n-queries"
             )
         if protocol.intra_class and self.coarse_labels is None:

@@ -106,7 +106,8 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
             config, launch.folder, launch.device, partition, method, batches, workers, dtype
         ):
             log.info(line)
-        for line in [*notes, *notices(config, partition, method, batches, reason)]:
+        seen = None if validate is None else validate.partition
+        for line in [*notes, *notices(config, partition, method, batches, reason, seen)]:
             log.info("%s", line)
         saver = RunSaver(launch.folder, config)
         draw = None
