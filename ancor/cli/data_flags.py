@@ -141,7 +141,7 @@ def _told_by_folder(root: str, trained_on: str | None) -> str | None:
     from ancor.data.guess import candidates, guess
 
     names = candidates(Path(root)) if Path(root).is_dir() else ()
-    if trained_on is not None and (not names or trained_on in names):
+    if not names or trained_on in names:
         return None
     name, line = guess(root)
     log.info("Notice: %s", line)

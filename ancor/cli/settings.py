@@ -126,6 +126,7 @@ def resolve(
 ) -> tuple[dict[str, Any], list[str]]:
     """Resolve every setting; return them, and lines about where the unusual ones come from."""
     from ancor.data.catalog import DataConfig
+    from ancor.data.guess import guess
 
     from_file: dict[str, Any] = {}
     if content is not None:
@@ -133,8 +134,10 @@ def resolve(
         from_file.pop("max_steps", None)  # where to stop is asked of each start anew
     elif "config" in given:
         from_file = _read_config(Path(given["config"]))
-    if "dataset" not in given and "dataset" not in from_file:
-        given = given | _guessed(given.get("data"))
+    if given.get("data") is not None and "dataset" not in given | from_file:
+        name, line = guess(given["data"])
+        log.info("Notice: %s", line)
+        given = given | {"dataset": name}
     dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))
     own = {} if from_file else dict(DataConfig(dataset).spec.training_defaults)
     if "calc_types" in given:
@@ -145,18 +148,6 @@ def resolve(
     used = {flag: value for flag, value in own.items() if flag not in given}
     shown = " ".join(_as_typed(flag, value) for flag, value in used.items())
     return settings, [f"{dataset}'s own defaults: {shown}"] if shown else []
-
-
-def _guessed(root: str | None) -> dict[str, str]:
-    """Return the dataset that --data holds, if that is given; InputError if it cannot be told."""
-    from ancor.data.guess import guess
-
-    if root is None:
-        log.info("Notice: --dataset was not given; the default is %s", DEFAULTS["dataset"])
-        return {}
-    name, line = guess(root)
-    log.info("Notice: %s", line)
-    return {"dataset": name}
 
 
 def _as_typed(flag: str, value: Any) -> str:

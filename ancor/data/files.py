@@ -154,7 +154,10 @@ def required_root(config: "DataConfig", layout: str) -> Path:
         layout: what has to lie there, for the message.
     """
     if config.root is None:
-        raise InputError(f"{config.dataset} needs --data DIR, a folder that holds {layout}")
+        raise InputError(
+            f"{config.dataset} needs --data DIR, a folder that holds {layout}; or "
+            "give another --dataset: digits needs no files"
+        )
     root = Path(config.root)
     if not root.is_dir():
         raise InputError(

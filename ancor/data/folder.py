@@ -132,7 +132,8 @@ def _check_tree(folder: Path, tree: Tree, others: list[str]) -> None:
     if empty or not tree:
         raise InputError(
             f"no images in {capped(map(repr, empty or [str(folder)]))}; put some there or remove "
-            f"the folder (a folder dataset is {LAYOUT}){''.join(f'; {line}' for line in left_out(others))}"
+            f"the folder (a folder dataset is {LAYOUT})"
+            + "".join(f"; {line}" for line in left_out(others))
         )
     bare = [coarse for coarse, fine in tree if not fine]
     if bare and len(bare) < len(tree):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ancor.data.decode import as_rgb, read_image
-from ancor.data.files import EXTENSIONS, listing
+from ancor.data.files import extensions, left_out, listing
+from ancor.data.notes import alike
 from ancor.data.transforms import pixels_of
 from ancor.errors import InputError
 
@@ -72,9 +73,11 @@ def image_paths(path: str | os.PathLike) -> list[str]:
     inside = listing(path)
     if not inside.images:
         raise InputError(
-            f"no images in {path!r} ({', '.join(EXTENSIONS)}); put some there, or name another "
+            f"no images in {path!r} ({', '.join(extensions())}); put some there, or name another "
             "folder (folders inside a folder are not looked into)"
+            + "".join(f"; {line}" for line in left_out(inside.others))
         )
+    _tell(left_out(inside.others))
     if inside.folders:
         log.info("Notice: the folders inside %r are not looked into", path)
     return [os.path.join(path, name) for name in inside.images]
@@ -100,8 +103,10 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
             f"{str(root)!r} is empty; put a folder a class there, with one or more images in each"
         )
     paths, labels = [], []
+    others = inside.others
     for name in inside.folders:
         content = listing(root / name)
+        others += content.others
         if content.folders:
             raise InputError(
                 f"{str(root / name / content.folders[0])!r} is a folder inside the class {name!r}; "
@@ -110,11 +115,17 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
         if not content.images:
             raise InputError(
                 f"the class folder {str(root / name)!r} holds no images; put some there or remove "
-                "it"
+                "it" + "".join(f"; {line}" for line in left_out(content.others))
             )
         paths += [str(root / name / image) for image in content.images]
         labels += [name] * len(content.images)
+    _tell([*left_out(others), *alike(inside.folders)])
     return paths, labels
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        log.info("Notice: %s", note)
 
 
 def read(image: Any, position: int) -> Tensor:

@@ -57,7 +57,7 @@ def guess(root: str) -> tuple[str, str]:
     if name is None:
         what = "holds some of ImageNet's classes" if names else "holds no images that are known"
         accepted = ", ".join(names) or "folder for your own images (docs/data.md has all)"
-        raise InputError(f"--data {root!r} {what}; give --dataset: {accepted}")
+        raise InputError(f"--data {root!r} {what}; --dataset is needed: {accepted}")
     return name, (f"--dataset was not given; {root!r} is taken for {name!r} by what lies there")
 
 

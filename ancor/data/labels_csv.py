@@ -104,15 +104,15 @@ def read(table: Path) -> tuple[list[Row], list[str]]:
             merged[level, name.strip()].add(name)
         rows.append(row)
     notes += [
-        f"{capped(map(repr, sorted(forms)))} in {NAME} are one {level} class: outer blanks do not count"
+        f"{capped(map(repr, sorted(forms)))} in {NAME} are one {level} class: outer blanks do not "
+        "count"
         for (level, name), forms in merged.items()
         if name and len(forms) > 1
     ]
     broken = [name for _, name in merged if "\n" in name or "\r" in name]
     if broken:
-        notes.append(
-            f"class names in {NAME} of several lines (a quote too few?): {capped(map(repr, broken))}"
-        )
+        shown = capped(map(repr, broken))
+        notes.append(f"class names of several lines in {NAME} (a quote too few?): {shown}")
     return rows, notes
 
 

@@ -71,7 +71,7 @@ def class_notes(labels: np.ndarray, names: Sequence[str], level: str) -> list[st
     if single:
         notes.append(
             f"{len(single)} of {len(classes)} {level} classes have one image each "
-            f"({capped(map(repr, single))}): the contrastive loss finds no other image of such a class to "
-            "compare it with; give each at least two"
+            f"({capped(map(repr, single))}): the contrastive loss finds no other image of such a "
+            "class to compare it with; give each at least two"
         )
     return notes
