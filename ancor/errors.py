@@ -1,7 +1,8 @@
 """The ways in which a command ends badly."""
 
 import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 # What an unpickler may raise on bytes that are no whole pickle.
 BROKEN_PICKLE = (
@@ -53,5 +54,14 @@ class Interrupted(Exception):
 def choose(what: str, value: str, accepted: Collection[str]) -> str:
     """Return `value` if it is one of `accepted`, else raise an InputError that lists them."""
     if value not in accepted:
-        raise InputError(f"{what} {value!r} is not known; accepted: {', '.join(sorted(accepted))}")
+        shown = capped(sorted(accepted), most=20)  # class names may be thousands
+        raise InputError(f"{what} {value!r} is not known; accepted: {shown}")
     return value
+
+
+def capped(words: Iterable[str], most: int = 5) -> str:
+    """Join words for a message: the first `most`, and how many more there are."""
+    rest = iter(words)
+    shown = ", ".join(islice(rest, most))
+    more = sum(1 for _ in rest)
+    return f"{shown} and {more} more" if more else shown

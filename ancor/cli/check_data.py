@@ -6,9 +6,8 @@ from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags, data_config
-from ancor.errors import RunError
+from ancor.errors import RunError, capped
 
-MOST_NAMES = 10  # of classes in a line; --json lists them all
 EXAMPLE = """example:
   python -m ancor check-data --dataset digits"""
 
@@ -16,7 +15,7 @@ EXAMPLE = """example:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor check-data", description=__doc__, epilog=EXAMPLE)
-    add_data_flags(parser, default="folder with --data, else digits")
+    add_data_flags(parser, default="what --data holds, else digits")
     episodes = parser.add_argument_group("episodes that every class must have images for")
     for name, default in (("shots", 1), ("queries", 15)):
         episodes.add_argument(
@@ -44,13 +43,16 @@ def command(args: argparse.Namespace) -> None:
     """Check as the arguments say."""
     from ancor.data.check import check
     from ancor.data.episodes import Protocol
+    from ancor.data.guess import guess
 
+    guessed = []
     if args.dataset is None:
-        args.dataset = "folder" if args.data else "digits"
+        args.dataset, *guessed = guess(args.data) if args.data else ("digits",)
     protocol = Protocol(
         n_shots=args.n_shots, n_queries=args.n_queries, equal_queries=args.equal_queries
     )
     report = check(data_config(args), protocol)
+    report["notes"][:0] = guessed
     print_report(report, _lines(report), args.json)
     if report["problems"]:
         count = len(report["problems"])
@@ -70,9 +72,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             (narrow, wide), (low, high) = found["width"], found["height"]
             yield f"  width {narrow} to {wide} px, height {low} to {high} px"
         if found["too_small"]:
-            small = found["too_small"]
-            names = ", ".join(f"{c['name']!r} ({c['images']})" for c in small[:MOST_NAMES])
-            more = f" and {len(small) - MOST_NAMES} more" if len(small) > MOST_NAMES else ""
-            yield f"  fewer images than an episode asks for: {names}{more}"
+            names = capped(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
+            yield f"  fewer images than an episode asks for: {names}"
     yield from (f"note: {line}" for line in report["notes"])
     yield from (f"problem: {line}" for line in report["problems"])

@@ -139,6 +139,8 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
     from ancor.data.catalog import DATASETS, DataConfig
     from ancor.plain import built
 
+    if args.dataset is None and getattr(args, "data", None) is not None:
+        args.dataset = _told_by_folder(args.data, (trained_on or {}).get("dataset"))
     if trained_on is None and args.dataset is None:
         raise InputError(
             "--dataset is needed, as the file does not tell which images it was made from; "
@@ -153,3 +155,17 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
         log.info("%s", line)
     base = {field: value for field, value in base.items() if field not in PERMISSIONS}
     return built(DataConfig, {**base, **given}, "the file's settings")
+
+
+def _told_by_folder(root: str, trained_on: str | None) -> str | None:
+    """Return the dataset that --data holds, where it is certainly not the file's; else None."""
+    from pathlib import Path
+
+    from ancor.data.guess import candidates, guess
+
+    names = candidates(Path(root)) if Path(root).is_dir() else ()
+    if not names or trained_on in names:
+        return None
+    name, line = guess(root)
+    log.info("Notice: %s", line)
+    return name

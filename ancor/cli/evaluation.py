@@ -12,6 +12,7 @@ import torch
 from ancor import checkpoint
 from ancor.cli.data_flags import data_config
 from ancor.data.catalog import DataConfig
+from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.transforms import TransformSpec
 from ancor.devices import autocast_dtype, check_workers, pick_device
@@ -115,6 +116,7 @@ def read_subjects(
         partition = load(data[0])
     else:
         partition = data[0].load(args.partition)
+        tell(partition)
         _tell_selection(args, paths, loaded)
     return [
         Subject(

@@ -1,5 +1,6 @@
 """From flags to the configuration of a training run: defaults, files, what goes before what."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,8 @@ from ancor.errors import InputError
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig
+
+log = logging.getLogger(__name__)
 
 # The paper's settings. A dataset's own defaults (`ancor.data.catalog`) go before them, a file's
 # (--resume, --config) before those, and flags that were given before all.
@@ -123,6 +126,7 @@ def resolve(
 ) -> tuple[dict[str, Any], list[str]]:
     """Resolve every setting; return them, and lines about where the unusual ones come from."""
     from ancor.data.catalog import DataConfig
+    from ancor.data.guess import guess
 
     from_file: dict[str, Any] = {}
     notes = []
@@ -133,6 +137,10 @@ def resolve(
         from_file = _read_config(Path(given["config"]))
     notes += widening(from_file, given)
     from_file = {flag: value for flag, value in from_file.items() if flag not in PERMISSIONS}
+    if given.get("data") is not None and "dataset" not in given | from_file:
+        name, line = guess(given["data"])
+        log.info("Notice: %s", line)
+        given = given | {"dataset": name}
     dataset = given.get("dataset", from_file.get("dataset", DEFAULTS["dataset"]))
     own = {} if from_file else dict(DataConfig(dataset).spec.training_defaults)
     if "calc_types" in given:

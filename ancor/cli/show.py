@@ -22,7 +22,7 @@ EXAMPLE = """example:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor show", description=__doc__, epilog=EXAMPLE)
-    data = add_data_flags(parser, default="folder with --data, else digits")
+    data = add_data_flags(parser, default="what --data holds, else digits")
     add_crop_flag(data)
     data.add_argument(
         "--partition",
@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.data.inspection import report_skipped
+    from ancor.data.notes import tell
     from ancor.logs import configure_console
     from ancor.plots.contact_sheet import contact_sheet
 
@@ -62,10 +63,11 @@ def command(args: argparse.Namespace) -> None:
     for flag, least in (("n", 1), ("epoch", 0)):
         if getattr(args, flag) < least:
             raise InputError(f"--{flag} {getattr(args, flag)}: at least {least} is needed")
-    if args.dataset is None:
-        args.dataset = "folder" if args.data else "digits"
+    if args.dataset is None and args.data is None:
+        args.dataset = "digits"
     data = data_config(args)
     partition = data.load(args.partition)
+    tell(partition)
     path = picture_path(args.output or f"show_{data.dataset}.png")
     size = data.transforms.size
     title = f"{data.dataset}, {args.partition}: views of epoch {args.epoch}, {size} px"

@@ -22,7 +22,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="train.py", description=__doc__, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
     )
-    data = add_data_flags(parser, default=DEFAULTS["dataset"])
+    data = add_data_flags(parser, default=f"what --data holds; else {DEFAULTS['dataset']}")
     add_crop_flag(data)
     data.add_argument("--mode", help="which labels to train on: coarse or fine (required)")
     _add_model_flags(parser)

@@ -1,6 +1,7 @@
 """BREEDS: superclasses of ImageNet, with the numbering of the paper."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def load(config: "DataConfig", partition: str) -> Partition:
     table = class_table(config, root)
     rows = table.half(training=partition == "train")
     wnids = [wnid for row in rows for wnid in row]
-    listed, layout = images_by_class(
+    listed, layout, notes = images_by_class(
         root, FOLDERS[partition], {wnid: table.class_names[wnid] for wnid in wnids}
     )
     hierarchy = Hierarchy(
@@ -55,7 +56,8 @@ def load(config: "DataConfig", partition: str) -> Partition:
     fine_of_listed = np.argsort(wnids)
     fine_labels = np.repeat(fine_of_listed, [len(names) for _, names in listed])
     images = ImageFiles(listed)
-    return Partition.from_fine(config.dataset, partition, images, fine_labels, hierarchy, layout)
+    found = Partition.from_fine(config.dataset, partition, images, fine_labels, hierarchy, layout)
+    return replace(found, notes=tuple(notes))
 
 
 def class_table(config: "DataConfig", root: Path | None) -> ClassTable:

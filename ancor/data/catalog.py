@@ -122,8 +122,16 @@ class DataConfig:
             InputError: files are missing or broken.
         """
         choose("partition", partition, PARTITIONS)
-        loaded = self.spec.load(self, partition)
+        loaded = self.read(partition)
         return inspection.without_unreadable(loaded) if self.skip_bad_images else loaded
+
+    def read(self, partition: str) -> Partition:
+        """Read a partition with all its images; errors as by `load`."""
+        loaded = self.spec.load(self, partition)
+        if self.root is None or self.spec.in_files:
+            return loaded
+        note = f"--data {self.root!r} is not read: {self.dataset} needs no files"
+        return replace(loaded, notes=(*loaded.notes, note))
 
     def sampler(self, partition: Partition, mode: str) -> EpisodeSampler:
         """Return what draws the partition's episodes from the classes of `mode`."""
@@ -143,12 +151,14 @@ class DatasetSpec:
         load: reads a partition.
         transforms: what the network sees.
         rules: which of the paper's three ways of drawing episodes (`ancor.data.episodes`).
+        in_files: whether its images lie in files; else --data means nothing.
         training_defaults: settings of train.py that suit the dataset better than the paper's.
     """
 
     load: Callable[[DataConfig, str], Partition]
     transforms: TransformSpec
     rules: str = "breeds"
+    in_files: bool = True
     training_defaults: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -167,6 +177,7 @@ BREEDS = DatasetSpec(
 DATASETS: dict[str, DatasetSpec] = {
     "digits": DatasetSpec(
         load=digits.load,
+        in_files=False,
         transforms=TransformSpec(
             size=32,
             native_size=32,
@@ -211,6 +222,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "glyphs": DatasetSpec(
         load=glyphs.load,
+        in_files=False,
         transforms=TransformSpec(
             size=32,
             native_size=32,

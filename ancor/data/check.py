@@ -9,8 +9,9 @@ import numpy as np
 from ancor.data.catalog import PARTITIONS, DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.inspection import Finding, findings
+from ancor.data.notes import class_notes, name_notes
 from ancor.data.partition import Partition
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import InputError, MissingPartition, capped
 
 
 def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
@@ -33,7 +34,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
     contents: list[dict[bytes, int]] = []
     for name in PARTITIONS:
         try:
-            partition = config.spec.load(config, name)
+            partition = config.read(name)
         except MissingPartition as missing:
             (problems if name == "train" else notes).append(str(missing))
             continue
@@ -43,7 +44,11 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         found = list(findings(partition.images))
         described[name] = _describe(partition, found, protocol)
         problems += [finding.problem for finding in found if finding.problem is not None]
+        notes += [f"partition {name!r}: {note}" for note in partition.notes]
         notes += _repeated(partition, found)
+        if name == "train":
+            coarse, names = partition.coarse_labels, partition.hierarchy.coarse_names
+            notes += class_notes(coarse, names, "coarse")
         try:
             notes += _episodes(config, partition, protocol)
         except InputError as error:
@@ -57,7 +62,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         "root": config.root,
         "partitions": described,
         "problems": list(dict.fromkeys(problems)),
-        "notes": notes + _shared(loaded, contents),
+        "notes": notes + name_notes(loaded) + _shared(loaded, contents),
     }
 
 
@@ -128,7 +133,7 @@ def _two_homes(partitions: list[Partition]) -> list[str]:
         for fine, coarse in zip(hierarchy.fine_names, hierarchy.coarse_of_fine, strict=True):
             homes[fine].add(hierarchy.coarse_names[coarse])
     return [
-        f"fine class {fine!r} lies in the coarse classes {', '.join(map(repr, sorted(several)))} "
+        f"fine class {fine!r} lies in the coarse classes {capped(map(repr, sorted(several)))} "
         "of different partitions; every fine class needs exactly one"
         for fine, several in homes.items()
         if len(several) > 1

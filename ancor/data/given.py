@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ancor.data.decode import as_rgb, check_size, read_image
-from ancor.data.files import EXTENSIONS, listing
+from ancor.data.files import extensions, left_out, listing
+from ancor.data.notes import alike
 from ancor.data.transforms import pixels_of
 from ancor.errors import InputError
 from ancor.own_files import hint, recognized
@@ -73,7 +75,7 @@ def image_paths(path: str | os.PathLike) -> list[str]:
         return [path]
     if not os.path.isdir(path):
         raise InputError(f"{path!r} is no file and no folder; check the path")
-    found, seen, waiting = [], set(), [path]
+    found, others, seen, waiting = [], [], set(), [path]
     while waiting:
         folder = waiting.pop()
         real = os.path.realpath(folder)
@@ -83,12 +85,14 @@ def image_paths(path: str | os.PathLike) -> list[str]:
         seen.add(real)
         inside = listing(folder)
         found += [os.path.join(folder, name) for name in inside.images]
+        others += inside.others
         waiting += [os.path.join(folder, name) for name in reversed(inside.folders)]
     if not found:
         raise InputError(
-            f"no images in {path!r} or the folders inside it ({', '.join(EXTENSIONS)}); put some "
-            "there, or name another folder"
+            f"no images in {path!r} or the folders inside it ({', '.join(extensions())}); put some "
+            "there, or name another folder" + "".join(f"; {line}" for line in left_out(others))
         )
+    _tell(left_out(others))
     return found
 
 
@@ -114,8 +118,10 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
             f"{str(root)!r} is empty; put a folder a class there, with one or more images in each"
         )
     paths, labels = [], []
+    others = inside.others
     for name in inside.folders:
         content = listing(root / name)
+        others += content.others
         if content.folders:
             raise InputError(
                 f"{str(root / name / content.folders[0])!r} is a folder inside the class {name!r}; "
@@ -124,11 +130,17 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
         if not content.images:
             raise InputError(
                 f"the class folder {str(root / name)!r} holds no images; put some there or remove "
-                "it"
+                "it" + "".join(f"; {line}" for line in left_out(content.others))
             )
         paths += [str(root / name / image) for image in content.images]
         labels += [name] * len(content.images)
+    _tell([*left_out(others), *alike(inside.folders)])
     return paths, labels
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        log.info("Notice: %s", note)
 
 
 def read(image: Any, position: int) -> Tensor:

@@ -107,7 +107,9 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         ):
             log.info(line)
         told = validate.notes if validate else []
-        for line in [*notes, *notices(config, partition, method, batches, reason), *told]:
+        seen = None if validate is None else validate.partition
+        shown = [*notes, *notices(config, partition, method, batches, reason, seen), *told]
+        for line in shown:
             log.info("%s", line)
         saver = RunSaver(launch.folder, config)
         draw = None
