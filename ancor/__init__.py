@@ -6,7 +6,10 @@ from typing import Any
 __version__ = "0.1.0"
 # The public names and where they are; they are imported when first asked for, so that
 # `import ancor` leaves torch alone.
-_PUBLIC = {"FewShotClassifier": "ancor.fewshot", "load_encoder": "ancor.image_encoder"}
+_PUBLIC = {
+    "FewShotClassifier": "ancor.fewshot.classifier",
+    "load_encoder": "ancor.fewshot.image_encoder",
+}
 
 
 def __getattr__(name: str) -> Any:

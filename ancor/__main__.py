@@ -16,7 +16,7 @@ COMMANDS = {
     "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
-    "neighbours": ("ancor.cli.neighbours", "draw images beside their nearest neighbours"),
+    "neighbours": ("ancor.cli.neighbors", "draw images beside their nearest neighbours"),
     "compare": ("ancor.cli.compare", "draw training curves of runs, and tell how they differ"),
     "show": ("ancor.cli.show", "draw a contact sheet of training's augmentations"),
     "board": ("ancor.cli.board", "write features and pictures into a run's TensorBoard"),

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from studies import ANCOR, COARSE, METHODS, MOCO, STUDIES, Study  # noqa: E402
 
-from ancor.evaluation.episodic import mean_and_interval  # noqa: E402
+from ancor.evaluation.plan import mean_and_interval  # noqa: E402
 
 FOLDER = ROOT / "benchmarks" / "ablation"
 FIGURE = ROOT / "docs" / "images" / "ablation.png"

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
+from ancor.checkpoints.state_dicts import QUERY, encoder_state
 from ancor.data.catalog import DataConfig
 from ancor.data.partition import QUERY_VIEW, EvaluationViews
 from ancor.data.transforms import (
@@ -26,8 +27,7 @@ from ancor.data.transforms import (
     query_transform,
     support_transform,
 )
-from ancor.plain import built
-from ancor.published import QUERY, encoder_state
+from ancor.runtime.from_dict import built
 
 
 @torch.inference_mode()

@@ -27,14 +27,14 @@ from ancor.data.episodes import Episode, EpisodeSampler, Protocol
 from ancor.data.images import ColourImages
 from ancor.data.partition import EvaluationViews, Images
 from ancor.data.transforms import TransformSpec, normalise, query_transform, support_transform
-from ancor.devices import autocast_dtype
-from ancor.evaluation.cache import FeatureCache
 from ancor.evaluation.classifiers import EpisodeBatch, build_classifier
-from ancor.evaluation.episodic import mean_and_interval, plan_evaluations, support_views
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.feature_cache import FeatureCache
+from ancor.evaluation.plan import mean_and_interval, plan_evaluations, support_views
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import run_parallel, score
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.runtime.devices import autocast_dtype
 
 CPU = torch.device("cpu")
 

@@ -19,11 +19,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ancor.data.catalog import DataConfig
-from ancor.evaluation.episodic import mean_and_interval
-from ancor.fewshot import FewShotClassifier
-from ancor.image_encoder import ImageEncoder, load_encoder
+from ancor.evaluation.plan import mean_and_interval
+from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.image_encoder import ImageEncoder, load_encoder
 from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.seeding import seeded
+from ancor.runtime.seeding import seeded
 
 SHOTS = 5
 SETTINGS = {

@@ -23,7 +23,7 @@ from ancor.data.episodes import EpisodeSampler, Protocol  # noqa: E402
 from ancor.data.hierarchy import Hierarchy  # noqa: E402
 from ancor.data.images import ImageFiles  # noqa: E402
 from ancor.data.partition import Partition  # noqa: E402
-from ancor.evaluation.episodic import plan_evaluations  # noqa: E402
+from ancor.evaluation.plan import plan_evaluations  # noqa: E402
 
 CLASSES = 1000
 

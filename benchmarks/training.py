@@ -33,16 +33,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from multiprocessing.connection import Connection
 
-from ancor import distributed, launching
-from ancor.devices import autocast_dtype, keep_freed_memory
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
 from ancor.methods.losses import Contrast, contrastive_loss
 from ancor.methods.queues import ClassQueues
 from ancor.models.encoder import EncoderConfig
+from ancor.runtime import distributed, launch
+from ancor.runtime.devices import autocast_dtype, keep_freed_memory
 from ancor.training.config import TrainConfig
-from ancor.training.loop import Trainer
-from ancor.training.meter import Meter
+from ancor.training.metrics import Meter
+from ancor.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
@@ -341,9 +341,9 @@ def compare_processes(args: argparse.Namespace) -> None:
                     port = probe.getsockname()[1]
                     probe.close()
                     path = str(Path(folder) / "seconds")
-                    group = launching.Group(processes, url=f"tcp://localhost:{port}")
+                    group = launch.Group(processes, url=f"tcp://localhost:{port}")
                     asked = (arch, args.queue_k, precision, args.rounds, path)
-                    launching.launch(steps_of_a_group, group, *asked)
+                    launch.launch(steps_of_a_group, group, *asked)
                     found.append(float(Path(path).read_text()))
             print(
                 f"| {arch} | {precision} | {found[0]:.2f} | {found[1]:.2f} "

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from ancor import __main__ as toolkit
-from ancor import checkpoint, export, published
+from ancor.checkpoints import checkpoint, export, state_dicts
 from ancor.data.catalog import DataConfig
 from ancor.errors import InputError, RunError
 from ancor.models.backbones import BACKBONES
 from ancor.models.encoder import Encoder, EncoderConfig
 from ancor.models.heads import BARE, HEADS
-from ancor.seeding import seeded
+from ancor.runtime.seeding import seeded
 
 for package in ("onnx", "onnxruntime", "onnxscript", "safetensors"):
     pytest.importorskip(package)
@@ -45,7 +45,7 @@ def write(tmp_path):
 
     def write(encoder: Encoder, to: str, outputs=None):
         source, path = tmp_path / "x.pth", tmp_path / "made" / f"x.{to}"
-        torch.save(published.encoder_state(encoder), source)
+        torch.save(state_dicts.encoder_state(encoder), source)
         content = {
             "epoch": None,
             "config": {
@@ -238,7 +238,7 @@ def test_a_missing_package_is_one_line(quick_run, tmp_path, capsys, monkeypatch)
 
 def test_an_output_that_the_head_does_not_give_is_one_line(tmp_path, capsys):
     encoder = moved(EncoderConfig("conv4", BARE))
-    torch.save(published.encoder_state(encoder), tmp_path / "x.pth")
+    torch.save(state_dicts.encoder_state(encoder), tmp_path / "x.pth")
     command = ["export", "--model_path", str(tmp_path / "x.pth"), "--to", "pt2"]
     assert toolkit.main([*command, "--output-layer", "embedding", "--dataset", "digits"]) == 2
     assert "'absent', gives none; accepted: features" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from ancor.cli import eval as evaluate
 from ancor.cli import train
 from ancor.data.catalog import DATASETS, DatasetSpec
 from ancor.data.transforms import TransformSpec
-from ancor.methods.table import METHODS
+from ancor.methods.registry import METHODS
 from ancor.models.backbones import BACKBONES
 from tests.pages import commands
 

@@ -16,15 +16,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 import ancor
-from ancor import image_encoder
-from ancor.data import given
 from ancor.data.catalog import DataConfig
-from ancor.devices import usable_cpus
 from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, build_classifier
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.predictors import cascade
+from ancor.fewshot import image_encoder, inputs
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.runtime.devices import usable_cpus
 from tests import made
 from tests.test_published import paper_file
 
@@ -220,7 +219,7 @@ def test_the_temperature_never_changes_an_answer(classifier, encoder, images, di
 def test_many_images_are_left_out_by_tenths(encoder, digits, monkeypatch):
     features, labels = encoder.encode(list(digits.images), 1), digits.fine_labels
     one_by_one = model(encoder, n_aug_support_samples=1).fit(features, labels).temperature_
-    monkeypatch.setattr("ancor.evaluation.support.MOST_FITS", 23)
+    monkeypatch.setattr("ancor.fewshot.support_set.MOST_FITS", 23)
     tenths = model(encoder, n_aug_support_samples=1).fit(features, labels).temperature_
     assert one_by_one != tenths
     assert 0.5 < one_by_one / tenths < 2
@@ -241,8 +240,8 @@ def test_the_coarse_gate_is_the_cascade(classifier, encoder, digits, queries, im
     np.testing.assert_array_equal(found.predict(list(queries.images)), expected)
     assert len(query.coarse.unique()) > 1
     plain = model(encoder, classifier=classifier).fit(images, digits.fine_labels)
-    given = found.predict_proba(list(queries.images)), plain.predict_proba(list(queries.images))
-    assert not np.allclose(*given, atol=1e-2)
+    inputs = found.predict_proba(list(queries.images)), plain.predict_proba(list(queries.images))
+    assert not np.allclose(*inputs, atol=1e-2)
 
 
 def test_two_classes_behind_the_gate_are_the_cascades(encoder, images, digits):
@@ -413,7 +412,7 @@ def test_the_toolkits_files_tell_how_images_are_prepared(encoder, quick_run):
 
 
 def bare(head: str):
-    from ancor.image_encoder import ImageEncoder
+    from ancor.fewshot.image_encoder import ImageEncoder
 
     network = Encoder(EncoderConfig("conv4", head=head, num_classes=3))
     return ImageEncoder(network, DataConfig("digits").transforms, CPU)
@@ -507,7 +506,7 @@ def test_few_images_lie_in_memory_at_once(held, encoder, images, monkeypatch):
 
 def test_images_are_resized_as_they_are_read(encoder, images, monkeypatch):
     """B17: at most as many as there are threads lie in memory in full size."""
-    read, lock = given.read, threading.Lock()
+    read, lock = inputs.read, threading.Lock()
     counts = {"alive": 0, "most": 0}
 
     def counted(image, position):
@@ -523,7 +522,7 @@ def test_images_are_resized_as_they_are_read(encoder, images, monkeypatch):
             counts["alive"] -= 1
         return form(image)
 
-    monkeypatch.setattr(given, "read", counted)
+    monkeypatch.setattr(inputs, "read", counted)
     monkeypatch.setattr(encoder, "_form", formed)
     encoder.encode(images)
     assert counts["most"] <= usable_cpus()

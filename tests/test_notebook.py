@@ -36,7 +36,7 @@ def execute(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_every_cell_runs(execute):
-    from ancor.data.fashion_mnist import DEBIAN
+    from ancor.data.datasets.fashion_mnist import DEBIAN
 
     said = execute(nbformat.read(NOTEBOOK, as_version=4))
     accuracies = [float(number) for number in re.findall(r"images a class: ([\d.]+)%", said)]

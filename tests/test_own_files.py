@@ -7,11 +7,11 @@ import shutil
 import pytest
 import torch
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
+from ancor.checkpoints.state_dicts import tensors_of
 from ancor.cli import check_data, eval, export, inspect, predict
 from ancor.errors import InputError
-from ancor.own_files import recognized
-from ancor.published import tensors_of
+from ancor.safe_io.own_files import recognized
 from tests import made
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from ancor import bounded, checkpoint, weight_files
+from ancor.checkpoints import checkpoint
+from ancor.checkpoints.state_dicts import encoder_state, recognise
 from ancor.errors import InputError
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.models.encoder import Encoder, EncoderConfig
 from ancor.models.heads import BARE
-from ancor.published import encoder_state, recognise
+from ancor.safe_io import bounded, weights
 from ancor.training.state import start_from
 from tests.data.test_safe_pickle import FORMS, payloads
 from tests.golden_files import FOLDER
@@ -100,7 +101,7 @@ def test_paper_file_is_read(tmp_path, new_zip, core):
     assert encoder.config == EncoderConfig("resnet12", "seq", True, 128, 17)
     assert all((p == VALUE).all() for p in encoder.parameters())
     assert (content["epoch"], content["config"]["data"]) == (200, None)
-    assert weight_files.load(path)["best_accs"] == [41.5, 42.5]
+    assert weights.load(path)["best_accs"] == [41.5, 42.5]
     with pytest.raises(InputError, match="no config in it"):
         checkpoint.read(path)
 
@@ -125,7 +126,7 @@ def respell(path, core: str) -> None:
 
 def test_admitted_types_stay_within_the_reading(tmp_path):
     path = paper_file(tmp_path / "x.pth", "resnet12/cls/none/linear")
-    weight_files.load(path)
+    weights.load(path)
     with pytest.raises(pickle.UnpicklingError, match=r"numpy.*scalar"):
         torch.load(path, weights_only=True)
 
@@ -201,20 +202,20 @@ def test_safetensors_is_read(tmp_path):
     path = tmp_path / "model.safetensors"
     state = encoder_state(encoder)
     path.write_bytes(safetensors(state))
-    read = weight_files.load(path)
+    read = weights.load(path)
     assert all(
         torch.equal(read[name], t) and read[name].dtype == t.dtype for name, t in state.items()
     )
     assert checkpoint.load_encoder(path)[0].config == encoder.config
     path.write_bytes(safetensors({"half": torch.ones(3, 1).half(), "none": torch.ones(0, 2)}))
-    assert [tuple(t.shape) for t in weight_files.load(path).values()] == [(3, 1), (0, 2)]
+    assert [tuple(t.shape) for t in weights.load(path).values()] == [(3, 1), (0, 2)]
 
 
 def test_safetensors_as_its_own_package_writes_it(tmp_path):
     package = pytest.importorskip("safetensors.torch")
     state = {"a": torch.randn(3, 4), "b": torch.arange(5), "c": torch.randn(2).bfloat16()}
     package.save_file(state, tmp_path / "x.safetensors")
-    read = weight_files.load(tmp_path / "x.safetensors")
+    read = weights.load(tmp_path / "x.safetensors")
     assert all(torch.equal(read[name], t) for name, t in state.items())
 
 
@@ -275,10 +276,10 @@ def test_refusal_names_what_was_asked_for(tmp_path):
 def test_of_numpy_only_floats_are_admitted(tmp_path, value):
     torch.save({"best_accs": [value]}, tmp_path / "x.pth")
     if isinstance(value, np.floating):
-        assert weight_files.load(tmp_path / "x.pth") == {"best_accs": [1.0]}
+        assert weights.load(tmp_path / "x.pth") == {"best_accs": [1.0]}
     else:
         with pytest.raises(InputError, match=r"a NumPy value of type|asks for"):
-            weight_files.load(tmp_path / "x.pth")
+            weights.load(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(

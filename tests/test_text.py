@@ -12,9 +12,9 @@ import pytest
 from ancor.cli import board, export, predict
 from ancor.cli.train import main as train
 from ancor.errors import InputError
-from ancor.logs import _Printable
-from ancor.own_files import recognized
-from ancor.text import check_utf8, printable, shortened, write_csv
+from ancor.runtime.logging import _Printable
+from ancor.runtime.text import check_utf8, printable, shortened, write_csv
+from ancor.safe_io.own_files import recognized
 from tests import made
 
 BYTES = os.fsdecode(b"d\xff\xfe")  # what no UTF-8 has

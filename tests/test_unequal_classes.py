@@ -11,10 +11,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import ancor
 from ancor.data.catalog import DataConfig
-from ancor.data.given import labels_of
 from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, balanced, k_nearest
-from ancor.evaluation.temperature import fit_temperature
+from ancor.fewshot.inputs import labels_of
+from ancor.fewshot.temperature import fit_temperature
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_weights_are_those_of_scikit_learn(copies, encoder, digits):
 def test_equal_sizes_take_the_way_of_episodes(settings, encoder, digits, monkeypatch):
     """B10: not one digit may move there; weights that are not asked for cannot move any."""
     expected = fitted(encoder, digits, [4] * 10, **settings)
-    monkeypatch.setattr("ancor.evaluation.support.balanced", lambda sizes: None)
+    monkeypatch.setattr("ancor.fewshot.support_set.balanced", lambda sizes: None)
     plain = fitted(encoder, digits, [4] * 10, **settings)
     assert (expected.predict_proba(digits[2]) == plain.predict_proba(digits[2])).all()
     assert balanced(torch.tensor([3, 3, 3])) is None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ancor.data import breeds_classes
+from ancor.data.datasets import breeds_classes
 from ancor.errors import InputError
 
 TABLES = Path(breeds_classes.__file__).parent / "breeds_tables"

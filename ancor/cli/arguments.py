@@ -14,7 +14,7 @@ from typing import NoReturn
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.ending import run as run
 from ancor.errors import InputError
-from ancor.text import printable
+from ancor.runtime.text import printable
 
 BACKBONE_HELP = "conv4, resnet12, resnet12forcifar, resnet18, resnet34, resnet50, resnet101"
 CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"

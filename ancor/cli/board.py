@@ -8,7 +8,7 @@ from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import beside_model, chosen_images, encode
 from ancor.cli.tsne import add_layout_flags, layouts
 from ancor.errors import InputError
-from ancor.text import check_utf8
+from ancor.runtime.text import check_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,11 +47,11 @@ def command(args: argparse.Namespace) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     from ancor.cli.evaluation import output_path, read_subjects
-    from ancor.data.inspection import report_skipped
-    from ancor.logs import configure_console
+    from ancor.data.scan import report_skipped
     from ancor.plots.board import add_figure, add_hparams, add_projector
     from ancor.plots.tsne import figure
-    from ancor.runs import read_run
+    from ancor.runtime.logging import configure_console
+    from ancor.training.read_run import read_run
 
     configure_console()
     folder = args.output_dir or str(beside_model(args))

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Evaluate as the arguments say."""
     from ancor.evaluation.predictors import cascade
-    from ancor.logs import configure_console
+    from ancor.runtime.logging import configure_console
 
     configure_console()
     require_models(args, "cascade", at_least=2, at_most=2)

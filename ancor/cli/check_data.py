@@ -41,9 +41,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Check as the arguments say."""
-    from ancor.data.check import check
     from ancor.data.episodes import Protocol
     from ancor.data.guess import guess
+    from ancor.data.report import check
 
     guessed = []
     if args.dataset is None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import add_output_flag, picture_path, save
-from ancor.text import printable
+from ancor.runtime.text import printable
 
 if TYPE_CHECKING:
-    from ancor.runs import Run
+    from ancor.training.read_run import Run
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor compare runs/digits"""
@@ -33,7 +33,7 @@ def command(args: argparse.Namespace) -> None:
     """Compare as the arguments say."""
     from ancor.errors import InputError, capped
     from ancor.plots.curves import curves_figure, panels
-    from ancor.runs import read_run
+    from ancor.training.read_run import read_run
 
     runs = dict(zip(_names(args.runs), map(read_run, args.runs), strict=True))
     curves = {name: run.curves for name, run in runs.items()}

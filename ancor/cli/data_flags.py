@@ -137,7 +137,7 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
         InputError: nothing names a dataset, or a value is not accepted.
     """
     from ancor.data.catalog import DATASETS, DataConfig
-    from ancor.plain import built
+    from ancor.runtime.from_dict import built
 
     if args.dataset is None and getattr(args, "data", None) is not None:
         args.dataset = _told_by_folder(args.data, (trained_on or {}).get("dataset"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ancor.errors import InputError, Interrupted, RunError
-from ancor.text import printable
+from ancor.runtime.text import printable
 
 SIGPIPE = 13  # which Windows does not name
 # What the system is short of, or the user has to mend. Others, such as EINVAL and EBADF, are

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Evaluate as the arguments say."""
     from ancor.evaluation.predictors import ensemble
-    from ancor.logs import configure_console
+    from ancor.runtime.logging import configure_console
 
     configure_console()
     require_models(args, "ensemble", at_least=2)

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Evaluate as the arguments say."""
     from ancor.evaluation.predictors import single
-    from ancor.logs import configure_console
+    from ancor.runtime.logging import configure_console
 
     configure_console()
     kind = "features" if args.only_base else "embedding"
@@ -48,7 +48,7 @@ def _untrained(subject: "Subject") -> "Encoder":
     import torch
 
     from ancor.models.encoder import Encoder
-    from ancor.seeding import seeded
+    from ancor.runtime.seeding import seeded
 
     with seeded(subject.content["config"]["training"].get("seed", 0), "weights"):
         encoder = Encoder(subject.encoder.config)

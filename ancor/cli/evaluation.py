@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli.data_flags import data_config
 from ancor.data.catalog import DataConfig
 from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.transforms import TransformSpec
-from ancor.devices import autocast_dtype, check_workers, pick_device
 from ancor.errors import InputError
-from ancor.evaluation.cache import FeatureCache
 from ancor.evaluation.dependencies import dependencies
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.feature_cache import FeatureCache
 from ancor.models.backbones import same_weights
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import autocast_dtype, check_workers, pick_device
 
 log = logging.getLogger(__name__)
 MODEL_FLAGS = {"arch": "model", "head": "head", "dim": "cst_dim"}

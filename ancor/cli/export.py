@@ -48,9 +48,9 @@ def command(args: argparse.Namespace) -> None:
     """Export as the arguments say."""
     from pathlib import Path
 
-    from ancor.checkpoint import load_encoder
+    from ancor.checkpoints.checkpoint import load_encoder
+    from ancor.checkpoints.export import chosen_outputs, export, output_file
     from ancor.errors import InputError
-    from ancor.export import chosen_outputs, export, output_file
 
     source = Path(args.model_path)
     path, to = output_file(source, args.to, args.output)

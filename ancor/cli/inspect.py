@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
-from ancor.text import printable
+from ancor.runtime.text import printable
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor inspect runs/digits/model_best.pth.tar"""
@@ -26,8 +26,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Inspect as the arguments say."""
-    from ancor.checkpoint import describe
-    from ancor.own_files import recognized
+    from ancor.checkpoints.checkpoint import describe
+    from ancor.safe_io.own_files import recognized
 
     known = recognized(args.file)
     if known is not None and not known.weights:

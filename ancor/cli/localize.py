@@ -16,7 +16,7 @@ from ancor.cli.pictures import (
 if TYPE_CHECKING:
     from ancor.cli.evaluation import Subject
     from ancor.data.partition import Partition
-    from ancor.evaluation.features import FeatureBank
+    from ancor.evaluation.feature_bank import FeatureBank
 
 EXAMPLE = """example, after the one of train.py --help:
   python localize.py --model_path runs/digits/model_best.pth.tar --partition test"""
@@ -45,11 +45,11 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.cli.evaluation import read_subjects
-    from ancor.data.inspection import report_skipped
+    from ancor.data.scan import report_skipped
     from ancor.errors import InputError
     from ancor.evaluation.localization import position_norms
-    from ancor.logs import configure_console
     from ancor.plots.localize import localize_figure
+    from ancor.runtime.logging import configure_console
 
     configure_console()
     if args.image and (args.images or args.n):

@@ -69,7 +69,7 @@ def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarr
     """Return the images that --images names, or --n that --seed draws; (Q,) of int64."""
     import numpy as np
 
-    from ancor.seeding import address_seed
+    from ancor.runtime.seeding import address_seed
 
     size = len(partition)
     if args.images is not None:

@@ -16,7 +16,7 @@ from ancor.cli.arguments import (
 from ancor.cli.data_flags import DATASET_HELP, add_preprocessing_flags
 
 if TYPE_CHECKING:
-    from ancor.fewshot import FewShotClassifier
+    from ancor.fewshot.classifier import FewShotClassifier
 
 EXAMPLE = (
     "example, after the one of train.py --help; the first line writes some digits as files:\n"
@@ -117,8 +117,8 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Predict as the arguments say."""
     from ancor.cli.evaluation import output_path
-    from ancor.data.given import image_paths
-    from ancor.logs import configure_console
+    from ancor.fewshot.inputs import image_paths
+    from ancor.runtime.logging import configure_console
 
     configure_console(stream=sys.stderr if args.json == "-" else None)
     _check(args)
@@ -155,9 +155,9 @@ def _check(args: argparse.Namespace) -> None:
 
 def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
     """Load or make the classifier."""
-    from ancor.devices import pick_device
-    from ancor.fewshot import FewShotClassifier
-    from ancor.image_encoder import load_encoder
+    from ancor.fewshot.classifier import FewShotClassifier
+    from ancor.fewshot.image_encoder import load_encoder
+    from ancor.runtime.devices import pick_device
 
     options = {
         "device": pick_device(args.device or "auto", args.gpu),
@@ -184,7 +184,7 @@ def _report(
     args: argparse.Namespace, model: "FewShotClassifier", queries: list[tuple[str, str]]
 ) -> None:
     """Classify (place, path) of images, and print and write the answers."""
-    from ancor.text import write_csv
+    from ancor.runtime.text import write_csv
 
     rows = predictions.classify(model, queries, args.top_k)
     accuracy = predictions.accuracy_of(rows)

@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ancor.text import printable
+from ancor.runtime.text import printable
 
 if TYPE_CHECKING:
-    from ancor.fewshot import FewShotClassifier
+    from ancor.fewshot.classifier import FewShotClassifier
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ancor.cli.evaluation import Subject
     from ancor.data.episodes import Protocol
     from ancor.data.partition import Partition
-    from ancor.evaluation.episodic import Plan
-    from ancor.evaluation.features import FeatureBank
+    from ancor.evaluation.feature_bank import FeatureBank
+    from ancor.evaluation.plan import Plan
     from ancor.evaluation.report import Result
 
 
@@ -95,8 +95,8 @@ def score_models(
         baseline: from the subject to another encoder, to be scored on the same episodes.
     """
     from ancor.cli.evaluation import output_path, read_subjects
-    from ancor.data.inspection import report_skipped
-    from ancor.evaluation.episodic import plan_evaluations
+    from ancor.data.scan import report_skipped
+    from ancor.evaluation.plan import plan_evaluations
     from ancor.evaluation.report import table, write_episodes, write_json
 
     protocols = _protocols(args)
@@ -200,7 +200,7 @@ def _plot(
     from pathlib import Path
 
     from ancor.cli.pictures import save
-    from ancor.evaluation.episodic import mean_and_interval
+    from ancor.evaluation.plan import mean_and_interval
     from ancor.plots.evaluation import confusion_figure, histogram_figure
 
     hierarchy = subject.partition.hierarchy
@@ -230,7 +230,7 @@ def _about(
     import torch
 
     import ancor
-    from ancor.checkpoint import sha256
+    from ancor.checkpoints.checkpoint import sha256
     from ancor.evaluation.report import episodes_hash
 
     models = [

@@ -173,8 +173,8 @@ def _flags_of(config: Any) -> dict[str, Any]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    from ancor import bounded
-    from ancor.own_files import hint
+    from ancor.safe_io import bounded
+    from ancor.safe_io.own_files import hint
 
     try:
         return _flags_of(bounded.parsed(path.read_text(encoding="utf-8")))
@@ -188,10 +188,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 def run_config(settings: dict[str, Any]) -> "RunConfig":
     """Build the configuration of a run from its settings."""
     from ancor.data.catalog import DataConfig
-    from ancor.devices import check_workers
     from ancor.methods.ancor import AncorConfig
     from ancor.models.encoder import EncoderConfig
-    from ancor.plain import built
+    from ancor.runtime.devices import check_workers
+    from ancor.runtime.from_dict import built
     from ancor.training.config import RunConfig, TrainConfig
 
     def section(kind: type, name: str) -> Any:

@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.data.inspection import report_skipped
     from ancor.data.notes import tell
-    from ancor.logs import configure_console
+    from ancor.data.scan import report_skipped
     from ancor.plots.contact_sheet import contact_sheet
+    from ancor.runtime.logging import configure_console
 
     configure_console()
     for flag, least in (("n", 1), ("epoch", 0)):
@@ -83,7 +83,7 @@ def _rows(
 
     from ancor.data.partition import TrainingViews
     from ancor.plots.thumbnails import picture
-    from ancor.seeding import address_seed
+    from ancor.runtime.seeding import address_seed
 
     labels, images = partition.coarse_labels, partition.images
     views = TrainingViews(images, labels, data.transforms, views=2, seed=args.seed)

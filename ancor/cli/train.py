@@ -11,7 +11,7 @@ from ancor.cli.settings import DEFAULTS, resolve, run_config
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
-    from ancor.launching import Group
+    from ancor.runtime.launch import Group
 
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -228,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Train as the arguments say, in this process or in others."""
-    from ancor import distributed, launching
+    from ancor.runtime import distributed, launch
 
     given = vars(args)
     if distributed.in_torchrun():
@@ -238,7 +238,7 @@ def command(args: argparse.Namespace) -> None:
         finally:
             distributed.leave()
     elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
-        launching.launch(_train, _group(given), given)
+        launch.launch(_train, _group(given), given)
     else:
         _train(given)
 
@@ -247,8 +247,8 @@ def _group(given: dict[str, Any]) -> "Group":
     """Return the process group that the flags ask for."""
     import torch
 
-    from ancor.devices import usable_cpus
-    from ancor.launching import Group
+    from ancor.runtime.devices import usable_cpus
+    from ancor.runtime.launch import Group
 
     gpus = torch.cuda.device_count() if given.get("device", "auto") in ("auto", "cuda") else 0
     processes = given.get("nproc")
@@ -267,11 +267,11 @@ def _group(given: dict[str, Any]) -> "Group":
 
 def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
-    from ancor import distributed
-    from ancor.devices import keep_freed_memory, pick_device
-    from ancor.logs import configure_console
+    from ancor.runtime import distributed
+    from ancor.runtime.devices import keep_freed_memory, pick_device
+    from ancor.runtime.logging import configure_console
     from ancor.training.run import Launch, train
-    from ancor.training.run_files import output_directory
+    from ancor.training.run_folder import output_directory
 
     configure_console(given.get("quiet", False))
     device = pick_device(given.get("device", "auto"), given.get("gpu"))
@@ -304,7 +304,7 @@ def _train(given: dict[str, Any]) -> None:
 
 def _resumed(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:
     """Return the file to resume from and its content; None: a fresh start."""
-    from ancor import checkpoint
+    from ancor.checkpoints import checkpoint
 
     resume = given.get("resume")
     if resume is None:

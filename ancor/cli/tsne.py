@@ -70,11 +70,11 @@ def command(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from ancor.cli.evaluation import output_path, read_subjects
-    from ancor.data.inspection import report_skipped
+    from ancor.data.scan import report_skipped
     from ancor.errors import choose
-    from ancor.logs import configure_console
     from ancor.plots.page import page, require_bokeh
     from ancor.plots.tsne import figure
+    from ancor.runtime.logging import configure_console
 
     configure_console()
     choose("--format", args.format, FORMATS)
@@ -178,7 +178,7 @@ def _coarse_number(args: argparse.Namespace, subject: "Subject") -> int:
 
 def _class_weights(args: argparse.Namespace, subject: "Subject") -> "np.ndarray | None":
     """Return the class weights (C, F) where they live among the features that are drawn."""
-    from ancor.evaluation.features import class_weights
+    from ancor.evaluation.feature_bank import class_weights
 
     embedded = subject.encoder.config.embeds and not args.only_base
     kind = "embedding" if embedded else "features"

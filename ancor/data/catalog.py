@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
-from ancor.data import (
+from ancor.data import scan
+from ancor.data.datasets import (
     aircraft,
     breeds,
     cifar100,
@@ -15,10 +16,9 @@ from ancor.data import (
     fashion_mnist,
     folder,
     glyphs,
-    inspection,
     tiered,
 )
-from ancor.data.breeds_classes import SETS, SPLITS
+from ancor.data.datasets.breeds_classes import SETS, SPLITS
 from ancor.data.episodes import EpisodeSampler
 from ancor.data.partition import Partition
 from ancor.data.transforms import SIDES, TransformSpec
@@ -44,7 +44,7 @@ class DataConfig:
         split: how BREEDS superclasses are halved for training and evaluation; None: not at all.
         breeds_info: folder of another BREEDS hierarchy.
         breeds_level, breeds_ancestor, breeds_subclasses: which superclasses `breeds` is made of
-            (`ancor.data.breeds_classes.computed_table`).
+            (`ancor.data.datasets.breeds_classes.computed_table`).
         coarse_level: what is coarse in `aircraft`: manufacturer or family.
         allow_outside_root: whether labels.csv may name files outside the root.
     """
@@ -123,7 +123,7 @@ class DataConfig:
         """
         choose("partition", partition, PARTITIONS)
         loaded = self.read(partition)
-        return inspection.without_unreadable(loaded) if self.skip_bad_images else loaded
+        return scan.without_unreadable(loaded) if self.skip_bad_images else loaded
 
     def read(self, partition: str) -> Partition:
         """Read a partition with all its images; errors as by `load`."""

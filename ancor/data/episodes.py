@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ancor.errors import InputError, choose
-from ancor.seeding import address_seed
+from ancor.runtime.seeding import address_seed
 
 MOST_VIEWS = 10_000  # of an image: more are a mistake, and would fill the memory first
 ALL_WAYS = 1_000_000  # more classes than any dataset here has: an episode then takes all

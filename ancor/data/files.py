@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ancor.errors import InputError
-from ancor.own_files import hint
+from ancor.safe_io.own_files import hint
 
 if TYPE_CHECKING:
     from ancor.data.catalog import DataConfig

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from ancor.data import labels_csv
-from ancor.data.breeds_classes import SETS, known_table
+from ancor.data.datasets import labels_csv
+from ancor.data.datasets.breeds_classes import SETS, known_table
+from ancor.data.datasets.imagenet import find_folder
 from ancor.data.files import listing
-from ancor.data.imagenet import find_folder
 from ancor.errors import InputError
 
 WNID = re.compile(r"n\d{8}")

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ancor.errors import InputError, RunError
-from ancor.processes import in_main_thread, leave_signals_to_main, numbers, signals_held
+from ancor.runtime.processes import in_main_thread, leave_signals_to_main, numbers, signals_held
 
 # torch's handlers of these print a line of their own; the exit status tells as much.
 FATAL = ("SIGBUS", "SIGSEGV", "SIGFPE")

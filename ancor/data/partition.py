@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.transforms import TransformSpec, pixels_of, training_view
 from ancor.errors import InputError, MissingPartition, choose
-from ancor.seeding import address_seed, seeded
+from ancor.runtime.seeding import address_seed, seeded
 
 QUERY_VIEW = -1
 MIRROR_VIEW = -2
@@ -121,7 +121,7 @@ class TrainingViews(Dataset):
     """Items for training: asked for (epoch, index), it gives (views, drawings, label, index).
 
     An image is decoded once for all its views. A view, bytes (3, S, S), is a function of (seed,
-    epoch, index, view number) alone; so is its drawing (`ancor.data.colour`).
+    epoch, index, view number) alone; so is its drawing (`ancor.data.color`).
 
     Args:
         images: the training images.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ancor.data.colour import draw, recolour
+from ancor.data.color import draw, recolour
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -133,7 +133,7 @@ def pixels_of(image: "Image.Image | Tensor") -> Tensor:
 def training_view(
     pixels: Tensor, spec: TransformSpec, rng: Random, colour: bool = True
 ) -> tuple[Tensor, np.ndarray]:
-    """Make a random view of an image, and the drawing of its colours (`ancor.data.colour`).
+    """Make a random view of an image, and the drawing of its colours (`ancor.data.color`).
 
     Args:
         pixels: the image, bytes (3, H, W).

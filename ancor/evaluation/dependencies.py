@@ -9,7 +9,7 @@ import torch
 import torchvision
 
 from ancor.data.partition import Partition
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
 from ancor.models.encoder import Encoder
 
 

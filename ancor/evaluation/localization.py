@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.data.partition import QUERY_VIEW
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
 from ancor.models.encoder import Encoder
 
 

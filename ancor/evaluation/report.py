@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ancor.data.episodes import ALL_WAYS, Protocol, span
-from ancor.evaluation.episodic import Plan, mean_and_interval
-from ancor.text import write_csv
+from ancor.evaluation.plan import Plan, mean_and_interval
+from ancor.runtime.text import write_csv
 
 
 @dataclass(frozen=True)

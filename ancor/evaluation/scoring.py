@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ancor.evaluation.classifiers import EpisodeBatch
-from ancor.evaluation.episodic import Plan
+from ancor.evaluation.feature_store import Chunk, FeatureSource, FeatureStore
+from ancor.evaluation.plan import Plan
 from ancor.evaluation.predictors import Predictor
-from ancor.evaluation.store import Chunk, FeatureSource, FeatureStore
-from ancor.logs import progress
+from ancor.runtime.logging import progress
 
 # Features of the episodes that are classified at once: much work for a GPU, near caches for a CPU.
 BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ancor import distributed
 from ancor.errors import InputError, choose
 from ancor.methods.base import Batch
 from ancor.methods.health import effective_rank, mean_cosine
@@ -29,6 +28,7 @@ from ancor.methods.losses import (
 from ancor.methods.queues import DTYPES, QUEUES, KeyQueue, build_queue
 from ancor.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from ancor.models.heads import HEADS
+from ancor.runtime import distributed
 
 METRICS = ("angular", "norm")
 
@@ -49,7 +49,7 @@ class AncorConfig:
         drop_unfilled: leave queue slots that hold no key yet out of the negatives.
         queue_dtype: what keys are stored in, `fp32` or `bf16`.
         loss_weights: factor of each loss in the total; None: all 1, as in the paper.
-        name: of the method, in the table `ancor.methods.table`.
+        name: of the method, in the table `ancor.methods.registry`.
     """
 
     queue: str = "multi"

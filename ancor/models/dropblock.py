@@ -14,7 +14,7 @@ class DropBlock(nn.Module):
 
     The keep rate falls linearly from 1 to `1 - drop_rate` over the first `ramp_steps` training
     forwards. `clock` counts them. It is kept out of `state_dict`, whose names are fixed by the
-    published files, so a checkpoint has to carry it beside (`ancor.checkpoint` does).
+    published files, so a checkpoint has to carry it beside (`ancor.checkpoints.checkpoint` does).
 
     Args:
         block_size: side of a dropped block in pixels of the feature map; on a smaller map the

@@ -12,7 +12,7 @@ import numpy as np
 
 from ancor.plots.style import write
 from ancor.plots.thumbnails import thumbnail
-from ancor.text import printable
+from ancor.runtime.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

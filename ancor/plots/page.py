@@ -10,7 +10,7 @@ from ancor.errors import InputError
 from ancor.plots.style import LONGEST_TITLE, MARKERS, legend_columns, look, plain
 from ancor.plots.thumbnails import data_uri
 from ancor.plots.tsne import Layout
-from ancor.text import printable
+from ancor.runtime.text import printable
 
 if TYPE_CHECKING:
     from bokeh.models import GlyphRenderer

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
-from ancor.text import printable, shortened
+from ancor.runtime.text import printable, shortened
 
 if TYPE_CHECKING:
     from pathlib import Path

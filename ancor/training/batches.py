@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ancor.data.colour import recolour
+from ancor.data.color import recolour
 from ancor.data.loading import Loader
 from ancor.data.partition import Partition, TrainingViews
 from ancor.data.transforms import TransformSpec, normalise
-from ancor.distributed import share
 from ancor.methods.base import Batch
-from ancor.seeding import generator
+from ancor.runtime.distributed import share
+from ancor.runtime.seeding import generator
 
 
 class EpochBatches(Sampler):

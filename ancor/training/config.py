@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.data.catalog import DataConfig
 from ancor.errors import InputError, choose
 from ancor.methods.ancor import AncorConfig

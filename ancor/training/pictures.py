@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from ancor.data.partition import QUERY_VIEW, Partition
-from ancor.evaluation.features import FeatureBank, class_weights
-from ancor.logs import RunLog
+from ancor.evaluation.feature_bank import FeatureBank, class_weights
 from ancor.models.encoder import Encoder
 from ancor.plots.board import add_figure
 from ancor.plots.tsne import Layout, figure, project
-from ancor.seeding import address_seed
+from ancor.runtime.logging import RunLog
+from ancor.runtime.seeding import address_seed
 from ancor.training.config import RunConfig
 
 MOST_IMAGES = 1000  # of a picture: t-SNE then takes a few seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import ancor
-from ancor import devices
+from ancor.runtime import devices
 from ancor.training.config import RunConfig
 
 

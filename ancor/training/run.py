@@ -9,23 +9,23 @@ from typing import Any
 
 import torch
 
-from ancor import devices, distributed
 from ancor.data.images import GreyImages
-from ancor.data.inspection import report_skipped
 from ancor.data.partition import Partition
+from ancor.data.scan import report_skipped
 from ancor.errors import InputError, RunError, choose
-from ancor.logs import NoLog, RunLog, shows_bars
 from ancor.methods.base import Method
-from ancor.methods.table import METHODS
-from ancor.seeding import seeded
+from ancor.methods.registry import METHODS
+from ancor.runtime import devices, distributed
+from ancor.runtime.logging import NoLog, RunLog, shows_bars
+from ancor.runtime.seeding import seeded
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
-from ancor.training.loop import Trainer
 from ancor.training.pictures import pictures_of
 from ancor.training.provenance import write_configuration
-from ancor.training.run_files import RunSaver, open_directory
+from ancor.training.run_folder import RunSaver, open_directory
 from ancor.training.state import check_resumable, restore, start_from
 from ancor.training.summary import megabytes, notices, summary
+from ancor.training.trainer import Trainer
 from ancor.training.validation import validation_of
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Launch:
     Attributes:
         folder: output directory.
         device: where the work runs.
-        precision: of the network's passes (`ancor.devices.PRECISIONS`).
+        precision: of the network's passes (`ancor.runtime.devices.PRECISIONS`).
         content: checkpoint to go on from, read already; None: a fresh start.
         resumed_from: its path.
         start_epoch: number to count epochs from, instead of the checkpoint's or 0.

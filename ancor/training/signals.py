@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from ancor.processes import in_main_thread
+from ancor.runtime.processes import in_main_thread
 
 # A terminal that was closed sends SIGHUP, a reader of the output that went away SIGPIPE.
 STOPPING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGPIPE")

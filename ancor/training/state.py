@@ -8,14 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancor.checkpoint import LAST, load_encoder
-from ancor.errors import InputError
-from ancor.methods.ancor import AncorConfig
-from ancor.methods.base import Method
-from ancor.models.backbones import same_weights
-from ancor.models.dropblock import DropBlock
-from ancor.models.encoder import Encoder
-from ancor.published import (
+from ancor.checkpoints.checkpoint import LAST, load_encoder
+from ancor.checkpoints.state_dicts import (
     KEY,
     PREFIX,
     QUERY,
@@ -24,10 +18,16 @@ from ancor.published import (
     load_encoder_state,
     tensors_of,
 )
+from ancor.errors import InputError
+from ancor.methods.ancor import AncorConfig
+from ancor.methods.base import Method
+from ancor.models.backbones import same_weights
+from ancor.models.dropblock import DropBlock
+from ancor.models.encoder import Encoder
 from ancor.training.config import RunConfig
-from ancor.training.loop import Trainer
-from ancor.training.meter import Meter
+from ancor.training.metrics import Meter
 from ancor.training.progress import Progress
+from ancor.training.trainer import Trainer
 
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 import ancor
-from ancor import devices, distributed
 from ancor.data.notes import class_notes, name_notes
 from ancor.data.partition import Partition
 from ancor.methods.base import Method
+from ancor.runtime import devices, distributed
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
 

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancor import distributed
 from ancor.data.catalog import DataConfig
 from ancor.data.episodes import Protocol, span
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
-from ancor.evaluation.episodic import mean_and_interval, plan_evaluations
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.plan import mean_and_interval, plan_evaluations
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
 from ancor.models.encoder import Encoder
+from ancor.runtime import distributed
 from ancor.training.config import RunConfig
 
 # Their names are those of the figures, whatever the number of ways that the data allow.

@@ -9,7 +9,7 @@ import torch
 
 from ancor.cli import eval as eval_command
 from ancor.cli import train as train_command
-from ancor.data.breeds_classes import SPLITS, known_table
+from ancor.data.datasets.breeds_classes import SPLITS, known_table
 from tests import made
 from tests.test_published import VALUE, paper_file
 

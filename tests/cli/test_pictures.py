@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from ancor import __main__ as toolkit
-from ancor.cli import board, compare, localize, neighbours, show, tsne
+from ancor.cli import board, compare, localize, neighbors, show, tsne
 from ancor.cli.data_flags import data_config
 from ancor.training.batches import TrainingBatches
 from tests import made
@@ -121,7 +121,7 @@ def test_show_writes_a_sheet(tmp_path):
 
 def test_neighbours_frames_right_and_wrong_and_reports_their_share(model, tmp_path, capsys):
     command = [*model, "--partition", "test", "--output", str(tmp_path / "n.png"), "--k", "3"]
-    assert neighbours.main([*command, "--images", "5", "17"]) == 0
+    assert neighbors.main([*command, "--images", "5", "17"]) == 0
     drawn(tmp_path / "n.png")
     drawn_share, all_share = capsys.readouterr().out.splitlines()[1].split()
     assert 30 < float(all_share) < 100
@@ -165,12 +165,12 @@ def test_board_writes_into_the_runs_own_folder(quick_run, tmp_path, capsys):
 
 
 BAD = {
-    "image number": (neighbours, ["--images", "360"], ["--images 360", "0 to 359"]),
-    "number of images": (neighbours, ["--n", "0"], ["--n 0"]),
-    "too many neighbours": (neighbours, ["--k", "360"], ["--k 360", "359"]),
-    "format": (neighbours, ["--output", "x.bmp"], ["'x.bmp'", "png", "svg"]),
-    "no such level": (neighbours, ["--mode", "medium"], ["'medium'", "coarse, fine"]),
-    "unwritable": (neighbours, ["--output", "/proc/none/x.png"], ["/proc/none/x.png"]),
+    "image number": (neighbors, ["--images", "360"], ["--images 360", "0 to 359"]),
+    "number of images": (neighbors, ["--n", "0"], ["--n 0"]),
+    "too many neighbours": (neighbors, ["--k", "360"], ["--k 360", "359"]),
+    "format": (neighbors, ["--output", "x.bmp"], ["'x.bmp'", "png", "svg"]),
+    "no such level": (neighbors, ["--mode", "medium"], ["'medium'", "coarse, fine"]),
+    "unwritable": (neighbors, ["--output", "/proc/none/x.png"], ["/proc/none/x.png"]),
     "heat map's image": (localize, ["--images", "-1"], ["--images -1"]),
     "no image": (localize, ["--image", __file__], ["test_pictures.py", "cannot be decoded"]),
     "missing image": (localize, ["--image", "/nowhere.png"], ["/nowhere.png"]),
@@ -223,5 +223,5 @@ def test_a_model_without_an_embedding_is_told_of(tmp_path, capsys):
     out = str(tmp_path / "x.png")
     assert localize.main([*command, "--image-size", "32", "--output", out]) == 0
     assert "no embedding" in capsys.readouterr().out
-    assert neighbours.main([*command, "--no-only-base", "--output", out]) == 2
+    assert neighbors.main([*command, "--no-only-base", "--output", out]) == 2
     assert "--only-base" in one_line(capsys)

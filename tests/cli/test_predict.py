@@ -16,8 +16,8 @@ import ancor
 from ancor.cli import predict
 from ancor.cli.predict import SETTINGS, build_parser, main
 from ancor.data.catalog import DataConfig
-from ancor.fewshot import FewShotClassifier
-from ancor.text import printable
+from ancor.fewshot.classifier import FewShotClassifier
+from ancor.runtime.text import printable
 from tests import made
 from tests.conftest import QUICK
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli import cascade, concat, ensemble
 from ancor.cli import eval as single
 from ancor.cli.train import main as train

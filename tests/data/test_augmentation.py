@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from ancor.data import transforms
 from ancor.data.catalog import PHOTOGRAPHS, DataConfig
-from ancor.data.colour import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
+from ancor.data.color import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
 from ancor.data.images import ColourImages
 from ancor.data.partition import TrainingViews
 from ancor.data.transforms import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancor.data import breeds_classes
 from ancor.data.catalog import DataConfig
+from ancor.data.datasets import breeds_classes
 from ancor.errors import InputError, MissingPartition
 from tests import made
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ancor.data.catalog import DATASETS, PARTITIONS, DataConfig
-from ancor.data.fashion_mnist import DEBIAN
+from ancor.data.datasets.fashion_mnist import DEBIAN
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import QUERY_VIEW, EvaluationViews, TrainingViews
@@ -32,7 +32,7 @@ SIZES = {
 @pytest.fixture
 def roots(tmp_path, monkeypatch):
     """Give each dataset a folder; Fashion-MNIST's holds small files in the exact format."""
-    monkeypatch.setattr("ancor.data.fashion_mnist.TRAINING_IMAGES", 50)
+    monkeypatch.setattr("ancor.data.datasets.fashion_mnist.TRAINING_IMAGES", 50)
     write_fashion_mnist(tmp_path)
     return {"digits": None, "fashion-mnist": str(tmp_path)}
 
@@ -89,7 +89,7 @@ def test_fashion_mnist_is_padded_and_split_in_order(roots):
 
 
 def test_fashion_mnist_plain_files_in_torchvisions_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("ancor.data.fashion_mnist.TRAINING_IMAGES", 50)
+    monkeypatch.setattr("ancor.data.datasets.fashion_mnist.TRAINING_IMAGES", 50)
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     write_fashion_mnist(raw, packed=False)

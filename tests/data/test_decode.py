@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from ancor.data.catalog import DataConfig
-from ancor.data.check import check
 from ancor.data.decode import as_rgb, decode, read_image
 from ancor.data.episodes import Protocol
+from ancor.data.report import check
 from ancor.errors import InputError, RunError
 from tests import made
 

@@ -14,9 +14,9 @@ import torch
 from ancor.data import images as images_module
 from ancor.data.catalog import DataConfig
 from ancor.data.images import ColourImages, EncodedImages, GreyImages, ImageFiles
-from ancor.evaluation.cache import FeatureCache
 from ancor.evaluation.dependencies import dependencies
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.feature_cache import FeatureCache
 from ancor.models.encoder import Encoder, EncoderConfig
 from tests import made
 

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ancor.data import given, glyphs
 from ancor.data.catalog import DATASETS, DataConfig
+from ancor.data.datasets import glyphs
 from ancor.data.partition import EvaluationViews
 from ancor.data.transforms import pixels_of, query_transform, support_transform
 from ancor.errors import InputError
+from ancor.fewshot import inputs
 from tests import made
 
 
@@ -100,7 +101,7 @@ def test_every_set_of_color_images_gives_red_first(tmp_path):
             pixels_of(DataConfig("folder", root=str(path.parents[1])).load("train").images[0])
         ]
         path.unlink()
-    found += [given.read(red, 0), given.read(torch.from_numpy(red).permute(2, 0, 1), 0)]
+    found += [inputs.read(red, 0), inputs.read(torch.from_numpy(red).permute(2, 0, 1), 0)]
     for image in found:
         assert image[0].float().mean() > 195
         assert image[1:].float().mean() < 5

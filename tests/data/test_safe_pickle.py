@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from ancor.data import safe_pickle
 from ancor.errors import InputError
+from ancor.safe_io import pickles
 
 
 class Call:
@@ -107,7 +107,7 @@ def test_payload_is_refused_by_name_and_not_run(form, tmp_path):
     file = tmp_path / "train_labels.pkl"
     file.write_bytes(payloads(target)[form])
     with pytest.raises(InputError, match=r"train_labels\.pkl.* asks for '[\w.]+'") as refusal:
-        safe_pickle.load(file)
+        pickles.load(file)
     assert "\n" not in str(refusal.value)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
@@ -149,13 +149,13 @@ def same(ours, plain) -> bool:
 @pytest.mark.parametrize("value", PLAIN)
 def test_plain_data_comes_through(value, protocol):
     content = pickle.dumps(value, protocol)
-    assert same(safe_pickle.loads(content, "x"), pickle.loads(content))
+    assert same(pickles.loads(content, "x"), pickle.loads(content))
 
 
 def test_names_of_older_numpy():
     new = pickle.dumps(np.arange(5), 2)
     for old, current in ((b"numpy.core", b"numpy._core"), (b"numpy._core", b"numpy.core")):
-        assert safe_pickle.loads(new.replace(current, old), "x").tolist() == [0, 1, 2, 3, 4]
+        assert pickles.loads(new.replace(current, old), "x").tolist() == [0, 1, 2, 3, 4]
 
 
 def test_dict_and_array_of_python_2():
@@ -166,7 +166,7 @@ def test_dict_and_array_of_python_2():
         b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x02\x07\xfftb"
     )
     content = b"\x80\x02}(U\x0bfine_labels]K\x05aU\x04data" + pixels + b"u."
-    read = safe_pickle.text_keys(safe_pickle.loads(content, "x"), "x")
+    read = pickles.text_keys(pickles.loads(content, "x"), "x")
     assert read["fine_labels"] == [5]
     assert read["data"].tolist() == [7, 255]
 
@@ -191,6 +191,6 @@ def test_dict_and_array_of_python_2():
 )
 def test_broken_files_are_one_line(content, reason):
     with pytest.raises(InputError, match=reason) as refusal:
-        safe_pickle.loads(content, "some/file.pkl")
+        pickles.loads(content, "some/file.pkl")
     assert "some/file.pkl" in str(refusal.value)
     assert "\n" not in str(refusal.value)

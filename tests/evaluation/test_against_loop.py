@@ -9,8 +9,8 @@ from ancor.data.catalog import DataConfig
 from ancor.data.episodes import Protocol
 from ancor.data.partition import QUERY_VIEW, EvaluationViews
 from ancor.data.transforms import normalise, query_transform, support_transform
-from ancor.evaluation.episodic import plan_evaluations, support_views
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.plan import plan_evaluations, support_views
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
 from ancor.models.encoder import Encoder, EncoderConfig

@@ -12,11 +12,11 @@ from ancor.data.images import ColourImages
 from ancor.data.partition import EvaluationViews, distinct_views
 from ancor.data.transforms import TransformSpec, query_transform, support_transform
 from ancor.errors import InputError
-from ancor.evaluation import cache as cache_module
-from ancor.evaluation import store
-from ancor.evaluation.cache import FeatureCache
-from ancor.evaluation.episodic import plan_evaluations
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation import feature_cache as cache_module
+from ancor.evaluation import feature_store
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.feature_cache import FeatureCache
+from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
 from ancor.models.encoder import Encoder, EncoderConfig
@@ -108,11 +108,11 @@ def test_merged_views_change_no_prediction(views, encoder, images):
 def test_bounded_memory_changes_no_prediction(kept, views, encoder, images, monkeypatch):
     plan = plan_of(views)
     expected = predictions(plan, bank_of(encoder, images))
-    monkeypatch.setattr(store, "KEPT_BYTES", kept)
-    monkeypatch.setattr(store, "CHUNK_BYTES", 2**15)
+    monkeypatch.setattr(feature_store, "KEPT_BYTES", kept)
+    monkeypatch.setattr(feature_store, "CHUNK_BYTES", 2**15)
     found = predictions(plan, bank_of(encoder, images))
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-    held = store.FeatureStore(plan, [bank_of(encoder, images)], CPU).features[0]
+    held = feature_store.FeatureStore(plan, [bank_of(encoder, images)], CPU).features[0]
     assert held.numel() * 4 <= kept + 2**15
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ancor.evaluation import predictors
 from ancor.evaluation.classifiers import EpisodeBatch, logistic_regression
-from ancor.evaluation.episodic import mean_and_interval
+from ancor.evaluation.plan import mean_and_interval
 from tests.golden_files import arrays, assert_agrees
 
 EPISODES = range(4)

@@ -6,9 +6,9 @@ import torch
 
 from ancor.data.images import ColourImages
 from ancor.data.transforms import TransformSpec, normalise
-from ancor.evaluation.features import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.localization import position_norms
-from ancor.evaluation.neighbours import nearest
+from ancor.evaluation.neighbors import nearest
 from ancor.models.encoder import Encoder, EncoderConfig
 
 CPU = torch.device("cpu")

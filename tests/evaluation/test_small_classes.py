@@ -15,7 +15,7 @@ from ancor.cli import board, eval, train, tsne
 from ancor.data.catalog import DataConfig
 from ancor.data.episodes import RULES, EpisodeSampler, Protocol
 from ancor.errors import InputError
-from ancor.evaluation.episodic import plan_evaluations
+from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import cascade, concat, ensemble, single
 from ancor.evaluation.scoring import accuracy, score
 from ancor.models.encoder import Encoder, EncoderConfig

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli.eval import main as evaluate
 from ancor.cli.train import main
 from ancor.errors import InputError
-from ancor.evaluation.cache import FeatureCache
+from ancor.evaluation.feature_cache import FeatureCache
 from tests.faults.runs import BASE, content
 from tests.faults.sizes import SEED, TORTURE
 

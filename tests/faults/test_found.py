@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancor import weight_files
 from ancor.cli.check_data import main as check_data
 from ancor.cli.train import main as train
 from ancor.cli.tsne import main as tsne
-from ancor.data import safe_pickle
 from ancor.data.catalog import DataConfig
 from ancor.data.decode import decode
 from ancor.data.hierarchy import Hierarchy
@@ -21,6 +19,7 @@ from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
 from ancor.methods.ancor import AncorConfig
 from ancor.models.encoder import EncoderConfig
+from ancor.safe_io import pickles, weights
 from tests.faults import crafted, odd_files
 from tests.faults.promise import commands, keep
 from tests.faults.shelf import QUICK
@@ -131,7 +130,7 @@ def test_idx_file(name, tmp_path):
 
 
 def test_idx_archive_is_read_to_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("ancor.data.fashion_mnist.LARGEST", 1000)
+    monkeypatch.setattr("ancor.data.datasets.fashion_mnist.LARGEST", 1000)
     content = odd_files.idx(8, (2000, 1, 1), bytes(2000))
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
     with pytest.raises(InputError, match="no whole IDX file"):
@@ -147,14 +146,14 @@ def test_partition_without_an_image_is_missing(tmp_path):
 
 
 def test_label_lists_are_not_unfolded():
-    value = safe_pickle.loads(crafted.laughs(10), "x")["fine_labels"]
-    assert safe_pickle.whole_numbers(value) is None
+    value = pickles.loads(crafted.laughs(10), "x")["fine_labels"]
+    assert pickles.whole_numbers(value) is None
     with pytest.raises(InputError, match="far larger than the file"):
-        safe_pickle.loads(crafted.laughs(30), "x")
-    assert safe_pickle.whole_numbers([1, 2**70]) is None
-    assert safe_pickle.whole_numbers([1, "2"]) is None
-    assert safe_pickle.whole_numbers([1, np.uint8(2)]).tolist() == [1, 2]
-    assert safe_pickle.whole_numbers(np.arange(3, dtype=np.uint8)).dtype == np.int64
+        pickles.loads(crafted.laughs(30), "x")
+    assert pickles.whole_numbers([1, 2**70]) is None
+    assert pickles.whole_numbers([1, "2"]) is None
+    assert pickles.whole_numbers([1, np.uint8(2)]).tolist() == [1, 2]
+    assert pickles.whole_numbers(np.arange(3, dtype=np.uint8)).dtype == np.int64
 
 
 def test_tiered_labels_have_a_largest_number(tmp_path):
@@ -189,7 +188,7 @@ def test_packed_weights_are_refused_before_they_are_unpacked(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2**20))
     with pytest.raises(InputError, match="would unpack to more than it holds"):
-        weight_files.load(path)
+        weights.load(path)
 
 
 @pytest.mark.parametrize("dim", [0, -1, 10**15, 1.5, "x", True, None])

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
-from ancor.training.run_files import RunSaver
+from ancor.training.run_folder import RunSaver
 from tests.faults.runs import BASE, content, same_weights
 
 

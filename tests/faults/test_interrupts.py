@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ancor.cli.train import main
-from ancor.training import loop
+from ancor.training import trainer
 from tests.faults.runs import BASE, content, same_weights, start, wait_for
 from tests.faults.sizes import SEED, TORTURE
 
@@ -17,7 +17,7 @@ STEPS = 60  # of 16 an epoch
 
 def signal_at(monkeypatch, steps: set[int], number: signal.Signals) -> None:
     """Send this process a signal during some steps of every run."""
-    real = loop.Trainer._step
+    real = trainer.Trainer._step
 
     def step(self, batch, meter):
         if self.progress.step in steps:
@@ -25,7 +25,7 @@ def signal_at(monkeypatch, steps: set[int], number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
         real(self, batch, meter)
 
-    monkeypatch.setattr(loop.Trainer, "_step", step)
+    monkeypatch.setattr(trainer.Trainer, "_step", step)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,13 @@ def test_interrupted_runs_end_in_the_same_weights(run, undisturbed, tmp_path, mo
 
 def test_a_signal_to_save_saves_and_goes_on(tmp_path, monkeypatch):
     seen = []
-    real = loop.Trainer._save
+    real = trainer.Trainer._save
 
     def save(self, *what):
         seen.append(self.progress.step)
         real(self, *what)
 
-    monkeypatch.setattr(loop.Trainer, "_save", save)
+    monkeypatch.setattr(trainer.Trainer, "_save", save)
     signal_at(monkeypatch, {4}, signal.SIGUSR1)
     folder = tmp_path / "run"
     assert main([*BASE, "--max-steps", "8", "--output-dir", str(folder)]) == 0

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from tests.faults.runs import content, start, wait_for
 from tests.faults.sizes import SEED, TORTURE
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancor import fewshot_file
 from ancor.cli.check_data import main as check_data
 from ancor.cli.eval import main as evaluate
 from ancor.cli.inspect import main as inspect
 from ancor.cli.predict import main as predict
 from ancor.cli.train import main as train
+from ancor.fewshot import saved
 from tests.faults import crafted
 from tests.faults.promise import keep
 from tests.faults.shelf import QUICK
@@ -112,7 +112,7 @@ VALUES = (..., None, -1, 10**15, 1.5, float("nan"), "x", [], {}, [[1], 2], "os.s
 
 
 def test_saved_classifiers_with_other_values_and_a_right_checksum(shelf, new_room, say):
-    about, arrays = fewshot_file.read(shelf / "models/classes.ancor")
+    about, arrays = saved.read(shelf / "models/classes.ancor")
     cases = [(place, value) for place in leaves(about) for value in VALUES if place or value != ...]
     rng = random.Random(SEED if TORTURE else 0)
     cases = cases if TORTURE else rng.sample(cases, 12)
@@ -121,12 +121,12 @@ def test_saved_classifiers_with_other_values_and_a_right_checksum(shelf, new_roo
     with new_room() as room:
         path = room.root / "changed.ancor"
         for place, value in cases:
-            fewshot_file.write(path, changed(about, place, value), arrays)
+            saved.write(path, changed(about, place, value), arrays)
             tally.add(keep(predict, ["--classifier", str(path), "--query", query], room, []))
         for name in arrays if TORTURE else rng.sample(sorted(arrays), 4):
             empty = np.atleast_1d(arrays[name])[:0]
             for other in (empty, arrays[name].astype("U"), np.float64(np.nan)):
-                fewshot_file.write(path, about, {**arrays, name: np.asarray(other)})
+                saved.write(path, about, {**arrays, name: np.asarray(other)})
                 tally.add(keep(predict, ["--classifier", str(path), "--query", query], room, []))
     say(tally.line("readings of changed classifiers"))
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
 from tests.faults.runs import BASE, content, start, wait_for
 from tests.faults.test_full_disk import files_of_at_most

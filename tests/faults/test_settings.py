@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli import eval as evaluate
 from ancor.cli import export, inspect, train
 from tests.faults.promise import keep

@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 import torch
 
-from ancor import bounded, checkpoint, fewshot_file, runs, weight_files
+from ancor.checkpoints import checkpoint
 from ancor.cli.compare import main as compare
 from ancor.cli.eval import main as evaluate
 from ancor.cli.inspect import main as inspect
 from ancor.cli.train import main as train
-from ancor.data import npz, safe_pickle
 from ancor.errors import InputError
-from ancor.evaluation.cache import FeatureCache
-from ancor.fewshot import FewShotClassifier
+from ancor.evaluation.feature_cache import FeatureCache
+from ancor.fewshot import saved as fewshot_file
+from ancor.fewshot.classifier import FewShotClassifier
+from ancor.safe_io import bounded, npz, pickles, weights
+from ancor.training import read_run
 from tests.data.test_safe_pickle import unicode4
 from tests.faults import crafted, odd_values
 from tests.faults.promise import commands, keep
@@ -68,17 +70,17 @@ def test_a_small_file_holds_no_large_tensor(tensor, new, tmp_path, soon):
     path = saved({"state_dict": {"conv1.weight": tensor}}, tmp_path / "x.pth", **options)
     assert path.stat().st_size < 2000
     with pytest.raises(InputError, match="would become far larger than the file"):
-        weight_files.load(path)
+        weights.load(path)
 
 
 def test_many_tensors_together_are_bounded_too(tmp_path, soon):
     """D23: each of them within the bound, all of them beyond it; one tensor twice counts once."""
     one = torch.ones(1).expand(2**20)
     path = saved({str(n): one for n in range(100)}, tmp_path / "x.pth")
-    assert len(weight_files.load(path)) == 100
+    assert len(weights.load(path)) == 100
     path = saved({str(n): torch.ones(1).expand(2**20) for n in range(100)}, tmp_path / "x.pth")
     with pytest.raises(InputError, match="far larger"):
-        weight_files.load(path)
+        weights.load(path)
 
 
 def test_members_of_an_archive_do_not_overlap(tmp_path, soon):
@@ -92,7 +94,7 @@ def test_members_of_an_archive_do_not_overlap(tmp_path, soon):
             archive.filelist.append(other)
         archive._didModify = True
     with pytest.raises(InputError, match="unpack to more than it holds"):
-        weight_files.load(path)
+        weights.load(path)
 
 
 def test_a_storage_is_as_large_as_it_says(tmp_path, soon):
@@ -111,7 +113,7 @@ def test_a_storage_is_as_large_as_it_says(tmp_path, soon):
         else:
             path.write_bytes(text.replace(b"K\x04", many))
         with pytest.raises(InputError, match="more numbers than it holds"):
-            weight_files.load(path)
+            weights.load(path)
 
 
 def array(shape: bytes, content: bytes = b"") -> bytes:
@@ -153,10 +155,10 @@ BOMBS = {
 def test_a_pickle_stays_small(name, soon):
     """D23: 183 bytes with 50 million items of no size took 48 s; shared lists never ended."""
     if name == "a far place in the memo":
-        assert safe_pickle.loads(BOMBS[name], "x") == 1
+        assert pickles.loads(BOMBS[name], "x") == 1
         return
     with pytest.raises(InputError, match="no whole pickle of plain data") as refusal:
-        safe_pickle.loads(BOMBS[name], "x")
+        pickles.loads(BOMBS[name], "x")
     assert "\n" not in str(refusal.value)
 
 
@@ -164,7 +166,7 @@ def test_a_large_pickle_of_pixels_is_read(soon):
     """D23: the bounds grow with the file."""
     batch = {"data": np.zeros((5000, 3072), np.uint8), "labels": list(range(300_000))}
     for protocol in (2, 4):
-        found = safe_pickle.loads(pickle.dumps(batch, protocol), "x")
+        found = pickles.loads(pickle.dumps(batch, protocol), "x")
         assert found["labels"] == batch["labels"]
         assert (found["data"] == batch["data"]).all()
 
@@ -187,7 +189,7 @@ def test_tensors_of_safetensors_do_not_share_bytes(tmp_path, soon):
     path = tmp_path / "x.safetensors"
     path.write_bytes(crafted.safetensors({str(n): entry for n in range(1000)}, data))
     with pytest.raises(InputError, match="far larger"):
-        weight_files.load(path)
+        weights.load(path)
 
 
 # D24: values that are not plain.
@@ -306,7 +308,7 @@ def test_no_flag_takes_a_nul(new_room):
             with new_room() as room:
                 ended = keep(commands()[name].main, argv, room, [])
             assert (ended.status, "NUL" in ended.err) == (2, True)
-    for read in (FewShotClassifier.load, checkpoint.load_encoder, runs.read_run):
+    for read in (FewShotClassifier.load, checkpoint.load_encoder, read_run.read_run):
         with pytest.raises(InputError):
             read("a\0b")
 

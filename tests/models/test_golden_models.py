@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from ancor.checkpoints.state_dicts import encoder_state
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.published import encoder_state
 from ancor.training.state import method_state
 from tests.golden_files import FOLDER, array, arrays, assert_agrees, fill_
 

@@ -6,7 +6,7 @@ import pytest
 
 from ancor.errors import InputError
 from ancor.plots.curves import curves_figure, panels
-from ancor.runs import read_run
+from ancor.training.read_run import read_run
 
 
 def write_run(folder, records, config=None, tail=""):

@@ -13,9 +13,9 @@ from ancor.plots.contact_sheet import contact_sheet
 from ancor.plots.curves import curves_figure
 from ancor.plots.evaluation import confusion_figure, histogram_figure
 from ancor.plots.localize import localize_figure
-from ancor.plots.neighbours import Shown, neighbours_figure
+from ancor.plots.neighbors import Shown, neighbours_figure
 from ancor.plots.tsne import Layout, figure
-from ancor.text import printable
+from ancor.runtime.text import printable
 from tests.plots.test_tsne import layout, partition
 
 NAMES = (r"$\frac{$", "_hidden", "a\tb\n\x1b[31m", "\u202egnp", "漢字", r"\$x_1$", "x" * 200)

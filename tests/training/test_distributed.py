@@ -13,19 +13,19 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ancor import distributed
 from ancor.cli.train import main
 from ancor.errors import InputError, RunError
-from ancor.launching import Group, launch
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
 from ancor.models.backbones import BACKBONES
 from ancor.models.encoder import EncoderConfig
-from ancor.seeding import generator
+from ancor.runtime import distributed
+from ancor.runtime.launch import Group, launch
+from ancor.runtime.seeding import generator
 from ancor.training.batches import EpochBatches
 from ancor.training.config import TrainConfig
-from ancor.training.loop import Trainer
-from ancor.training.meter import Meter
+from ancor.training.metrics import Meter
+from ancor.training.trainer import Trainer
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ancor.checkpoints.state_dicts import PREFIX
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
 from ancor.models.encoder import EncoderConfig
-from ancor.published import PREFIX
 from ancor.training.schedules import cosine_rate, step_rate
 from ancor.training.state import method_state
 from tests.golden_files import array, arrays, assert_agrees, fill_

@@ -10,11 +10,11 @@ from ancor.errors import RunError
 from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
 from ancor.models.encoder import EncoderConfig
-from ancor.training import loop
+from ancor.training import trainer
 from ancor.training.config import TrainConfig
-from ancor.training.guard import StepGuard
-from ancor.training.loop import Trainer
-from ancor.training.meter import Meter
+from ancor.training.metrics import Meter
+from ancor.training.step_guard import StepGuard
+from ancor.training.trainer import Trainer
 from tests.conftest import QUICK
 
 
@@ -111,7 +111,7 @@ def poisoned(monkeypatch, steps: set[int]) -> None:
             given = given._replace(views=tuple(view * float("nan") for view in given.views))
         real(self, given, meter)
 
-    monkeypatch.setattr(loop.Trainer, "_step", step)
+    monkeypatch.setattr(trainer.Trainer, "_step", step)
 
 
 def test_a_run_ends_at_such_a_step_by_name(tmp_path, monkeypatch, capsys):
@@ -139,9 +139,9 @@ def test_so_many_of_them_may_pass(tmp_path, monkeypatch):
 def test_a_gradient_alone_can_fail():
     trainer = Trainer.__new__(Trainer)
     trainer.scaler = torch.GradScaler("cpu", enabled=False)
-    trainer.progress, trainer.config = loop.Progress(step=10), TrainConfig()
+    trainer.progress, trainer.config = trainer.Progress(step=10), TrainConfig()
     meter = Meter()
-    term = loop.LossTerm(*(torch.tensor(1.0),) * 3)
+    term = trainer.LossTerm(*(torch.tensor(1.0),) * 3)
     for good in (True, False):
         meter.add([{"cls": term}], [1.0], torch.tensor(good), 4)
     with pytest.raises(RunError, match="the gradient became inf at step 10"):

@@ -3,7 +3,7 @@
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
 from tests.conftest import QUICK
 

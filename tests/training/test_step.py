@@ -12,8 +12,8 @@ from ancor.methods.ancor import Ancor, AncorConfig
 from ancor.methods.base import Batch
 from ancor.models.encoder import EncoderConfig
 from ancor.training.config import TrainConfig
-from ancor.training.loop import Trainer
-from ancor.training.meter import Meter
+from ancor.training.metrics import Meter
+from ancor.training.trainer import Trainer
 from tests.conftest import QUICK
 
 META = torch.device("meta")  # has no numbers: what asks it for some stands out

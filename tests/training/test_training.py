@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from ancor import checkpoint
+from ancor.checkpoints import checkpoint
 from ancor.cli.settings import resolve
 from ancor.cli.train import main
 from ancor.data.catalog import DATASETS, DataConfig
 from ancor.training.batches import EpochBatches
 from ancor.training.config import TrainConfig
 from ancor.training.progress import Progress
-from ancor.training.run_files import output_directory
+from ancor.training.run_folder import output_directory
 from tests.conftest import QUICK
 
 

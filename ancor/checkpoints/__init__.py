@@ -1,0 +1,1 @@
+"""Checkpoints: reading and writing them, names of published files, exports."""

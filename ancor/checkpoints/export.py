@@ -1,0 +1,285 @@
+"""Encoders for other programs: ONNX, torch.export's .pt2 and .safetensors, checked when written.
+
+Graphs take images (N, 3, S, S) that are scaled and normalised already, for any N; how an image gets
+there stands in each file's metadata.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+import ancor
+from ancor.checkpoints import checkpoint, state_dicts
+from ancor.checkpoints.checksum import CHECKSUM, checksum
+from ancor.data.catalog import DataConfig
+from ancor.errors import InputError, RunError, choose
+from ancor.models.encoder import Encoder
+from ancor.runtime.seeding import generator
+from ancor.safe_io import weights
+
+OUTPUTS = ("features", "embedding", "logits")
+TOLERANCE = 1e-4
+BATCHES = (1, 8)  # numbers of images that a written file is tried on
+
+
+class Graph(nn.Module):
+    """An encoder that returns some of its outputs, by name."""
+
+    def __init__(self, encoder: Encoder, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.encoder, self.outputs = encoder, tuple(outputs)
+        self.train(encoder.training)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map images (N, 3, S, S) to outputs by name, each (N, its size)."""
+        found = self.encoder(images)
+        return {name: getattr(found, name) for name in self.outputs}
+
+
+def available_outputs(encoder: Encoder) -> tuple[str, ...]:
+    """Return those of `OUTPUTS` that the encoder's head gives."""
+    config = encoder.config
+    gives = {"features": True, "embedding": config.embeds, "logits": config.classifies}
+    return tuple(name for name in OUTPUTS if gives[name])
+
+
+def chosen_outputs(encoder: Encoder, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the outputs that were asked for, or all there are.
+
+    Raises:
+        InputError: one is unknown, or the encoder's head does not give it.
+    """
+    given = available_outputs(encoder)
+    for name in asked or ():
+        if choose("--output-layer", name, OUTPUTS) not in given:
+            raise InputError(
+                f"--output-layer {name}: the file's head, {encoder.config.head!r}, gives none; "
+                f"accepted: {', '.join(given)}"
+            )
+    return tuple(dict.fromkeys(asked)) if asked else given
+
+
+def output_file(source: Path, to: str | None, named: str | None) -> tuple[Path, str]:
+    """Return the file to write and its format.
+
+    Args:
+        source: the checkpoint.
+        to: the format; None: what the name's suffix says.
+        named: the file; None: beside the checkpoint, under its name with another suffix.
+
+    Raises:
+        InputError: the two disagree or leave the format open, or it is the checkpoint itself.
+    """
+    formats = ", ".join(WRITERS)
+    if to is None and named is None:
+        raise InputError(f"--to is needed; accepted: {formats}")
+    if to is not None:
+        choose("--to", to, WRITERS)
+    suffix = Path(named).suffix if named else f".{to}"
+    if suffix.removeprefix(".") not in WRITERS or (to and suffix != f".{to}"):
+        raise InputError(
+            f"--output {named!r} does not end in {f'.{to}, as --to says' if to else 'a format'}; "
+            f"formats: {formats}"
+        )
+    if not source.name:
+        raise InputError(f"--model-path {str(source)!r} is no file; check the path")
+    path = Path(named) if named else source.with_name(source.stem.removesuffix(".pth") + suffix)
+    if path.exists() and path.resolve() == source.resolve():
+        raise InputError(f"--output {str(path)!r} is the checkpoint itself; name another file")
+    return path, suffix.removeprefix(".")
+
+
+def export(
+    source: Path,
+    encoder: Encoder,
+    content: dict,
+    data: DataConfig,
+    path: Path,
+    to: str,
+    outputs: Sequence[str],
+) -> float:
+    """Write an encoder for other programs, and compare what was written with PyTorch.
+
+    Args:
+        source: the checkpoint, whose hash goes into the file.
+        encoder: what it holds, in evaluation mode, on the CPU.
+        content: its content (`ancor.checkpoints.checkpoint.load_encoder`).
+        data: how the network sees images.
+        path: what is written; at no moment is it a file that is cut off or wrong.
+        to: a key of `WRITERS`.
+        outputs: names of `OUTPUTS` (of .safetensors, which holds the weights, all there are).
+
+    Returns:
+        The largest difference from PyTorch, relative to the output's largest value if above 1.
+
+    Raises:
+        InputError: a package is missing, images are too small for the backbone, or the file cannot
+            be written.
+        RunError: the difference is above `TOLERANCE`; nothing is left behind.
+    """
+    graph = Graph(encoder, outputs)
+    about = metadata(source, encoder, content, data, outputs)
+    if to == "safetensors":
+        about[weights.CONTENT] = json.dumps(_own_content(content, data))
+    size = data.transforms.size
+    images = torch.randn(max(BATCHES), 3, size, size, generator=generator(0, "export"))
+    _check_size(graph, images)
+    with _renamed_when_right(path) as temporary:
+        run = WRITERS[to](graph, images, about, temporary)
+        difference = max(_difference(graph, run, images[:count]) for count in BATCHES)
+        if not difference <= TOLERANCE:  # nan is no agreement
+            raise RunError(
+                f"{str(path)!r} was not written: its outputs differ from PyTorch's by "
+                f"{difference:.2g}, and {TOLERANCE:g} is accepted"
+            )
+    return difference
+
+
+def metadata(
+    source: Path, encoder: Encoder, content: dict, data: DataConfig, outputs: Sequence[str]
+) -> dict[str, str]:
+    """Return what a program has to know to use the file: by name, each value in JSON."""
+    config, about, spec = encoder.config, content["config"], data.transforms
+    photographs = spec.native_size is None
+    values = {
+        "made_by": f"ancor-toolkit {ancor.__version__}",
+        "checkpoint_sha256": checkpoint.sha256(source),
+        "arch": config.arch,
+        "head": config.head,
+        "mlp": config.mlp,
+        "features": encoder.backbone.out_features,
+        "embedding": config.dim if "embedding" in available_outputs(encoder) else None,
+        "classes": config.num_classes if encoder.class_weight is not None else None,
+        "outputs": list(outputs),
+        "dataset": (about["data"] or {}).get("dataset"),
+        "trained_on": about["training"].get("mode"),
+        "selected_on": about["selected_on"],
+        "epoch": content["epoch"],
+        "input": f"RGB, (N, 3, {spec.size}, {spec.size}), scaled to 0-1, minus mean, over std",
+        "image_size": spec.size,
+        "resize": f"shorter side to {spec.resize}" if photographs else f"both sides to {spec.size}",
+        "crop": f"the central {spec.size} x {spec.size}" if photographs else None,
+        "interpolation": "bilinear, antialiased",
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+    }
+    return {name: json.dumps(value) for name, value in values.items()}
+
+
+def _check_size(graph: Graph, images: Tensor) -> None:
+    try:
+        with torch.inference_mode():
+            graph(images[:1])
+    except RuntimeError as error:
+        raise InputError(
+            f"--image-size {images.shape[-1]}: {graph.encoder.config.arch} cannot pass images of "
+            "so few pixels; give more"
+        ) from error
+
+
+def _own_content(content: dict, data: DataConfig) -> dict:
+    """Return what makes a .safetensors file a checkpoint that this toolkit evaluates unasked."""
+    config = content["config"]
+    known = {**asdict(data), "root": None} if config["data"] else None  # folders stay private
+    training = {name: config["training"].get(name) for name in ("mode", "seed")}
+    kept = {name: config[name] for name in ("encoder", "selected_on")}
+    kept |= {"format": checkpoint.FORMAT, "data": known, "training": training}
+    return {"epoch": content["epoch"], "config": kept}
+
+
+@contextmanager
+def _renamed_when_right(path: Path) -> Iterator[Path]:
+    """Yield a name in the same folder; rename it to `path` at the end, or remove it on an error."""
+    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")  # readers go by the suffix
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb"):
+            pass
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {str(path)!r} ({error.strerror}); name another --output"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@torch.inference_mode()
+def _difference(graph: Graph, run: Callable, images: Tensor) -> float:
+    """Largest difference of any output, relative to the output's largest value if above 1."""
+    expected, found = graph(images), run(images)
+    return max(
+        ((found[name] - right).abs().max() / right.abs().max().clamp(min=1)).item()
+        for name, right in expected.items()
+    )
+
+
+def _package(name: str, to: str) -> ModuleType:
+    """Import a package of the extra; InputError where it is missing."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--to {to} needs the package {error.name!r}, which is not installed: "
+            "pip install 'ancor-toolkit[export]'"
+        ) from error
+
+
+def _any_number() -> dict:
+    return {"images": {0: torch.export.Dim("batch", min=1)}}
+
+
+def _write_onnx(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
+    for name in ("onnx", "onnxscript"):
+        _package(name, "onnx")
+    runtime = _package("onnxruntime", "onnx")
+    program = torch.onnx.export(
+        graph,
+        (images[:2],),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=list(graph.outputs),
+        dynamic_shapes=_any_number(),
+    )
+    program.model.metadata_props.update(about)
+    program.save(path, external_data=False)
+    # Bytes and open files: these libraries open no name that is not UTF-8.
+    session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        found = session.run(list(graph.outputs), {"images": images.numpy()})
+        return dict(zip(graph.outputs, map(torch.from_numpy, found), strict=True))
+
+    return run
+
+
+def _write_pt2(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
+    program = torch.export.export(graph, (images[:2],), dynamic_shapes=_any_number())
+    with open(path, "wb") as file:
+        torch.export.save(program, file, extra_files={"metadata.json": json.dumps(about)})
+    with open(path, "rb") as file:
+        return torch.export.load(file).module()
+
+
+def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
+    tensors = sorted(state_dicts.encoder_state(graph.encoder, state_dicts.QUERY).items())
+    # As they will be read: in this order, and laid out in the plain way.
+    state = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors}
+    content = json.loads(about[weights.CONTENT])
+    content[CHECKSUM] = checksum({**content, "state_dict": state})
+    about = {**about, weights.CONTENT: json.dumps(content)}
+    path.write_bytes(_package("safetensors.torch", "safetensors").save(state, metadata=about))
+    return Graph(checkpoint.load_encoder(path)[0], graph.outputs)
+
+
+WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2, "safetensors": _write_safetensors}

@@ -1,0 +1,211 @@
+"""A user's own images, by folders or by labels.csv; coarse labels alone are enough to train."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ancor.data.datasets import labels_csv
+from ancor.data.files import left_out, listing, required_root
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.images import ImageFiles
+from ancor.data.partition import Partition
+from ancor.errors import InputError, MissingPartition, capped
+
+if TYPE_CHECKING:
+    from ancor.data.catalog import DataConfig
+
+LAYOUT = (
+    "train/<coarse>/* and {val,test}/<coarse>/<fine>/*, or <coarse>/* alone, or labels.csv with "
+    "the columns path,coarse and optionally fine,partition"
+)
+FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+PARTITION_FOLDERS = tuple(name for names in FOLDERS.values() for name in names)
+# For each coarse class and, where known, fine class (else ""): its folder and its images.
+Tree = dict[tuple[str, str], tuple[str, list[str]]]
+
+
+def load(config: "DataConfig", partition: str) -> Partition:
+    """Read a partition; classes are numbered in the order of their names.
+
+    Coarse classes of training come first, so that they have the same numbers in every partition.
+    """
+    root = required_root(config, LAYOUT)
+    if (root / labels_csv.NAME).is_file():
+        return labels_csv.load(config, root, partition)
+    folder = _partition_folder(root, partition)
+    if folder is None:
+        raise MissingPartition(
+            f"{str(root)!r} has no partition {partition!r}; make {partition}/<coarse>/<fine>/* "
+            "there, or use another --partition"
+        )
+    others: list[str] = []
+    tree = _read_tree(folder, others)
+    first = _partition_folder(root, "train")
+    training = listing(first).folders if first is not None and first != folder else []
+    notes = _beside(root, others) if folder != root else []
+    return _from_tree(config, partition, tree, tuple(training), folder, notes + left_out(others))
+
+
+def _beside(root: Path, others: list[str]) -> list[str]:
+    """Return a note on what lies beside the partitions' folders; files are added to `others`."""
+    inside = listing(root, links_matter=False)
+    others += inside.others
+    names = (name for name in inside.folders + inside.images if name not in PARTITION_FOLDERS)
+    unread = capped(map(repr, names))
+    where = "beside the partitions' folders train, val (or validation) and test"
+    return [f"not read, as it lies {where}: {unread}"] if unread else []
+
+
+def _check_names(root: Path) -> None:
+    """Raise an InputError where what seem to be partitions would be taken for coarse classes."""
+    for name in listing(root).folders:
+        folded = name.strip().casefold()
+        meant = {"training": "train", "testing": "test"}.get(folded, folded)
+        if meant in PARTITION_FOLDERS:
+            raise InputError(
+                f"{str(root / name)!r} seems to be a partition; name the folder {meant!r}, or, if "
+                "it is a class, move all classes into a folder 'train'"
+            )
+
+
+def _partition_folder(root: Path, partition: str) -> Path | None:
+    """Return the partition's folder; a root without any is itself the training partition."""
+    found = [root / name for name in FOLDERS[partition] if (root / name).is_dir()]
+    if len(found) > 1:
+        raise InputError(
+            f"{str(found[0])!r} and {str(found[1])!r} are both folders of the partition "
+            f"{partition!r}; keep one"
+        )
+    if found:
+        return found[0]
+    if any((root / name).is_dir() for name in PARTITION_FOLDERS):
+        return None
+    _check_names(root)
+    return root if partition == "train" else None
+
+
+def _read_tree(folder: Path, others: list[str]) -> Tree:
+    """List a partition's classes; all coarse folders have fine ones inside, or none has.
+
+    Files that are not read are added to `others`.
+    """
+    inside = listing(folder)
+    others += inside.others
+    if inside.images:
+        raise InputError(
+            f"{str(folder / inside.images[0])!r} lies beside the class folders; move each image "
+            "into the folder of its class"
+        )
+    tree: Tree = {}
+    for coarse in inside.folders:
+        place = folder / coarse
+        content = listing(place)
+        others += content.others
+        if content.images and content.folders:
+            raise InputError(
+                f"{str(place)!r} holds both images ({content.images[0]!r}) and folders "
+                f"({content.folders[0]!r}); a coarse class holds images or fine classes"
+            )
+        if not content.folders:
+            tree[coarse, ""] = str(place), content.images
+        for fine in content.folders:
+            tree[coarse, fine] = str(place / fine), _leaf(place / fine, others)
+    _check_tree(folder, tree, others)
+    return tree
+
+
+def _leaf(folder: Path, others: list[str]) -> list[str]:
+    content = listing(folder)
+    others += content.others
+    if content.folders:
+        raise InputError(
+            f"{str(folder / content.folders[0])!r} lies inside a fine class; two levels of "
+            "folders, <coarse>/<fine>, are the most"
+        )
+    return content.images
+
+
+def _check_tree(folder: Path, tree: Tree, others: list[str]) -> None:
+    empty = [place for place, names in tree.values() if not names]
+    if empty or not tree:
+        raise InputError(
+            f"no images in {capped(map(repr, empty or [str(folder)]))}; put some there or remove "
+            f"the folder (a folder dataset is {LAYOUT})"
+            + "".join(f"; {line}" for line in left_out(others))
+        )
+    bare = [coarse for coarse, fine in tree if not fine]
+    if bare and len(bare) < len(tree):
+        divided = next(coarse for coarse, fine in tree if fine)
+        raise InputError(
+            f"{str(folder / divided)!r} is divided into fine classes and "
+            f"{str(folder / bare[0])!r} is not; divide all coarse classes or none"
+        )
+
+
+def _from_tree(
+    config: "DataConfig",
+    partition: str,
+    tree: Tree,
+    training: tuple[str, ...],
+    folder: Path,
+    notes: list[str],
+) -> Partition:
+    keys = sorted(tree)
+    listed = [tree[key] for key in keys]
+    counts = [len(names) for _, names in listed]
+    coarse = np.repeat(np.array([key[0] for key in keys], dtype=object), counts)
+    fine = np.repeat(np.array([key[1] for key in keys], dtype=object), counts)
+    return labelled(
+        config,
+        partition,
+        ImageFiles(listed, upright=True),
+        coarse,
+        fine if keys[0][1] else None,
+        training,
+        layout=f"folders in {str(folder)!r}",
+        notes=notes,
+    )
+
+
+def labelled(
+    config: "DataConfig",
+    partition: str,
+    images: ImageFiles,
+    coarse: np.ndarray,
+    fine: np.ndarray | None,
+    training: tuple[str, ...],
+    layout: str,
+    notes: list[str],
+) -> Partition:
+    """Make a partition of class names.
+
+    Args:
+        config: the DataConfig.
+        partition: its name.
+        images: N images.
+        coarse: (N,) names.
+        fine: (N,) names, or None where they are not known.
+        training: coarse classes that come first in the numbering.
+        layout: where the images were found.
+        notes: what has to be said of them.
+    """
+    known = sorted(set(training))
+    names = tuple(known + sorted(set(coarse) - set(known)))
+    coarse_labels = _numbers(coarse, names)
+    if fine is None:
+        hierarchy = Hierarchy(names)
+        found = Partition(config.dataset, partition, images, coarse_labels, None, hierarchy, layout)
+        return replace(found, notes=tuple(notes))
+    pairs = sorted({(number, name) for number, name in zip(coarse_labels, fine, strict=True)})
+    fine_names = tuple(dict.fromkeys(name for _, name in pairs))
+    fine_labels = _numbers(fine, fine_names)
+    hierarchy = Hierarchy.from_labels(fine_labels, coarse_labels, fine_names, names, layout)
+    found = Partition.from_fine(config.dataset, partition, images, fine_labels, hierarchy, layout)
+    return replace(found, notes=tuple(notes))
+
+
+def _numbers(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    number = {name: position for position, name in enumerate(names)}
+    return np.array([number[label] for label in labels], dtype=np.int64)

@@ -1,0 +1,156 @@
+"""What a dataset on disk is like, and what in it would stop a run."""
+
+from collections import defaultdict
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from ancor.data.catalog import PARTITIONS, DataConfig
+from ancor.data.episodes import Protocol
+from ancor.data.notes import class_notes, name_notes
+from ancor.data.partition import Partition
+from ancor.data.scan import Finding, findings
+from ancor.errors import InputError, MissingPartition, capped
+
+
+def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
+    """Read every image of every partition and report.
+
+    Args:
+        config: which data; images that cannot be read are reported, whatever it says of them.
+        protocol: episodes that every evaluation partition must have images for; None: the paper's.
+
+    Returns:
+        A dict of plain values: `dataset`; `root`; `partitions`, by name, what `_describe` returns;
+        `problems`: lines, each of which would stop a run; `notes`: lines on what would not, such
+        as images that lie in two partitions.
+    """
+    protocol = protocol or Protocol()
+    described: dict[str, dict] = {}
+    problems: list[str] = []
+    notes: list[str] = []
+    loaded: list[Partition] = []
+    contents: list[dict[bytes, int]] = []
+    for name in PARTITIONS:
+        try:
+            partition = config.read(name)
+        except MissingPartition as missing:
+            (problems if name == "train" else notes).append(str(missing))
+            continue
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        found = list(findings(partition.images))
+        described[name] = _describe(partition, found, protocol)
+        problems += [finding.problem for finding in found if finding.problem is not None]
+        notes += [f"partition {name!r}: {note}" for note in partition.notes]
+        notes += _repeated(partition, found)
+        if name == "train":
+            coarse, names = partition.coarse_labels, partition.hierarchy.coarse_names
+            notes += class_notes(coarse, names, "coarse")
+        try:
+            notes += _episodes(config, partition, protocol)
+        except InputError as error:
+            problems.append(f"partition {name!r}: {error}")
+        loaded.append(partition)
+        contents.append({f.digest: index for index, f in enumerate(found) if f.digest is not None})
+    if config.dataset == "folder":
+        problems += _two_homes(loaded)
+    return {
+        "dataset": config.dataset,
+        "root": config.root,
+        "partitions": described,
+        "problems": list(dict.fromkeys(problems)),
+        "notes": notes + name_notes(loaded) + _shared(loaded, contents),
+    }
+
+
+def _describe(partition: Partition, found: list[Finding], protocol: Protocol) -> dict:
+    """Describe a partition: layout, counts a level and class, image sizes, what is unreadable."""
+    hierarchy = partition.hierarchy
+    levels = {"coarse": partition.coarse_labels}
+    if partition.fine_labels is not None:
+        levels["fine"] = partition.fine_labels
+    sizes = [finding.size for finding in found if finding.size is not None]
+    return {
+        "layout": partition.layout,
+        "images": len(partition),
+        "classes": {level: len(np.unique(labels)) for level, labels in levels.items()},
+        "images_per_class": {
+            level: _counts(labels, hierarchy.names(level)) for level, labels in levels.items()
+        },
+        "too_small": _too_small(partition, protocol),
+        "unreadable": [finding.problem for finding in found if finding.problem is not None],
+        "width": _range([width for width, _ in sizes]),
+        "height": _range([height for _, height in sizes]),
+    }
+
+
+def _counts(labels: np.ndarray, names: tuple[str, ...]) -> list[dict]:
+    classes, counts = np.unique(labels, return_counts=True)
+    return [
+        {"label": label, "name": names[label], "images": count}
+        for label, count in zip(classes.tolist(), counts.tolist(), strict=True)
+    ]
+
+
+def _range(values: list[int]) -> list[int] | None:
+    return [min(values), max(values)] if values else None
+
+
+def _too_small(partition: Partition, protocol: Protocol) -> list[dict]:
+    if partition.fine_labels is None:
+        return []
+    needed = protocol.n_shots + protocol.n_queries
+    counts = _counts(partition.fine_labels, partition.hierarchy.fine_names)
+    return [entry for entry in counts if entry["images"] < needed]
+
+
+def _episodes(config: DataConfig, partition: Partition, protocol: Protocol) -> list[str]:
+    """Return notes on what episodes cannot be made of; InputError where none can be drawn."""
+    if partition.fine_labels is None or partition.name == "train":
+        return []
+    sampler = config.sampler(partition, "fine")
+    sampler.check(protocol)
+    intra_class = replace(protocol, intra_class=True)
+    return [f"partition {partition.name!r}: {line}" for line in sampler.notes(intra_class)]
+
+
+def _repeated(partition: Partition, found: list[Finding]) -> list[str]:
+    """Return a note where images of a partition are equal."""
+    digests = sorted(finding.digest for finding in found if finding.digest is not None)
+    count = sum(first == second for first, second in pairwise(digests))
+    if not count:
+        return []
+    return [f"partition {partition.name!r} repeats {count} of its images"]
+
+
+def _two_homes(partitions: list[Partition]) -> list[str]:
+    """Return a problem for each fine class whose coarse class differs between partitions."""
+    homes: dict[str, set[str]] = defaultdict(set)
+    for hierarchy in (partition.hierarchy for partition in partitions):
+        for fine, coarse in zip(hierarchy.fine_names, hierarchy.coarse_of_fine, strict=True):
+            homes[fine].add(hierarchy.coarse_names[coarse])
+    return [
+        f"fine class {fine!r} lies in the coarse classes {capped(map(repr, sorted(several)))} "
+        "of different partitions; every fine class needs exactly one"
+        for fine, several in homes.items()
+        if len(several) > 1
+    ]
+
+
+def _shared(partitions: list[Partition], contents: list[dict[bytes, int]]) -> list[str]:
+    """Return a note for each two partitions that share images."""
+    notes = []
+    for (one, mine), (other, theirs) in combinations(zip(partitions, contents, strict=True), 2):
+        both = mine.keys() & theirs.keys()
+        if both and len(both) == len(mine) == len(theirs):
+            notes.append(f"partitions {one.name!r} and {other.name!r} hold the same images")
+        elif both:
+            first = min(both, key=mine.__getitem__)
+            notes.append(
+                f"{len(both)} images lie in both {one.name!r} and {other.name!r}, such as "
+                f"{one.images.name(mine[first])!r} and {other.images.name(theirs[first])!r}"
+            )
+    return notes

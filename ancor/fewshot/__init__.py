@@ -1,0 +1,1 @@
+"""Classify one's own images from a few labeled ones: the Python API."""

@@ -1,0 +1,249 @@
+"""An encoder with its preprocessing: from images of any kind to features."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancor.checkpoints import checkpoint
+from ancor.data.catalog import DATASETS, DataConfig
+from ancor.data.partition import QUERY_VIEW, distinct_views
+from ancor.data.transforms import TransformSpec, stored_form
+from ancor.errors import InputError
+from ancor.evaluation.feature_bank import FeatureBank, predicted_class, unit_vectors
+from ancor.fewshot import inputs
+from ancor.fewshot.support_set import Features, known_features
+from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.runtime.devices import autocast_dtype, pick_device, usable_cpus
+from ancor.runtime.from_dict import built
+from ancor.runtime.logging import progress
+
+HELD = 2**29  # bytes of resized images that wait for their pass; one may be of 20 million
+PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
+
+
+class ImageEncoder:
+    """Turns images into features; it is never changed, so classifiers may share it.
+
+    Args:
+        encoder: the network.
+        transforms: what it sees of an image.
+        device: where it runs.
+        only_base: whether features are the backbone's, or the head's embedding.
+        dtype: what passes are cast to by autocast; None: fp32.
+        batch_size: images a forward pass.
+        quiet: whether to show no progress bar.
+
+    Raises:
+        InputError: the head's embedding is asked for and there is none.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        transforms: TransformSpec,
+        device: torch.device,
+        only_base: bool = True,
+        dtype: torch.dtype | None = None,
+        batch_size: int = 256,
+        quiet: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size {batch_size}: at least 1 is needed")
+        self.network = encoder.to(device, memory_format=torch.channels_last).eval()
+        self.transforms, self.device, self.dtype = transforms, device, dtype
+        self.only_base, self.batch_size, self.quiet = only_base, batch_size, quiet
+        self._form = stored_form(transforms)
+        self.width = self._bank({}, 0).width  # number F of features
+
+    def __deepcopy__(self, memo: dict) -> "ImageEncoder":
+        """Return itself: sklearn.clone copies the parameters of an estimator by deepcopy."""
+        return self
+
+    def __repr__(self) -> str:
+        config = self.network.config
+        return f"ImageEncoder({config.arch}, head {config.head}, {self.transforms.size} px)"
+
+    @property
+    def num_coarse(self) -> int:
+        """Number of coarse classes that its own classifier tells apart; 0: it has none."""
+        weight = self.network.class_weight
+        return 0 if weight is None else len(weight)
+
+    def encode(self, images: Any, n_aug_support_samples: int = 0, seed: int = 0) -> Features:
+        """Compute the features of images; `np.asarray` of them is their vectors, (N, F) of float32.
+
+        Args:
+            images: a list of paths, PIL images, arrays or tensors (`ancor.fewshot.inputs`),
+                or a folder's path; of features, nothing is computed.
+            n_aug_support_samples: random views of each, A, as evaluation makes of support images. A
+                view follows from seed, the image's content and the view's number alone.
+            seed: of the views.
+
+        Raises:
+            InputError: an image cannot be read; its message names it.
+        """
+        known = known_features(images)
+        if known is not None:
+            return known
+        return Features.join(
+            [
+                self._encode(chunk, n_aug_support_samples, seed)
+                for chunk in self._read(inputs.listed(images))
+            ]
+        )
+
+    def _read(self, images: list) -> Iterator[list[Tensor]]:
+        """Read as many images as a pass takes, or as fill `HELD`.
+
+        In threads, as decoding leaves Python's lock; a few images each at a time.
+        """
+        step, held = 4 * usable_cpus(), []
+        starts = range(0, len(images), step)
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            for start in progress(starts, self.quiet, desc="images", unit="step"):
+                some = images[start : start + step]
+                held += pool.map(self._formed, some, range(start, start + len(some)))
+                while len(held) >= self.batch_size or sum(image.nbytes for image in held) > HELD:
+                    yield held[: self.batch_size]
+                    held = held[self.batch_size :]
+        if held:
+            yield held
+
+    def _formed(self, image: Any, position: int) -> Tensor:
+        """Read and resize at once: as many images as threads lie in memory in full size."""
+        return self._form(inputs.read(image, position))
+
+    def _encode(self, images: list[Tensor], copies: int, seed: int) -> Features:
+        """Encode images (3, H, W), each of its views that differ once."""
+        addresses = [inputs.address(image) for image in images] if copies else range(len(images))
+        wanted = np.array([(a, view) for a in addresses for view in (QUERY_VIEW, *range(copies))])
+        pairs, rows = np.unique(
+            distinct_views(wanted, self.transforms, seed), axis=0, return_inverse=True
+        )
+        bank = self._bank(dict(zip(addresses, images, strict=True)), seed)
+        outputs = list(bank.outputs(pairs))
+        vectors = torch.cat([unit_vectors(output, bank.kind) for output in outputs])
+        if self.num_coarse:
+            coarse = torch.cat([predicted_class(output) for output in outputs])
+        else:
+            coarse = torch.full((len(pairs),), -1)
+        rows = torch.from_numpy(rows.reshape(len(images), 1 + copies))
+        vectors, coarse = vectors.cpu()[rows], coarse.cpu()[rows]
+        return Features(vectors[:, 0], vectors[:, 1:], coarse[:, 0], coarse[:, 1:])
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return what `unpack` makes its parts of again: plain values, and arrays by name."""
+        about = {
+            "config": asdict(self.network.config),
+            "transforms": asdict(self.transforms),
+            "only_base": self.only_base,
+        }
+        state = self.network.state_dict()
+        return about, {PACKED + name: tensor.cpu().numpy() for name, tensor in state.items()}
+
+    @staticmethod
+    def unpack(
+        about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    ) -> tuple[Encoder, TransformSpec, bool]:
+        """Return the network, the transforms and only_base that `pack` described."""
+        config = built(EncoderConfig, about["config"], "the saved classifier")
+        state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
+        with torch.device("meta"):  # sizes first: the file's own bound what is allocated
+            shapes = {n: tuple(t.shape) for n, t in Encoder(config).state_dict().items()}
+        if shapes != {n: a.shape for n, a in state.items()}:
+            raise ValueError("its weights do not fit its encoder")
+        if any(a.dtype.kind not in "fiu" for a in state.values()):
+            raise ValueError("its weights are no real numbers")
+        encoder = Encoder(config)
+        encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        transforms = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in about["transforms"].items()
+        }
+        spec = TransformSpec(**transforms)
+        spec.check()
+        return encoder, spec, bool(about["only_base"])
+
+    def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
+        return FeatureBank(
+            self.network,
+            images,
+            self.transforms,
+            self.device,
+            seed,
+            self.batch_size,
+            kind="features" if self.only_base else "embedding",
+            dtype=self.dtype,
+        )
+
+
+def load_encoder(
+    path: str | Path,
+    *,
+    head: str | None = None,
+    only_base: bool = True,
+    dataset: str | None = None,
+    image_size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: str | torch.device = "auto",
+    precision: str = "fp32",
+    batch_size: int = 256,
+    quiet: bool = True,
+) -> ImageEncoder:
+    """Load an encoder and its preprocessing from any file that eval.py reads.
+
+    A checkpoint of train.py tells how its images were prepared; of another file, name a dataset
+    whose preparation it shares, or give image_size, mean and std.
+
+    Args:
+        path: a checkpoint of train.py or the paper, a MoCo, SwAV or torchvision file.
+        head: which head it has, where a published file leaves two open.
+        only_base: whether features are the backbone's, or the head's embedding.
+        dataset: a name of `ancor.data.catalog.DATASETS`.
+        image_size: side of the images that the network sees, in pixels.
+        mean, std: of each channel, for images scaled to 0-1.
+        device: auto, cuda, mps or cpu, or a torch device.
+        precision: fp32, bf16, fp16 or auto.
+        batch_size: images a forward pass.
+        quiet: whether to show no progress bar on a terminal.
+
+    Raises:
+        InputError: it cannot be read or holds no encoder; or the preparation is not known.
+    """
+    encoder, content = checkpoint.load_encoder(path, head)
+    told = content["config"]["data"]
+    changes = {"dataset": dataset, "image_size": image_size, "mean": mean, "std": std}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if told is None and dataset is None and len(changes) < 3:
+        raise InputError(
+            f"{str(path)!r} does not tell how its images were prepared; give a dataset "
+            f"({', '.join(DATASETS)}), or image_size, mean and std"
+        )
+    base = {"dataset": "folder"} if told is None else told
+    if dataset is not None:
+        base = {}
+    base = {name: base[name] for name in ("dataset", "image_size", "mean", "std") if name in base}
+    transforms = built(DataConfig, {**base, **changes}, repr(str(path))).transforms
+    return on_device(encoder, transforms, only_base, device, precision, batch_size, quiet)
+
+
+def on_device(
+    encoder: Encoder,
+    transforms: TransformSpec,
+    only_base: bool,
+    device: str | torch.device,
+    precision: str,
+    batch_size: int,
+    quiet: bool,
+) -> ImageEncoder:
+    """Make an ImageEncoder that runs where and as `load_encoder` was told."""
+    device = device if isinstance(device, torch.device) else pick_device(device)
+    dtype = autocast_dtype(precision, device)
+    return ImageEncoder(encoder, transforms, device, only_base, dtype, batch_size, quiet)

@@ -1,0 +1,205 @@
+"""One episode that stays: features of a user's support images, and queries that come one by one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancor.evaluation import logistic
+from ancor.evaluation.classifiers import (
+    EpisodeBatch,
+    balanced,
+    class_scores,
+    fit_logistic,
+    logarithms,
+    logistic_probabilities,
+)
+from ancor.evaluation.predictors import divide, part_evidence
+from ancor.evaluation.scoring import run_parallel
+from ancor.fewshot.temperature import fit_temperature
+
+CALIBRATED = 5  # images that each class needs for a temperature
+MOST_FITS = 200  # images that are left out one by one; of more, a tenth at a time
+MOST_QUERIES = 4096  # classified at once
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder says of N images; NumPy takes it for its vectors.
+
+    Attributes:
+        vectors: of each image under the test transform, of unit length, (N, F) of float32.
+        views: of A random views of each image, likewise, (N, A, F).
+        coarse: the coarse class that the encoder's classifier predicts of each image, (N,) of
+            int64; -1 where it has no classifier.
+        coarse_views: the same of each view, (N, A).
+    """
+
+    vectors: Tensor
+    views: Tensor
+    coarse: Tensor
+    coarse_views: Tensor
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: int | slice | list[int] | np.ndarray | Tensor) -> "Features":
+        """Features of some images: by a position, a slice, a list of positions or a mask."""
+        if isinstance(rows, int | np.integer):
+            rows = [rows]
+        return Features(*(part[rows] for part in vars(self).values()))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the vectors for `np.asarray`, (N, F) of float32 unless another type is asked."""
+        return np.array(self.vectors.numpy(force=True), dtype=dtype, copy=copy)
+
+    def check(self, labels: np.ndarray) -> None:
+        """Raise a ValueError where they, or labels (N,) from 0 on, were not read as written."""
+        sizes = {name: tuple(part.shape) for name, part in vars(self).items()}
+        sizes["labels"] = labels.shape
+        n, width = (*sizes["vectors"], 0, 0)[:2]
+        copies = (*sizes["views"], 0, 0)[1]
+        wanted = {
+            "vectors": (n, width),
+            "views": (n, copies, width),
+            "coarse": (n,),
+            "coarse_views": (n, copies),
+            "labels": (n,),
+        }
+        if sizes != wanted or not n:
+            raise ValueError(f"features of sizes {sizes}")
+        found = np.unique(labels)
+        if labels.dtype != np.int64 or not np.array_equal(found, np.arange(len(found))):
+            raise ValueError(f"labels {found.tolist()[:9]}")
+        if self.vectors.dtype != self.views.dtype or not self.vectors.is_floating_point():
+            raise ValueError(f"features of types {self.vectors.dtype} and {self.views.dtype}")
+
+    def first_views(self, count: int) -> "Features":
+        """Return the same with the first `count` views of each image."""
+        views, coarse_views = self.views[:, :count], self.coarse_views[:, :count]
+        return Features(self.vectors, views, self.coarse, coarse_views)
+
+    @staticmethod
+    def join(several: Sequence["Features"]) -> "Features":
+        """Put features of equally many views one after the other."""
+        parts = zip(*(vars(features).values() for features in several), strict=True)
+        return Features(*map(torch.cat, parts))
+
+
+def known_features(images: Any) -> Features | None:
+    """Return features that were given in place of images, whole or one by one; else None."""
+    if isinstance(images, Features):
+        return images
+    if isinstance(images, list) and images and all(isinstance(i, Features) for i in images):
+        return Features.join(images)
+    return None
+
+
+@dataclass(frozen=True)
+class Support:
+    """Support images and how queries are classified among them.
+
+    Classes of unequal sizes count equally in what is fitted (`classifiers.balanced`).
+
+    Attributes:
+        features: of N images; their views are learnt from or, if they have none, they themselves.
+        labels: (N,) of int64, 0 to n - 1.
+        n_ways: number n of classes.
+        classifier: a name of `ancor.evaluation.classifiers.CLASSIFIERS`.
+        coarse_first: whether queries are classified among support vectors of their own predicted
+            coarse class, by the rules of `ancor.evaluation.predictors.cascade`.
+    """
+
+    features: Features
+    labels: Tensor
+    n_ways: int
+    classifier: str
+    coarse_first: bool
+
+    def scores(self, query: Features) -> Tensor:
+        """Scores (Q, n), whose softmax is each class's probability; -inf of no candidates."""
+        starts = range(0, len(query), MOST_QUERIES)
+        parts = [query[start : start + MOST_QUERIES] for start in starts]
+        return torch.cat([self._scores(part, *self._whole, self._fits) for part in parts])
+
+    def temperature(self) -> float:
+        """Fit a temperature to each image's scores by the others.
+
+        Returns:
+            1 where a class has fewer images than `CALIBRATED`.
+        """
+        if self.labels.bincount().min() < CALIBRATED:
+            return 1.0
+        count = len(self.labels)
+        folds = count if count <= MOST_FITS else 10
+        by_class = self.labels.argsort(stable=True)
+        parts = [by_class[fold::folds] for fold in range(folds)]
+
+        def left_out(part: Tensor) -> Tensor:
+            others = torch.ones(count, dtype=torch.bool)
+            others[part] = False
+            return self._scores(self.features[part], *self._list(others.nonzero()[:, 0]), {})
+
+        scores = torch.cat(list(run_parallel(left_out, parts, torch.device("cpu"))))
+        labels = self.labels[torch.cat(parts)]
+        weights = balanced(self.labels.bincount())
+        return fit_temperature(scores, labels, None if weights is None else weights[labels])
+
+    def _scores(
+        self,
+        query: Features,
+        vectors: Tensor,
+        coarse: Tensor,
+        labels: Tensor,
+        fits: dict[bytes, logistic.Fit],
+    ) -> Tensor:
+        """Scores by a support list as of `_list`; `fits` keeps those of LR by what they fit."""
+        scores = torch.full((len(query), self.n_ways), -torch.inf, dtype=torch.float64)
+        together = [(torch.arange(len(labels)), torch.arange(len(query)))]
+        for chosen, asked in divide(coarse, query.coarse) if self.coarse_first else together:
+            present, local = labels[chosen].unique(return_inverse=True)
+            queries, key = query.vectors[asked][None], chosen.numpy().tobytes()
+            found = torch.zeros(1, len(asked), 1, dtype=torch.float64)
+            if len(present) > 1 and key not in fits:
+                # Of all images, not of those behind the gate: evaluation's cascade has no weights.
+                weights = balanced(labels.bincount()[present])
+                batch = EpisodeBatch(
+                    vectors[chosen][None],
+                    local[None],
+                    torch.arange(len(chosen))[None],
+                    queries,
+                    len(present),
+                    part_evidence(len(present)) if self.coarse_first else 1.0,
+                    None if weights is None else weights[None],
+                )
+                if self.classifier == "LR":
+                    fits[key] = fit_logistic(batch)
+                else:
+                    found = class_scores(self.classifier, batch)
+            if key in fits:
+                found = logarithms(logistic_probabilities(fits[key], queries))
+            scores[asked[:, None], present] = found[0]
+        return scores
+
+    @cached_property
+    def _whole(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The list of all images."""
+        return self._list(torch.arange(len(self.labels)))
+
+    @cached_property
+    def _fits(self) -> dict[bytes, logistic.Fit]:
+        """What LR learnt before: a query alone is answered without fitting anew."""
+        return {}
+
+    def _list(self, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors (S, F) that are learnt from, their predicted coarse classes and labels (S,)."""
+        support, labels = self.features[kept], self.labels[kept]
+        copies = support.views.shape[1]
+        if not copies:
+            return support.vectors, support.coarse, labels
+        vectors = support.views.transpose(0, 1).flatten(0, 1)
+        return vectors, support.coarse_views.T.flatten(), labels.repeat(copies)

@@ -1,0 +1,274 @@
+"""The only module, beside `launching`, that asks torch.distributed anything.
+
+Without a process group the answers are those of one process, so nothing else has to know whether
+there are several. A batch is divided into contiguous parts in the order of the ranks; `share` tells
+which part is whose, so that sizes never have to be sent.
+"""
+
+import inspect
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ancor.errors import InputError, RunError
+from ancor.runtime.processes import end_with_parent
+
+MINUTES = 10.0  # for processes to meet, and for any exchange between them
+LONGEST_MINUTES = 10_080  # a week
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process among all."""
+    return dist.get_rank() if _grouped() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if _grouped() else 1
+
+
+def local_rank() -> int:
+    """Number of this process on its node."""
+    return int(os.environ.get("LOCAL_RANK", 0)) if _grouped() else 0
+
+
+def local_world_size() -> int:
+    """Number of processes on this node."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _grouped() else 1
+
+
+def nodes() -> int:
+    """Number of nodes, each with as many processes as this one."""
+    return max(1, world_size() // local_world_size())
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes."""
+    return rank() == 0
+
+
+def share(count: int, of: int | None = None) -> slice:
+    """Return the part of `count` items that is the business of process `of` (default: this one).
+
+    Parts are contiguous, in rank order, and differ in size by one at most.
+    """
+    of = rank() if of is None else of
+    size, more = divmod(count, world_size())
+    start = of * size + min(of, more)
+    return slice(start, start + size + (of < more))
+
+
+def gather(part: Tensor, count: int) -> Tensor:
+    """Return all processes' parts of `count` items side by side, (count, ...), without gradient.
+
+    Args:
+        part: this process's items, those of `share(count)`.
+        count: items in all.
+    """
+    if world_size() == 1:
+        return part
+    spans = [share(count, of) for of in range(world_size())]
+    sizes = [span.stop - span.start for span in spans]
+    padded = part.new_zeros(max(sizes), *part.shape[1:])
+    padded[: len(part)] = part.detach()
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([other[:size] for other, size in zip(parts, sizes, strict=True)])
+
+
+def exchange(part: Tensor, order: Tensor) -> Tensor:
+    """Return this process's share of all items taken in another order, without gradient.
+
+    Each item is sent once, to the process that wants it: what a process sends and receives does not
+    grow with the number of processes, as it would if all items went to all.
+
+    Args:
+        part: this process's items, those of `share(len(order))`, contiguous.
+        order: a permutation of all items, on the host, the same on all processes.
+    """
+    if world_size() == 1:
+        return part[_beside(order, part)]
+    own = share(len(order))
+    of_process = torch.empty_like(order)  # whose share each item, and each place, lies in
+    for process in range(world_size()):
+        of_process[share(len(order), process)] = process
+    leaving = of_process[order] == rank()  # places that items of this process go to
+    sent = order[leaving] - own.start
+    sources = of_process[order[own]]
+    received = part.new_empty(len(sources), *part.shape[1:])
+    counts = (
+        torch.bincount(processes, minlength=world_size()).tolist()
+        for processes in (sources, of_process[leaving])
+    )
+    dist.all_to_all_single(received, part.detach()[_beside(sent, part)], *counts)
+    return received[_beside(sources.argsort(stable=True).argsort(), part)]
+
+
+def _beside(indices: Tensor, tensor: Tensor) -> Tensor:
+    """Bring indices from the host to a tensor's device, without waiting."""
+    return indices.to(tensor.device, non_blocking=True)
+
+
+def average(figures: Tensor) -> Tensor:
+    """Return the mean of a tensor of figures over all processes."""
+    if world_size() == 1:
+        return figures
+    total = figures.clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def largest(number: int) -> int:
+    """Return the largest of all processes' numbers."""
+    if world_size() == 1:
+        return number
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
+def take_from_first(tensors: list[Tensor]) -> None:
+    """Overwrite tensors in place by the first process's."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap a module so that its gradients are averaged over the processes.
+
+    Buffers are not broadcast at each step: batch-norm statistics are taken from the first process
+    where they are read (`take_from_first`).
+    """
+    if world_size() == 1:
+        return module
+    parallel = nn.parallel.DistributedDataParallel
+    names = inspect.signature(parallel).parameters
+    flag = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    return parallel(
+        module,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        **{flag: False},
+    )
+
+
+def in_torchrun() -> bool:
+    """Whether torchrun (or what sets the same variables) started this process."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+def restarts_may_hang() -> bool:
+    """Whether torchrun will restart failed processes on the store that the failed ones used.
+
+    New processes can then read the dead ones' addresses from it and wait for them; torchrun makes a
+    new store for each start if TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is in its environment.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return shared and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
+
+
+def default_backend() -> str:
+    """Return nccl where there are CUDA devices, gloo elsewhere."""
+    return "nccl" if torch.cuda.is_available() else "gloo"
+
+
+def check_minutes(minutes: float) -> None:
+    """Raise an InputError where processes cannot wait for so long."""
+    if not 0 < minutes <= LONGEST_MINUTES:
+        raise InputError(
+            f"--dist-timeout {minutes}: accepted: more than 0 and up to {LONGEST_MINUTES} minutes"
+        )
+
+
+def join(backend: str | None = None, minutes: float = MINUTES) -> None:
+    """Join the group that the environment describes (as torchrun sets it).
+
+    Args:
+        backend: None: `default_backend`.
+        minutes: how long to wait for the other processes.
+
+    Raises:
+        InputError: no such time can be waited.
+        RunError: they did not come.
+    """
+    check_minutes(minutes)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    end_with_parent()
+    until = time.monotonic() + 60 * minutes
+    if os.environ.get("RANK") != "0":
+        wait_for(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), until, minutes)
+    left = timedelta(seconds=max(1, until - time.monotonic()))
+    with meeting(minutes):
+        dist.init_process_group(backend or default_backend(), timeout=left)
+    # Once they have met, a process may have others wait for longer, for a picture or a save.
+    set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+    set_timeout(timedelta(minutes=max(MINUTES, minutes)))
+
+
+def wait_for(host: str, port: int, until: float, minutes: float) -> None:
+    """Wait until the first process listens; torch's own wait writes a stack of lines.
+
+    Args:
+        host: where it is to listen.
+        port: the same.
+        until: when to give up, of `time.monotonic`.
+        minutes: what is told then.
+
+    Raises:
+        RunError: it does not.
+    """
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=max(1, until - time.monotonic())).close()
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                why = f"nothing answers at {host}:{port}, {error.strerror or error}"
+                raise RunError(_not_met(minutes, why)) from error
+        time.sleep(0.2)
+
+
+@contextmanager
+def meeting(minutes: float) -> Iterator[None]:
+    """Turn what torch raises where processes do not meet into a RunError.
+
+    Args:
+        minutes: how long they were waited for.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        why = str(error).strip().partition("\n")[0][:200].rstrip(".")
+        # gloo has no type of its own for this.
+        if not isinstance(error, dist.DistError) and not re.search("timed out|connect", why, re.I):
+            raise
+        raise RunError(_not_met(minutes, why or type(error).__name__)) from error
+
+
+def _not_met(minutes: float, why: str) -> str:
+    return (
+        f"the processes did not meet in {minutes:g} minutes ({why}); start as many as --world-size "
+        "and --nproc say, each node with its own --rank and the same --dist-url, and wait longer "
+        "for them by --dist-timeout MINUTES"
+    )
+
+
+def leave() -> None:
+    """Leave the group, if there is one."""
+    if _grouped():
+        dist.destroy_process_group()

@@ -1,0 +1,148 @@
+"""What a run says: console, log.txt, metrics.jsonl and TensorBoard."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+from ancor.runtime.distributed import is_first
+from ancor.runtime.text import printable
+
+log = logging.getLogger("ancor")
+
+
+class _Printable(logging.Formatter):
+    """A formatter of lines in which no name of a class or file can steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Escape what is not printable, line by line."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+class _Console(logging.StreamHandler):
+    """Standard output, which is silent where nobody reads it: how a command ends tells of that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing of a closed pipe, a closed terminal or a full disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def configure_console(quiet: bool = False, stream: TextIO | None = None) -> None:
+    """Send the package's messages to a stream, by default stdout, in the first process only.
+
+    Only warnings if quiet.
+    """
+    handler = _Console(stream or sys.stdout)
+    handler.setFormatter(_Printable("%(message)s"))
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler.addFilter(lambda record: is_first())
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def shows_bars(quiet: bool) -> bool:
+    """Whether there is a terminal to draw bars on."""
+    return not quiet and is_first() and sys.stderr.isatty()
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
+    """Wrap in a tqdm bar on stderr where that is a terminal; elsewhere, or if quiet, in none."""
+    from tqdm import tqdm
+
+    return tqdm(items, disable=not shows_bars(quiet), leave=False, **bar)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that is silent where it cannot be written: a full disk is told of elsewhere."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing."""
+
+
+class RunLog:
+    """Writes a run's records into its folder, appending to what an earlier part left there.
+
+    Args:
+        folder: the run's output directory.
+        metrics: its metrics.jsonl, open for appending.
+        first_step: steps done before; TensorBoard drops what a cut-off part wrote after them.
+        bars: whether progress bars run beside, around which messages have to be led.
+    """
+
+    def __init__(
+        self, folder: Path, metrics: TextIO, first_step: int = 0, bars: bool = False
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        self._stack, self._failed = ExitStack(), False
+        handler = _LogFile(folder / "log.txt", encoding="utf-8")
+        handler.setFormatter(_Printable("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        log.addHandler(handler)
+        self._stack.callback(handler.close)
+        self._stack.callback(log.removeHandler, handler)
+        self._metrics = metrics
+        if metrics.tell():  # an earlier part may have been cut off in the middle of a line
+            metrics.write("\n" * (not _ends_a_line(folder / "metrics.jsonl")))
+        self.board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+        self._stack.callback(self.board.close)
+        if bars:
+            self._stack.enter_context(logging_redirect_tqdm([log]))
+
+    def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl and its numbers to TensorBoard.
+
+        Args:
+            kind: `step`, `epoch` or `validation`; groups the curves.
+            step: optimiser steps done.
+            values: figures by name; names with a slash make groups of their own.
+        """
+        try:
+            self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self.board.add_scalar(name if "/" in name else f"{kind}/{name}", value, step)
+            self._failed = False
+        except OSError as error:  # a full disk is no reason to stop training
+            if not self._failed:
+                log.error("Could not write figures (%s); training goes on", error.strerror)
+            self._failed = True
+
+    def picture(self, name: str, image: Any) -> None:
+        """Show an image, (3, H, W), in TensorBoard."""
+        self.board.add_image(name, image, 0)
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self._stack.close()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class NoLog(RunLog):
+    """What processes other than the first are given: it writes nothing."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def picture(self, name: str, image: Any) -> None:
+        """Show nothing."""

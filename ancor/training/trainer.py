@@ -1,0 +1,288 @@
+"""The training loop. It knows no method: it adds losses up, logs each by name, and steps."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from ancor.errors import Interrupted, RunError
+from ancor.methods.base import Batch, Method
+from ancor.methods.losses import LossTerm
+from ancor.runtime.devices import used_memory
+from ancor.runtime.distributed import largest, rank, share, world_size
+from ancor.runtime.logging import RunLog, progress
+from ancor.runtime.seeding import address_seed, generator
+from ancor.training.batches import TrainingBatches
+from ancor.training.config import TrainConfig
+from ancor.training.metrics import Failure, Meter
+from ancor.training.progress import Progress
+from ancor.training.signals import Requests
+from ancor.training.step_guard import StepGuard
+
+log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains a method epoch by epoch.
+
+    Args:
+        method: what is trained.
+        batches: the training set.
+        config: optimiser, schedule, intervals.
+        run_log: where figures go.
+        validate: scores the encoder, or None.
+        dtype: what network passes are cast to by autocast; None: fp32.
+        save: called with (trainer, whether this is the best, whether to keep this epoch) after
+            every `save_freq` epochs, every one of `keep_epochs`, and the last; every
+            `save_minutes`, when a signal asks for it, and before a signal ends training.
+        quiet: no bars.
+        draw: called with (run_log, steps done) every `figure_freq` epochs, or None.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        batches: TrainingBatches,
+        config: TrainConfig,
+        run_log: RunLog,
+        validate: Callable[[], dict[str, tuple[float, float]]] | None,
+        save: Callable[["Trainer", bool, bool], None],
+        dtype: torch.dtype | None = None,
+        quiet: bool = False,
+        draw: Callable[[RunLog, int], None] | None = None,
+    ) -> None:
+        self.method, self.batches, self.config = method, batches, config
+        self.run_log, self.validate, self.save, self.quiet = run_log, validate, save, quiet
+        self.draw = draw
+        self.progress, self.meter = Progress(), Meter()
+        self.requests = Requests()
+        self.dtype = dtype
+        self.scaler = torch.GradScaler(batches.device.type, enabled=dtype == torch.float16)
+        self.fused = batches.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.SGD(
+            method.encoder.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=self.fused,
+        )
+        self.guard = StepGuard(method.moved_by_losses())
+        self._norm: Tensor | None = None
+        self._saved = time.monotonic()
+
+    def fit(self) -> None:
+        """Train from where `progress` stands to the last epoch, or to `max_steps`.
+
+        Raises:
+            Interrupted: a signal asked to stop; everything is saved.
+            RunError: something was not finite.
+        """
+        with self.requests:
+            while self.progress.epoch < self.config.epochs and not self._at_max_steps():
+                self._epoch(self.progress.epoch)
+
+    def _epoch(self, epoch: int) -> None:
+        """Do an epoch, or what is left of it, and what follows."""
+        started = time.perf_counter()
+        self._train_one_epoch(epoch)
+        if self.progress.position == len(self.batches):
+            self.progress.epoch, self.progress.position = epoch + 1, 0
+        figures = {"epoch": epoch + 1, "seconds": time.perf_counter() - started}
+        last = self.progress.epoch == self.config.epochs or self._at_max_steps()
+        keep = last or epoch in self.config.keep_epochs
+        if keep or self.progress.epoch % self.config.save_freq == 0:
+            scores = self._validation(epoch)
+            self._save(self._is_best(scores, last), keep)
+            figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
+            if scores:
+                figures["validation_ways"] = self.validate.ways
+        self.run_log.record("epoch", self.progress.step, figures)
+        ended = self.progress.position == 0
+        if self.draw and ended and self.progress.epoch % self.config.figure_freq == 0:
+            self.draw(self.run_log, self.progress.step)
+
+    def _save(self, best: bool = False, keep: bool = False) -> None:
+        self.save(self, best, keep)
+        self._saved, self.requests.save = time.monotonic(), False
+
+    def _at_max_steps(self) -> bool:
+        return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
+
+    def _validation(self, epoch: int) -> dict[str, tuple[float, float]]:
+        scores = self.validate() if self.validate else {}
+        if scores:
+            shown = ", ".join(
+                f"{self.validate.title(kind)} {100 * mean:.2f} ± {100 * half:.2f}"
+                for kind, (mean, half) in scores.items()
+            )
+            log.info("Epoch %d/%d  validation: %s", epoch + 1, self.config.epochs, shown)
+        return scores
+
+    def _is_best(self, scores: dict[str, tuple[float, float]], last: bool) -> bool:
+        """Tell whether `model_best` is to be this epoch's encoder."""
+        improved = bool(scores) and self.progress.improves(100 * scores["5-way"][0])
+        return improved if scores and self.config.select == "validation" else last
+
+    def _train_one_epoch(self, epoch: int) -> None:
+        rate = self.config.rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.method.train()
+        asked = time.perf_counter()
+        for number, batch in enumerate(self._bar(epoch), start=self.progress.position + 1):
+            self.meter.waited(time.perf_counter() - asked)
+            self._step(batch, self.meter)
+            self.progress.position = number
+            last = number == len(self.batches) or self._at_max_steps()
+            prints = last or number % self.config.print_freq == 0
+            if prints:
+                self._print(epoch, number, rate, *self.meter.read())
+                self.meter = Meter()
+            self._heed_requests(prints)
+            if last:
+                break
+            asked = time.perf_counter()
+
+    def _heed_requests(self, at_print: bool) -> None:
+        """Save if it is time to, and stop if a signal asks; several processes agree at prints."""
+        stop = self.requests.stop
+        if world_size() > 1:
+            stop = largest(stop) if at_print else 0
+        minutes = self.config.save_minutes
+        due = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+        if stop or due or self.requests.save:
+            self._save()
+        if stop:
+            raise Interrupted(
+                stop,
+                f"stopped by {signal.Signals(stop).name} after step {self.progress.step}, all of "
+                "it saved; --resume auto goes on",
+            )
+
+    def _bar(self, epoch: int) -> Iterable[Batch]:
+        return progress(
+            self.batches.epoch(epoch, self.progress.position),
+            self.quiet,
+            initial=self.progress.position,
+            total=len(self.batches),
+            desc=f"epoch {epoch + 1}/{self.config.epochs}",
+            unit="batch",
+        )
+
+    def _step(self, batch: Batch, meter: Meter) -> None:
+        """Pass a batch, in parts if asked, and take one step of the optimiser."""
+        torch.manual_seed(address_seed(self.config.seed, "step", self.progress.step, rank()))
+        parts = self._parts(batch)
+        weights = [len(part.labels) / len(batch.labels) for part in parts]
+        # Gradients are averaged over processes; with unequal parts each has to count by its images.
+        scale = len(batch.labels) * world_size() / self.batches.batch_size
+        losses = []
+        self.guard.remember()
+        self.optimizer.zero_grad()
+        for part, weight in zip(parts, weights, strict=True):
+            last = len(losses) == len(parts) - 1
+            with nullcontext() if last else self.method.without_averaging():
+                losses.append(self._losses(part))
+                total = sum(term.value for term in losses[-1].values())
+                # Not a number where the total is not finite: then no gradient is, on any process.
+                weight = weight * scale * (1 + 0 * total.detach())
+                self.scaler.scale(total * weight).backward()
+        self.scaler.unscale_(self.optimizer)
+        self._norm = get_total_norm(
+            [p.grad for p in self.method.encoder.parameters() if p.grad is not None]
+        )
+        good = self._norm.isfinite()
+        self._update(good)
+        self.guard.settle(good)
+        self.method.after_step(good)
+        self.progress.step += 1
+        meter.add(losses, weights, good, len(batch.labels))
+
+    def _update(self, good: Tensor) -> None:
+        """Take the optimiser's step if `good`, a boolean (), holds."""
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)  # which looks for itself
+            self.scaler.update()
+        elif self.fused:
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~good).float()
+            self.optimizer.step()
+        elif good:
+            self.optimizer.step()
+
+    def _losses(self, batch: Batch) -> dict[str, LossTerm]:
+        device = self.batches.device.type
+        with torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None):
+            return self.method.losses(batch)
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """Divide a batch for `accumulate`; give the parts their shuffles over the processes."""
+        smallest = self.batches.batch_size // world_size()  # all processes make as many parts
+        count = min(self.config.accumulate, smallest)
+        views = zip(*(view.tensor_split(count) for view in batch.views), strict=True)
+        labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
+        return [
+            Batch(*fields, shuffle=self._shuffle(number, count))
+            for number, fields in enumerate(zip(views, labels, indices, strict=True))
+        ]
+
+    def _shuffle(self, part: int, parts: int) -> Tensor | None:
+        """Return a permutation of the images that all processes hold in one part of the batch."""
+        if world_size() == 1:
+            return None
+        shares = (share(self.batches.batch_size, of) for of in range(world_size()))
+        sizes = (divmod(own.stop - own.start, parts) for own in shares)
+        images = sum(size + (part < more) for size, more in sizes)
+        address = (self.config.seed, "batch-norm shuffle", self.progress.step, part)
+        return torch.randperm(images, generator=generator(*address))
+
+    def _health(self) -> dict[str, float]:
+        """Figures of the last batch: gradient norm, queue fill, signs of collapse."""
+        figures = {"gradient_norm": self._norm, **self.method.figures()}
+        values = torch.stack([value.float() for value in figures.values()]).tolist()
+        return {f"health/{name}": value for name, value in zip(figures, values, strict=True)}
+
+    def _count(self, failures: list[Failure], steps: int) -> None:
+        """Count the steps that were undone among the last ones; RunError where they are too many.
+
+        Args:
+            failures: those steps.
+            steps: steps since the last print.
+        """
+        if self.scaler.is_enabled():  # a scale that is too large for a step is no failure
+            failures = [failure for failure in failures if failure.name != "gradient"]
+        for failure in failures:
+            self.progress.undone += 1
+            what = (
+                f"the {failure.name} became {failure.value} at step "
+                f"{self.progress.step - steps + failure.place + 1}"
+            )
+            if self.progress.undone > self.config.skip_nonfinite:
+                raise RunError(
+                    f"{what}, which was undone; lower --lr, look at the images, or let up to N "
+                    "such steps pass by --skip-nonfinite N"
+                )
+            log.warning("%s; the step was undone", what.capitalize())
+
+    def _print(
+        self, epoch: int, number: int, rate: float, figures: dict[str, float], failures: list
+    ) -> None:
+        self._count(failures, len(self.meter))
+        record = {"epoch": epoch + 1, "lr": rate, **figures, **self._health()}
+        record["memory_mb"] = used_memory(self.batches.device) / 2**20
+        self.run_log.record("step", self.progress.step, record)
+        losses = "  ".join(
+            f"{name.removeprefix('loss/')} {value:.3f} "
+            f"(top-1 {figures[name.replace('loss', 'top1', 1)]:.1f})"
+            for name, value in figures.items()
+            if name.startswith("loss/")
+        )
+        log.info(
+            "Epoch %d/%d [%d/%d]  lr %.3g  %s  %.0f images/s, %.0f%% waiting for data",
+            *(epoch + 1, self.config.epochs, number, len(self.batches), rate, losses),
+            *(figures["images_per_s"], 100 * figures["data_wait"]),
+        )
