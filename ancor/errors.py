@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 # What an unpickler may raise on bytes that are no whole pickle.
@@ -55,10 +56,9 @@ class Interrupted(Exception):
 def choose(what: str, value: str, accepted: Collection[str]) -> str:
     """Return `value` if it is one of `accepted`, else raise an InputError that lists them."""
     if value not in accepted:
-        raise InputError(
-            f"{what} {value!r} is not known{did_you_mean(value, accepted)}; "
-            f"accepted: {', '.join(sorted(accepted))}"
-        )
+        shown = capped(sorted(accepted), most=20)  # class names may be thousands
+        near = did_you_mean(value, accepted)
+        raise InputError(f"{what} {value!r} is not known{near}; accepted: {shown}")
     return value
 
 
@@ -67,3 +67,11 @@ def did_you_mean(value: Any, accepted: Iterable[str]) -> str:
     plain = {name.lower().replace("_", "-"): name for name in accepted}
     near = get_close_matches(str(value).lower().replace("_", "-"), plain, n=1, cutoff=0.7)
     return f", did you mean {plain[near[0]]}?" if near else ""
+
+
+def capped(words: Iterable[str], most: int = 5) -> str:
+    """Join words for a message: the first `most`, and how many more there are."""
+    rest = iter(words)
+    shown = ", ".join(islice(rest, most))
+    more = sum(1 for _ in rest)
+    return f"{shown} and {more} more" if more else shown

@@ -435,7 +435,7 @@ BAD = {
     "one class": (lambda e: model(e).fit(GOOD, ["cat", "cat"]), ["'cat'", "at least 2 classes"]),
     "no labels": (lambda e: model(e).fit(GOOD), ["without labels"]),
     "too few labels": (lambda e: model(e).fit(GOOD, [0]), ["(1,)", "2 images"]),
-    "labels of floats": (lambda e: model(e).fit(GOOD, [0.5, 1]), ["float64", "strings"]),
+    "labels of floats": (lambda e: model(e).fit(GOOD, [0.5, 1.5]), ["float", "strings"]),
     "labels of two types": (
         lambda e: model(e).fit(GOOD, [0, 1]).add(GOOD, ["a", "b"]),
         ["<U1", "int64"],

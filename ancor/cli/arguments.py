@@ -132,7 +132,16 @@ def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._Argume
     add_subject_flags(parser, many)
     episodes = parser.add_argument_group("episodes")
     episodes.add_argument(
-        "--n-queries", type=int, default=15, metavar="N", help="query images a class (default: 15)"
+        "--n-queries",
+        type=int,
+        default=15,
+        metavar="N",
+        help="query images a class, or as many as a smaller one has left (default: 15)",
+    )
+    episodes.add_argument(
+        "--equal-queries",
+        action="store_true",
+        help="refuse classes that have fewer query images",
     )
     return episodes
 

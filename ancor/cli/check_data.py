@@ -7,7 +7,7 @@ from typing import Any
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags, data_config
 from ancor.cli.options import flags_of
-from ancor.errors import RunError
+from ancor.errors import RunError, capped
 from ancor.runtime.settings import with_flags
 
 EXAMPLE = """example:
@@ -17,7 +17,7 @@ EXAMPLE = """example:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor check-data", description=__doc__, epilog=EXAMPLE)
-    add_data_flags(parser, default="folder with --data, else digits")
+    add_data_flags(parser, default="what --data holds, else digits")
     episodes = parser.add_argument_group("episodes that every class must have images for")
     for name, default in (("shots", 1), ("queries", 15)):
         episodes.add_argument(
@@ -27,6 +27,11 @@ def build_parser() -> Parser:
             metavar="N",
             help=f"(default: {default})",
         )
+    episodes.add_argument(
+        "--equal-queries",
+        action="store_true",
+        help="call classes with fewer images a problem, not a note",
+    )
     add_json_flag(parser)
     return parser
 
@@ -39,10 +44,17 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Check as the arguments say."""
     from ancor.data.episodes import Protocol
+    from ancor.data.guess import guess
     from ancor.data.report import check
 
-    protocol = Protocol(n_shots=args.n_shots, n_queries=args.n_queries)
-    report = check(data_config(args, guess=True), protocol)
+    guessed = []
+    if args.dataset is None:
+        args.dataset, *guessed = guess(args.root) if args.root else ("digits",)
+    protocol = Protocol(
+        n_shots=args.n_shots, n_queries=args.n_queries, equal_queries=args.equal_queries
+    )
+    report = check(data_config(args), protocol)
+    report["notes"][:0] = guessed
     flags = flags_of(build_parser())
     for kind in ("problems", "notes"):
         report[kind] = [with_flags(line, flags) for line in report[kind]]
@@ -65,7 +77,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             (narrow, wide), (low, high) = found["width"], found["height"]
             yield f"  width {narrow} to {wide} px, height {low} to {high} px"
         if found["too_small"]:
-            names = ", ".join(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
-            yield f"  too few images for an episode: {names}"
+            names = capped(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
+            yield f"  fewer images than an episode asks for: {names}"
     yield from (f"note: {line}" for line in report["notes"])
     yield from (f"problem: {line}" for line in report["problems"])

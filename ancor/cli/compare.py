@@ -31,14 +31,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Compare as the arguments say."""
-    from ancor.errors import InputError
+    from ancor.errors import InputError, capped
     from ancor.plots.curves import curves_figure, panels
     from ancor.training.read_run import read_run
 
     runs = dict(zip(_names(args.runs), map(read_run, args.runs), strict=True))
     curves = {name: run.curves for name, run in runs.items()}
     if not panels(curves):
-        raise InputError(f"no curve in {', '.join(map(repr, args.runs))}; train longer")
+        raise InputError(f"no curve in {capped(map(repr, args.runs))}; train longer")
     path = picture_path(args.output or "compare.png")
     for line in [*_scores(runs), "", *_differences(runs)]:
         say(line)

@@ -3,7 +3,7 @@
 import argparse
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ancor.cli.options import add_settings
 from ancor.data.config import DataConfig
@@ -11,9 +11,6 @@ from ancor.data.registry import DATASETS
 from ancor.errors import InputError
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import settings_of
-
-if TYPE_CHECKING:
-    from ancor.data.config import DataConfig
 
 log = logging.getLogger(__name__)
 
@@ -61,25 +58,22 @@ def add_view_flags(parser: argparse.ArgumentParser, group: str) -> None:
     add_settings(parser, DataConfig, group, VIEWS, {"dataset": None}, dataset=dataset)
 
 
-def data_config(
-    args: argparse.Namespace, trained_on: dict[str, Any] | None = None, guess: bool = False
-) -> "DataConfig":
+def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = None) -> DataConfig:
     """Return the DataConfig of the arguments.
 
     Args:
         args: parsed flags; those not given are None.
         trained_on: a file's own configuration, which the flags change; another --dataset replaces
             it whole. None: the flags stand alone.
-        guess: whether a dataset that is not named is `folder` where --data is given, else digits.
 
     Raises:
         InputError: nothing names a dataset, or a value is not accepted.
     """
+    if args.dataset is None and args.root is not None:
+        args.dataset = _told_by_folder(args.root, (trained_on or {}).get("dataset"))
     known = settings_of(DataConfig)
     given = {name: value for name, value in vars(args).items() if name in known}
     given = {name: value for name, value in given.items() if value is not None}
-    if guess and "dataset" not in given:
-        given["dataset"] = "folder" if "root" in given else "digits"
     if trained_on is None and "dataset" not in given:
         raise InputError(
             "--dataset is needed, as the file does not tell which images it was made from; "
@@ -92,3 +86,17 @@ def data_config(
         log.info("%s", line)
     base = {field: value for field, value in base.items() if field not in PERMISSIONS}
     return from_dict(DataConfig, {**base, **given}, "the file's settings")
+
+
+def _told_by_folder(root: str, trained_on: str | None) -> str | None:
+    """Return the dataset that --data holds, where it is certainly not the file's; else None."""
+    from pathlib import Path
+
+    from ancor.data.guess import candidates, guess
+
+    names = candidates(Path(root)) if Path(root).is_dir() else ()
+    if not names or trained_on in names:
+        return None
+    name, line = guess(root)
+    log.info("Notice: %s", line)
+    return name

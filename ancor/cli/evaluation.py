@@ -12,6 +12,7 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.cli.data_flags import data_config
 from ancor.data.config import DataConfig
+from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError
@@ -117,6 +118,7 @@ def read_subjects(
         if args.root is None and data[0].root is not None:
             log.info("Images are read from %r, as %r says", data[0].root, paths[0])
         partition = data[0].load(args.partition)
+        tell(partition)
         _tell_selection(args, paths, loaded)
     for path, (encoder, content) in zip(paths, loaded, strict=True):
         _match_classes(path, encoder, content, partition)

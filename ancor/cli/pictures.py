@@ -90,24 +90,30 @@ def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarr
 def episode_images(
     args: argparse.Namespace, subject: "Subject", images: "np.ndarray", per_class: int
 ) -> "np.ndarray":
-    """Draw an episode from some images, `per_class` of each class where there are so many."""
+    """Draw an episode from some images, `per_class` of each class or all of a smaller one."""
     import numpy as np
 
-    from ancor.data.episodes import EpisodeSampler, Protocol
+    from ancor.data.episodes import EpisodeSampler, Protocol, span
 
     sampler = EpisodeSampler(
         subject.partition.labels(args.mode)[images],
         rules=subject.data.spec.rules,
         class_names=subject.partition.hierarchy.names(args.mode),
     )
-    smallest = min(len(own) for own in sampler.images_of.values())
-    if smallest < per_class:
+    sizes = [len(own) for own in sampler.images_of.values()]
+    protocol = Protocol(
+        args.n_ways, 1, max(1, per_class - 1), n_copies=1, equal_queries=args.equal_queries
+    )
+    if args.equal_queries:
+        sampler.check(protocol)
+    if max(sizes) < 2:
+        return images
+    if min(sizes) < per_class:
+        small = [size for size in sizes if size < per_class]
         print(
-            f"The smallest class has {smallest} images: so many of each are drawn, not {per_class}"
+            f"{len(small)} of {len(sizes)} classes have fewer than {per_class} images: all of them "
+            f"are drawn, {span(small)} a class, but of classes with 1 none"
         )
-        per_class = max(2, smallest)
-    protocol = Protocol(args.n_ways, 1, per_class - 1, n_copies=1)
-    sampler.check(protocol)
     episode = sampler.draw(protocol, 0, args.seed)
     return images[np.concatenate([episode.support, episode.query])]
 

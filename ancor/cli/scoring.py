@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ancor.evaluation.plan import Plan
     from ancor.evaluation.report import Result
 
-# More classes than any dataset here has: an episode then takes all.
-ALL_WAYS = 1_000_000
-
 
 def add_scoring_flags(parser: Parser, many: bool) -> None:
     """Add all flags that the four commands share; `many`: whether they take several models."""
@@ -114,6 +111,8 @@ def score_models(
         args.seed,
         first.data.transforms,
     )
+    for line in plan.notes:
+        print(f"Notice: {line}")
     json_path, csv_path = output_path(args.json), output_path(args.csv)
     if args.plot:
         output_path(f"{args.plot}/report.txt")
@@ -133,7 +132,7 @@ def score_models(
 
 def _protocols(args: argparse.Namespace) -> "list[tuple[str, Protocol]]":
     """List (mode, protocol) of all evaluations."""
-    from ancor.data.episodes import Protocol
+    from ancor.data.episodes import ALL_WAYS, Protocol
     from ancor.errors import InputError
 
     shots = list(dict.fromkeys(args.n_shots))
@@ -141,12 +140,13 @@ def _protocols(args: argparse.Namespace) -> "list[tuple[str, Protocol]]":
         raise InputError(f"--n-shots {' '.join(map(str, args.n_shots))}: give each number once")
     protocols = []
     for number in shots:
-        sizes = (number, args.n_queries, args.n_aug_support_samples)
-        protocols.append(("N-Way", Protocol(args.n_ways, *sizes)))
+        kinds = {"N-Way": (args.n_ways, False), "All-Way": (ALL_WAYS, False)}
         if args.fg:
-            protocols.append(("Fine-Grained", Protocol(args.n_ways, *sizes, intra_class=True)))
-        else:
-            protocols.append(("All-Way", Protocol(ALL_WAYS, *sizes)))
+            kinds = {"N-Way": (args.n_ways, False), "Fine-Grained": (args.n_ways, True)}
+        sizes = (number, args.n_queries, args.n_aug_support_samples)
+        for mode, (ways, intra_class) in kinds.items():
+            protocol = Protocol(ways, *sizes, intra_class, args.equal_queries)
+            protocols.append((mode, protocol))
     return protocols
 
 
@@ -178,7 +178,8 @@ def _score(
         result = Result(
             mode,
             protocol,
-            max(len(episode.classes) for episode in plan.episodes[which]),
+            plan.ways(which),
+            plan.queries(which),
             args.cls,
             outcome.accuracies,
             base.accuracies if base else None,
@@ -252,6 +253,7 @@ def _about(
         "seed": args.seed,
         "precision": args.precision or "fp32",
         "episodes_sha256": episodes_hash(plan),
+        "notes": list(plan.notes),
         "versions": {
             "ancor": ancor.__version__,
             "torch": torch.__version__,

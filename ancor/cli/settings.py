@@ -1,5 +1,6 @@
 """From flags and files to the configuration of a training run."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from ancor.errors import InputError
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig
+
+log = logging.getLogger(__name__)
 
 
 def run_config(
@@ -20,6 +23,7 @@ def run_config(
         given: flags that were given, by setting.
         content: the checkpoint that is resumed; None: a new run.
     """
+    from ancor.data.guess import guess
     from ancor.runtime.devices import check_workers
     from ancor.training.config import resolve, settings_in
 
@@ -31,6 +35,10 @@ def run_config(
         from_file = _read_config(Path(given["config"]))
     notes = widening(from_file, given)
     from_file = {name: value for name, value in from_file.items() if name not in PERMISSIONS}
+    if given.get("root") is not None and "dataset" not in {**given, **from_file}:
+        name, line = guess(given["root"])
+        log.info("Notice: %s", line)
+        given = {**given, "dataset": name}
     config, own = resolve(given, from_file)
     if config.training.workers is not None:
         check_workers("`workers`", config.training.workers)

@@ -22,7 +22,7 @@ EXAMPLE = """example:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor show", description=__doc__, epilog=EXAMPLE)
-    data = add_data_flags(parser, default="folder with --data, else digits", crops=True)
+    data = add_data_flags(parser, default="what --data holds, else digits", crops=True)
     data.add_argument(
         "--partition",
         default="train",
@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
+    from ancor.data.notes import tell
     from ancor.data.scan import report_skipped
     from ancor.plots.contact_sheet import contact_sheet
     from ancor.runtime.logging import configure_console
@@ -61,8 +62,11 @@ def command(args: argparse.Namespace) -> None:
     for flag, least in (("n", 1), ("epoch", 0)):
         if getattr(args, flag) < least:
             raise InputError(f"--{flag} {getattr(args, flag)}: at least {least} is needed")
-    data = data_config(args, guess=True)
+    if args.dataset is None and args.root is None:
+        args.dataset = "digits"
+    data = data_config(args)
     partition = data.load(args.partition)
+    tell(partition)
     path = picture_path(args.output or f"show_{data.dataset}.png")
     size = data.transforms.size
     title = f"{data.dataset}, {args.partition}: views of epoch {args.epoch}, {size} px"

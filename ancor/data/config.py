@@ -143,8 +143,16 @@ class DataConfig:
         from ancor.data.scan import without_unreadable
 
         choose("partition", partition, PARTITIONS)
-        loaded = self.spec.load(partition, self)
+        loaded = self.read(partition)
         return without_unreadable(loaded) if self.skip_bad_images else loaded
+
+    def read(self, partition: str) -> "Partition":
+        """Read a partition with all its images; errors as by `load`."""
+        loaded = self.spec.load(partition, self)
+        if self.root is None or "root" in self.spec.takes:
+            return loaded
+        note = f"`root` {self.root!r} is not read: {self.dataset} needs no files"
+        return replace(loaded, notes=(*loaded.notes, note))
 
     def sampler(self, partition: "Partition", mode: str) -> "EpisodeSampler":
         """Return what draws the partition's episodes from the classes of `mode`."""

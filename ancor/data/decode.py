@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ancor.data.files import HOW_TO_READ, formats
 from ancor.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Readers of Pillow that only decode: its PostScript reader, for one, runs a program.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+HEIC = (b"heic", b"heix", b"hevc")  # brands that the first bytes of such a file name
 # What to do about a file that is no image.
 ADVICE = "replace or remove it, or give --skip-bad-images"
 LONGEST = 100  # times the shorter side; a longer image would take any memory when it is resized
@@ -64,9 +64,15 @@ def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVIC
     def read() -> "Image.Image":
         if not content:
             raise ValueError("the file is empty")
+        if "HEIF" not in formats() and _is_heic(content):
+            raise ValueError(f"it is HEIC: {HOW_TO_READ['HEIF']}")
         return _opened(content)
 
     return _as_rgb(read, name, upright, advice)
+
+
+def _is_heic(content: bytes) -> bool:
+    return content[4:8] == b"ftyp" and any(brand in content[8:40] for brand in HEIC)
 
 
 def as_rgb(image: "Image.Image", name: str, advice: str) -> "Image.Image":
@@ -97,6 +103,7 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Ima
 
     broken = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError)
     broken += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
+    broken += (RuntimeError,)  # of the readers of AVIF and HEIC
     try:
         image = read()
         check_size(*image.size, name, advice)  # no pixel has been unpacked yet
@@ -110,7 +117,7 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Ima
     except broken as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = f"no image of the kinds {', '.join(FORMATS)}"
+            reason = f"no image of the kinds {', '.join(formats())}"
         raise InputError(f"{name!r} cannot be decoded ({reason}); {advice}") from error
 
 
@@ -120,7 +127,7 @@ def _opened(content: bytes) -> "Image.Image":
 
     for kind in (Image.DecompressionBombWarning, UserWarning):  # both say what is an error or fine
         warnings.filterwarnings("ignore", category=kind, module="PIL")
-    return Image.open(BytesIO(content), formats=FORMATS)
+    return Image.open(BytesIO(content), formats=formats())
 
 
 class _Form(NamedTuple):

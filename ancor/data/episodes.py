@@ -4,6 +4,7 @@ With the default seed the draws are those of the paper's code, which seeds NumPy
 with the number of the episode.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from ancor.errors import InputError, choose
 from ancor.runtime.seeding import address_seed
 
 MOST_VIEWS = 10_000  # of an image: more are a mistake, and would fill the memory first
+ALL_WAYS = 1_000_000  # more classes than any dataset here has: an episode then takes all
+MOST_NAMES = 10  # in a message
 RULES = ("breeds", "cifar100", "tiered")
 
 
@@ -24,9 +27,11 @@ class Protocol:
     Attributes:
         n_ways: classes of an episode; more than there are means all.
         n_shots: support images a class.
-        n_queries: query images a class.
+        n_queries: query images a class, or as many as a smaller class has left, at least one.
         n_copies: augmented copies of each support image.
-        intra_class: whether all classes of an episode lie in one coarse class, drawn first.
+        intra_class: whether all classes of an episode lie in one coarse class, drawn first from
+            those with at least two.
+        equal_queries: whether classes with fewer queries are an error.
     """
 
     n_ways: int = 5
@@ -34,6 +39,7 @@ class Protocol:
     n_queries: int = 15
     n_copies: int = 5
     intra_class: bool = False
+    equal_queries: bool = False
 
     def __post_init__(self) -> None:
         for name in ("n_ways", "n_shots", "n_queries", "n_copies"):
@@ -52,7 +58,7 @@ class Episode(NamedTuple):
         classes: the label that each episode label stands for, (n,).
         support: images, (copies * n * shots,): class by class, the whole list once a copy.
         support_labels: their episode labels.
-        query: images, (n * queries,), class by class.
+        query: images, (Q,), class by class: n * queries, where every class has as many.
         query_labels: their episode labels.
     """
 
@@ -65,6 +71,8 @@ class Episode(NamedTuple):
 
 class EpisodeSampler:
     """Draws episodes from a partition's labels.
+
+    Classes that have no query beside their support images are left out; `notes` tells of them.
 
     Args:
         labels: class of each image, (N,).
@@ -85,6 +93,7 @@ class EpisodeSampler:
         self.rules = choose("episode rules", rules, RULES)
         self.class_names = class_names
         self.coarse_labels = None if coarse_labels is None else np.asarray(coarse_labels)
+        self._pools: dict[int, tuple[np.ndarray, dict[int, np.ndarray]]] = {}
 
     @cached_property
     def classes_seen(self) -> np.ndarray:
@@ -99,31 +108,83 @@ class EpisodeSampler:
         classes, starts = np.unique(self.labels[order], return_index=True)
         return dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
 
-    @cached_property
-    def _families(self) -> dict[int, np.ndarray]:
-        """Classes of each coarse class, both in order of first appearance."""
-        first = {c: images[0] for c, images in self.images_of.items()}
-        families: dict[int, list[int]] = {}
-        for label in self.classes_seen.tolist():
-            families.setdefault(int(self.coarse_labels[first[label]]), []).append(label)
-        return {coarse: np.array(members) for coarse, members in families.items()}
+    def classes(self, protocol: Protocol) -> np.ndarray:
+        """Classes with a query beside their support images, in order of first appearance."""
+        return self._pool(protocol.n_shots)[0]
+
+    def families(self, protocol: Protocol) -> dict[int, np.ndarray]:
+        """Those `classes` of each coarse class that has two of them, in order of appearance."""
+        return self._pool(protocol.n_shots)[1]
+
+    def _pool(self, n_shots: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        if n_shots not in self._pools:
+            labels = [c for c in self.classes_seen.tolist() if len(self.images_of[c]) > n_shots]
+            families: dict[int, list[int]] = {}
+            for label in labels if self.coarse_labels is not None else ():
+                coarse = int(self.coarse_labels[self.images_of[label][0]])
+                families.setdefault(coarse, []).append(label)
+            several = {coarse: np.array(own) for coarse, own in families.items() if len(own) > 1}
+            self._pools[n_shots] = np.array(labels, dtype=self.classes_seen.dtype), several
+        return self._pools[n_shots]
 
     def check(self, protocol: Protocol) -> None:
-        """Raise an InputError that lists every class with too few images for the protocol."""
-        needed = protocol.n_shots + protocol.n_queries
-        short = [
-            f"{self._name(label)} has {len(images)}"
-            for label, images in self.images_of.items()
-            if len(images) < needed
-        ]
-        if short:
-            raise InputError(
-                f"{needed} images a class are needed ({protocol.n_shots} support + "
-                f"{protocol.n_queries} query), and too few are there: {', '.join(short)}; "
-                "lower --n-shots or --n-queries"
-            )
+        """Raise an InputError where episodes of the protocol cannot be drawn or tell nothing."""
         if protocol.intra_class and self.coarse_labels is None:
             raise InputError("intra-class episodes (--fg) need coarse labels, which are not known")
+        needs = f"{protocol.n_shots} support + {protocol.n_queries} query"
+        short = self._smaller(protocol.n_shots + protocol.n_queries)
+        if protocol.equal_queries and short:
+            raise InputError(
+                f"{protocol.n_shots + protocol.n_queries} images a class are needed ({needs}), and "
+                f"too few are there: {self._named(short)}; lower --n-shots or --n-queries, or "
+                "leave --equal-queries out"
+            )
+        found = self.classes(protocol)
+        if min(len(found), protocol.n_ways) < 2:
+            raise InputError(
+                f"{len(found)} of {len(self.images_of)} classes have the {protocol.n_shots + 1} "
+                f"images ({protocol.n_shots} support, 1 query) that an episode needs, and --n-ways "
+                f"is {protocol.n_ways}; at least 2 of both are needed, as one class is always right"
+            )
+        if protocol.intra_class and not self.families(protocol):
+            raise InputError(
+                "intra-class episodes (--fg) are drawn among coarse classes with at least 2 fine "
+                f"classes of {protocol.n_shots + 1} images, and none of "
+                f"{len(np.unique(self.coarse_labels))} coarse classes is one; leave them out"
+            )
+
+    def notes(self, protocol: Protocol) -> Iterator[str]:
+        """Yield a line on each kind of classes that episodes leave out or ask fewer queries of."""
+        total, wanted = len(self.images_of), protocol.n_shots + protocol.n_queries
+        if left_out := self._smaller(protocol.n_shots + 1):
+            yield (
+                f"{len(left_out)} of {total} classes have fewer than {protocol.n_shots + 1} images "
+                f"({protocol.n_shots} support, 1 query) and are left out: {self._named(left_out)}"
+            )
+        left = [len(self.images_of[label]) - protocol.n_shots for label in self._smaller(wanted)]
+        if left := [number for number in left if number > 0]:
+            yield (
+                f"{len(left)} of {total} classes have fewer than {wanted} images "
+                f"({protocol.n_shots} support, {protocol.n_queries} query): of each, an episode "
+                f"asks for all that are left, {span(left)}, and its accuracy is the mean over its "
+                "classes; --equal-queries refuses such classes"
+            )
+        if protocol.intra_class:
+            coarse = len(np.unique(self.coarse_labels))
+            if lone := coarse - len(self.families(protocol)):
+                yield (
+                    f"{lone} of {coarse} coarse classes have fewer than 2 fine classes with enough "
+                    "images, of which an answer is always right: left out of intra-class episodes"
+                )
+
+    def _smaller(self, size: int) -> list[int]:
+        return [label for label, images in self.images_of.items() if len(images) < size]
+
+    def _named(self, labels: list[int]) -> str:
+        """List classes with their numbers of images, the first `MOST_NAMES` of them."""
+        named = [f"{self._name(c)} has {len(self.images_of[c])}" for c in labels[:MOST_NAMES]]
+        more = len(labels) - len(named)
+        return ", ".join(named) + (f" and {more} more" if more else "")
 
     def _name(self, label: int) -> str:
         return repr(self.class_names[label]) if self.class_names else f"class {label}"
@@ -131,16 +192,17 @@ class EpisodeSampler:
     def _classes(self, protocol: Protocol, rng: np.random.RandomState) -> np.ndarray:
         """Draw an episode's classes."""
         if protocol.intra_class:
-            return self._intra_classes(protocol.n_ways, rng)
-        classes = np.sort(self.classes_seen) if self.rules == "breeds" else self.classes_seen
+            return self._intra_classes(protocol, rng)
+        classes = self.classes(protocol)
+        classes = np.sort(classes) if self.rules == "breeds" else classes
         # Asked for just as many as there are, cifar100's rule draws a permutation of all.
         all_from = len(classes) + 1 if self.rules == "cifar100" else len(classes)
         if protocol.n_ways >= all_from:
             return classes
         return rng.choice(classes, protocol.n_ways, replace=False)
 
-    def _intra_classes(self, n_ways: int, rng: np.random.RandomState) -> np.ndarray:
-        families = self._families
+    def _intra_classes(self, protocol: Protocol, rng: np.random.RandomState) -> np.ndarray:
+        families, n_ways = self.families(protocol), protocol.n_ways
         coarse = rng.choice(np.array(list(families)), 1, replace=False)[0]
         fine = families[coarse]
         takes_all = {
@@ -154,24 +216,34 @@ class EpisodeSampler:
         """Draw episode `number`, a function of the labels, the protocol, the number and the seed.
 
         Raises:
-            ValueError: a class has too few images (`check` says which).
+            ValueError: there are too few images or classes (`check` says which).
         """
         rng = np.random.RandomState(
             number if seed == 0 else address_seed(seed, "episode", number) % 2**32
         )
         classes = self._classes(protocol, rng)
-        support, query = [], []
+        support, query, sizes = [], [], []
         for label in classes.tolist():
             images = self.images_of[label]
             chosen = rng.choice(len(images), protocol.n_shots, replace=False)
             rest = np.delete(np.arange(len(images)), chosen)
             support.append(images[chosen])
-            query.append(images[rng.choice(rest, protocol.n_queries, replace=False)])
+            sizes.append(protocol.n_queries)
+            if len(rest) < protocol.n_queries and not protocol.equal_queries:
+                sizes[-1] = len(rest)
+            query.append(images[rng.choice(rest, sizes[-1], replace=False)])
         ways = np.arange(len(classes))
         return Episode(
             classes=classes,
             support=np.tile(np.concatenate(support), protocol.n_copies),
             support_labels=np.tile(np.repeat(ways, protocol.n_shots), protocol.n_copies),
             query=np.concatenate(query),
-            query_labels=np.repeat(ways, protocol.n_queries),
+            query_labels=np.repeat(ways, sizes),
         )
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Write the least and the greatest of some numbers: `2-4`, or `5` where they are one."""
+    numbers = sorted(numbers)
+    least, greatest = numbers[0], numbers[-1]
+    return str(least) if least == greatest else f"{least}-{greatest}"

@@ -1,47 +1,137 @@
 """Finding a dataset's files under its root, and fetching them."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ancor.errors import InputError
 from ancor.safe_io.own_files import hint
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# What is read: the readers of Pillow that only decode (its PostScript reader, for one, runs a
+# program), and the ends of names that folders are searched for.
+KINDS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # what Pillow calls them; not always built in
+HOW_TO_READ = {
+    "HEIF": "pip install pillow-heif to read them",
+    **dict.fromkeys(OPTIONAL, "install a newer Pillow to read them"),
+}
+# What systems leave in folders, beside names that begin with a dot.
+LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Name the `KINDS` that can be read here; HEIC needs pillow-heif, which Pillow then uses."""
+    from PIL import features
+
+    known = {**features.modules, **features.codecs}
+    lacking = {kind for kind, name in OPTIONAL.items() if not (name in known and _has(name))}
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        lacking.add("HEIF")
+    else:
+        register_heif_opener()
+    return tuple(kind for kind in KINDS if kind not in lacking)
+
+
+def _has(feature: str) -> bool:
+    from PIL import features
+
+    return bool(features.check(feature))
+
+
+@cache
+def extensions() -> tuple[str, ...]:
+    """List the ends of the names of image files that can be read here."""
+    return tuple(end for kind in formats() for end in KINDS[kind])
 
 
 class Listing(NamedTuple):
-    """What lies in a folder: names of images and of subfolders, both sorted."""
+    """What lies in a folder: names of images, subfolders and files that are not read, sorted."""
 
     images: list[str]
     folders: list[str]
+    others: list[str]
 
 
-def listing(folder: Path | str) -> Listing:
-    """List a folder. Hidden entries and files of other kinds are left out; links are followed.
+def listing(folder: Path | str, links_matter: bool = True) -> Listing:
+    """List a folder; links are followed. What systems leave there and hidden entries are left out.
+
+    A hidden file that is named like an image counts among the files that are not read.
+
+    Args:
+        folder: its path.
+        links_matter: whether links that lead nowhere, or back, are errors.
 
     Raises:
         InputError: the folder cannot be read, or an entry is a link that leads nowhere or back to
             a folder that it lies in.
     """
-    images, folders = [], []
+    images, folders, others = [], [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                name, hidden = entry.name.lower(), entry.name.startswith(".")
+                picture = name.endswith(extensions())
+                # "._x.jpg" is what macOS keeps about x.jpg.
+                if name in LITTER or (hidden and (name.startswith("._") or not picture)):
                     continue
-                if entry.is_symlink():
+                if links_matter and entry.is_symlink():
                     _check_link(entry.path, folder)
                 if entry.is_dir():
-                    folders.append(entry.name)
-                elif entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
-                    images.append(entry.name)
+                    if not hidden:
+                        folders.append(entry.name)
+                else:
+                    read = picture and not hidden and entry.is_file()
+                    (images if read else others).append(entry.name)
     except OSError as error:
         raise InputError(
             f"cannot read the folder {str(folder)!r} ({error.strerror}); check the path and its "
             "permissions"
         ) from error
-    return Listing(sorted(images), sorted(folders))
+    return Listing(sorted(images), sorted(folders), sorted(others))
+
+
+def left_out(names: Iterable[str]) -> list[str]:
+    """Return the line on files that are not read: how many of which kind, and what reads them.
+
+    Args:
+        names: theirs; without any there is no line.
+    """
+    counts = Counter(map(_kind, names))
+    if not counts:
+        return []
+    advice = [
+        f"; {ends[0]}: {HOW_TO_READ[kind]}"
+        for kind, ends in KINDS.items()
+        if kind not in formats() and counts.keys() & set(ends)
+    ]
+    files = f"{counts.total()} file{'s are' if counts.total() > 1 else ' is'} not read"
+    most = [f"{count} {kind}" for kind, count in counts.most_common(5)]
+    more = [f"{len(counts) - 5} more kinds"] if len(counts) > 5 else []
+    return [f"{files}: {', '.join(most + more)}{''.join(advice)}"]
+
+
+def _kind(name: str) -> str:
+    if name.startswith("."):
+        return "hidden"
+    end = os.path.splitext(name)[1].lower()
+    return (end if end.isprintable() else repr(end)) or "without an extension"
 
 
 def _check_link(path: str, folder: Path | str) -> None:
@@ -63,7 +153,10 @@ def required_root(dataset: str, root: str | None, layout: str) -> Path:
         layout: what has to be in it, for the message.
     """
     if root is None:
-        raise InputError(f"{dataset} needs `root`, a folder that holds {layout}")
+        raise InputError(
+            f"{dataset} needs `root` DIR, a folder that holds {layout}; or give another `dataset`: "
+            "digits needs no files"
+        )
     if not Path(root).is_dir():
         raise InputError(
             f"`root` {root!r}: expected a folder that holds {layout}{hint(Path(root))}"

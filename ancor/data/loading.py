@@ -56,6 +56,7 @@ class Loader(DataLoader):
             **options,
         )
         self.advice = advice
+        self._processes: list = []
 
     def __iter__(self) -> Iterator:
         """Yield batches.
@@ -64,26 +65,25 @@ class Loader(DataLoader):
             RunError: a loading process died, or cannot hand over what it loaded.
             InputError: the dataset raised one.
         """
-        workers = []
         if self.num_workers:
             _shorten_temporary_folder()
         try:
             with signals_held(), _deaths_found_later():
                 batches = super().__iter__()
-            workers = getattr(batches, "_workers", [])
-            for worker in workers:
+            self._processes = getattr(batches, "_workers", [])
+            for worker in self._processes:
                 # SIGTERM, with which multiprocessing ends them at last, is what they are deaf to.
                 worker._popen.terminate = worker._popen.kill
             yield from batches
         except (RuntimeError, OSError, EOFError, InputError) as error:
             if not self.num_workers:
                 raise
-            told = _from_dataset(error) or self._failure(error, workers)
+            told = _from_dataset(error) or self._failure(error)
             if told is None:
                 raise
             raise told from error
 
-    def _failure(self, error: Exception, workers: list) -> RunError | None:
+    def _failure(self, error: Exception) -> RunError | None:
         """Say why processes and batches do not come; None: it is no fault of the machine's."""
         text = str(error)
         if re.search(r"shared memory|</torch_", text):
@@ -91,8 +91,11 @@ class Loader(DataLoader):
         if "Too many open files" in text or "ancdata" in text:
             return RunError(_no_descriptors())
         # One that just died cuts its connections before its status is there.
-        connection.wait([worker.sentinel for worker in workers], timeout=1)
-        statuses = [worker.exitcode for worker in workers if worker.exitcode]
+        sentinels = [worker.sentinel for worker in self._processes]
+        ended = connection.wait(sentinels, timeout=5) if sentinels else []
+        for worker in self._processes:
+            worker.join(5 if worker.sentinel in ended else 0)
+        statuses = [worker.exitcode for worker in self._processes if worker.exitcode]
         if not statuses:
             return None
         # A kill by the system comes first where others were ended after it.

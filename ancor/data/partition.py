@@ -50,6 +50,7 @@ class Partition:
         hierarchy: names, and the map between the levels.
         layout: where and in which form the images were found.
         skipped: one line for each image that was left out because it cannot be read.
+        notes: lines on what else lay there and is not read, or is read in a way to be told.
     """
 
     dataset: str
@@ -60,6 +61,7 @@ class Partition:
     hierarchy: Hierarchy
     layout: str = ""
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self):

@@ -164,6 +164,8 @@ DATASETS: dict[str, DatasetSpec] = {
         transforms=PHOTOGRAPHS,
     ),
     "folder": DatasetSpec(
-        reader="folder", takes=("root", "allow_outside_root"), transforms=PHOTOGRAPHS
+        reader="folder",
+        takes=("root", "allow_outside_root", "skip_bad_images"),
+        transforms=PHOTOGRAPHS,
     ),
 }

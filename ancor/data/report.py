@@ -1,15 +1,17 @@
 """What a dataset on disk is like, and what in it would stop a run."""
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
 
 from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.episodes import Protocol
+from ancor.data.notes import class_notes, name_notes
 from ancor.data.partition import Partition
 from ancor.data.scan import Finding, findings
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import InputError, MissingPartition, capped
 
 
 def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
@@ -32,7 +34,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
     contents: list[dict[bytes, int]] = []
     for name in PARTITIONS:
         try:
-            partition = config.spec.load(name, config)
+            partition = config.read(name)
         except MissingPartition as missing:
             (problems if name == "train" else notes).append(str(missing))
             continue
@@ -41,8 +43,16 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
             continue
         found = list(findings(partition.images))
         described[name] = _describe(partition, found, protocol)
-        problems += _problems(partition, found, protocol)
+        problems += [finding.problem for finding in found if finding.problem is not None]
+        notes += [f"partition {name!r}: {note}" for note in partition.notes]
         notes += _repeated(partition, found)
+        if name == "train":
+            coarse, names = partition.coarse_labels, partition.hierarchy.coarse_names
+            notes += class_notes(coarse, names, "coarse")
+        try:
+            notes += _episodes(config, partition, protocol)
+        except InputError as error:
+            problems.append(f"partition {name!r}: {error}")
         loaded.append(partition)
         contents.append({f.digest: index for index, f in enumerate(found) if f.digest is not None})
     if config.dataset == "folder":
@@ -52,7 +62,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         "root": config.root,
         "partitions": described,
         "problems": list(dict.fromkeys(problems)),
-        "notes": notes + _shared(loaded, contents),
+        "notes": notes + name_notes(loaded) + _shared(loaded, contents),
     }
 
 
@@ -97,17 +107,14 @@ def _too_small(partition: Partition, protocol: Protocol) -> list[dict]:
     return [entry for entry in counts if entry["images"] < needed]
 
 
-def _problems(partition: Partition, found: list[Finding], protocol: Protocol) -> list[str]:
-    problems = [finding.problem for finding in found if finding.problem is not None]
-    short = _too_small(partition, protocol)
-    if short and partition.name != "train":
-        needed = protocol.n_shots + protocol.n_queries
-        listed = ", ".join(f"{entry['name']!r} has {entry['images']}" for entry in short)
-        problems.append(
-            f"{len(short)} fine classes of partition {partition.name!r} have fewer than the "
-            f"{needed} images of an episode: {listed}"
-        )
-    return problems
+def _episodes(config: DataConfig, partition: Partition, protocol: Protocol) -> list[str]:
+    """Return notes on what episodes cannot be made of; InputError where none can be drawn."""
+    if partition.fine_labels is None or partition.name == "train":
+        return []
+    sampler = config.sampler(partition, "fine")
+    sampler.check(protocol)
+    intra_class = replace(protocol, intra_class=True)
+    return [f"partition {partition.name!r}: {line}" for line in sampler.notes(intra_class)]
 
 
 def _repeated(partition: Partition, found: list[Finding]) -> list[str]:
@@ -126,7 +133,7 @@ def _two_homes(partitions: list[Partition]) -> list[str]:
         for fine, coarse in zip(hierarchy.fine_names, hierarchy.coarse_of_fine, strict=True):
             homes[fine].add(hierarchy.coarse_names[coarse])
     return [
-        f"fine class {fine!r} lies in the coarse classes {', '.join(map(repr, sorted(several)))} "
+        f"fine class {fine!r} lies in the coarse classes {capped(map(repr, sorted(several)))} "
         "of different partitions; every fine class needs exactly one"
         for fine, several in homes.items()
         if len(several) > 1

@@ -31,6 +31,8 @@ class EpisodeBatch(NamedTuple):
         query: features of the queries, (E, Q, F).
         n_ways: classes of each episode.
         evidence: factor of the cross-entropies in LR, whose penalty is not scaled.
+        class_weights: how much a vector of each class counts in LR and KNN (`balanced`), (E, n);
+            None: all alike, as in episodes.
     """
 
     support: Tensor
@@ -39,6 +41,7 @@ class EpisodeBatch(NamedTuple):
     query: Tensor
     n_ways: int
     evidence: float = 1.0
+    class_weights: Tensor | None = None
 
     def split(self, episodes: int) -> Iterator["EpisodeBatch"]:
         """Yield batches of so many of the episodes, in order."""
@@ -49,7 +52,21 @@ class EpisodeBatch(NamedTuple):
                 labels=self.labels[part],
                 ids=self.ids[part],
                 query=self.query[part],
+                class_weights=None if self.class_weights is None else self.class_weights[part],
             )
+
+    def weights(self, labels: Tensor) -> Tensor | float:
+        """How much vectors of these labels (E, S) count, likewise (E, S); 1 where all do alike."""
+        return 1.0 if self.class_weights is None else self.class_weights.gather(1, labels)
+
+
+def balanced(sizes: Tensor) -> Tensor | None:
+    """Weights (n,) by which classes of these sizes (n,) count equally; None where they do anyway.
+
+    They are those of scikit-learn's `class_weight="balanced"` (King and Zeng, 2001): the mean size
+    over a class's own.
+    """
+    return None if (sizes == sizes[0]).all() else sizes.sum() / (len(sizes) * sizes.double())
 
 
 Classifier = Callable[[EpisodeBatch], Tensor]
@@ -63,7 +80,8 @@ def logistic_regression(batch: EpisodeBatch) -> Tensor:
 def fit_logistic(batch: EpisodeBatch) -> logistic.Fit:
     """Fit logistic regression to the support vectors."""
     support, labels, counts = _distinct(batch)
-    return logistic.fit(support, labels, batch.evidence * counts, batch.n_ways)
+    counts = batch.evidence * counts * batch.weights(labels)
+    return logistic.fit(support, labels, counts, batch.n_ways)
 
 
 def logistic_probabilities(fit: logistic.Fit, query: Tensor) -> Tensor:
@@ -107,16 +125,21 @@ def _a_part_at_a_time(classify: Classifier) -> Classifier:
 def k_nearest(batch: EpisodeBatch) -> Tensor:
     """Probabilities by min(30, S) Euclidean neighbours, weighted by inverse distance.
 
-    Neighbours at distance 0 take all.
+    Neighbours at distance 0 take all. Where classes have weights, neighbours are taken until theirs
+    add up to 30, and each vote counts by its weight (ours).
     """
     distances, order = _squared_distances(batch).sort(dim=2, stable=True)
     sizes = (batch.ids >= 0).sum(1).clamp(max=MAX_NEIGHBOURS)  # (E,)
-    kept = int(sizes.max())
+    kept = int(sizes.max()) if batch.class_weights is None else order.shape[2]
     distances, order = distances[..., :kept], order[..., :kept]
+    labels = batch.labels[:, None].expand(-1, order.shape[1], -1).gather(2, order)
     equal = distances <= TIE
     weights = torch.where(equal.any(2, keepdim=True), equal.double(), distances.rsqrt())
-    weights *= torch.arange(kept, device=sizes.device) < sizes[:, None, None]
-    labels = batch.labels[:, None].expand(-1, order.shape[1], -1).gather(2, order)
+    if batch.class_weights is None:
+        weights *= torch.arange(kept, device=sizes.device) < sizes[:, None, None]
+    else:
+        worth = batch.weights(labels.flatten(1)).view_as(weights)
+        weights *= worth * (worth.cumsum(2) - worth < MAX_NEIGHBOURS)
     votes = weights.new_zeros(*order.shape[:2], batch.n_ways).scatter_add_(2, labels, weights)
     return votes / votes.sum(2, keepdim=True)
 

@@ -22,12 +22,23 @@ class Plan:
         pairs: the distinct (image, view) pairs of all of them, (P, 2).
         support_rows: for each evaluation and episode the rows of `pairs` of its support list.
         query_rows: the same for its queries.
+        notes: lines on classes that are left out or of which there are fewer queries.
     """
 
     episodes: list[list[Episode]]
     pairs: np.ndarray
     support_rows: list[list[np.ndarray]]
     query_rows: list[list[np.ndarray]]
+    notes: tuple[str, ...] = ()
+
+    def ways(self, which: int) -> np.ndarray:
+        """Classes of each episode of an evaluation, (episodes,)."""
+        return np.array([len(episode.classes) for episode in self.episodes[which]])
+
+    def queries(self, which: int) -> list[int]:
+        """Fewest and most queries of a class in an evaluation's episodes."""
+        counts = [np.bincount(episode.query_labels) for episode in self.episodes[which]]
+        return [int(min(map(np.min, counts))), int(max(map(np.max, counts)))]
 
 
 def support_views(
@@ -71,7 +82,7 @@ def plan_evaluations(
         transforms: if given, views that show the same are listed once (`distinct_views`).
 
     Raises:
-        InputError: a class has too few images, or there are fewer views than copies.
+        InputError: there are too few images or classes, or fewer views than copies.
     """
     if not 2 <= count <= MOST_EPISODES:
         raise InputError(
@@ -105,6 +116,7 @@ def plan_evaluations(
         pairs,
         [support[part] for part in by_evaluation],
         [query[part] for part in by_evaluation],
+        tuple(dict.fromkeys(line for protocol in protocols for line in sampler.notes(protocol))),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ancor.data.episodes import Protocol
+from ancor.data.episodes import ALL_WAYS, Protocol, span
 from ancor.evaluation.plan import Plan, mean_and_interval
 from ancor.runtime.text import write_csv
 
@@ -20,8 +20,9 @@ class Result:
 
     Attributes:
         mode: `N-Way`, `All-Way` or `Fine-Grained`.
-        protocol: what its episodes were.
-        n_ways: classes of the largest episode.
+        protocol: what was asked for.
+        ways: classes of each episode, (episodes,).
+        queries: fewest and most queries of a class in an episode.
         classifier: its name.
         scores: accuracy of each episode, (episodes,), in 0-1.
         baseline: the same for the untrained encoder on the same episodes, or None.
@@ -32,12 +33,18 @@ class Result:
 
     mode: str
     protocol: Protocol
-    n_ways: int
+    ways: np.ndarray
+    queries: Sequence[int]
     classifier: str
     scores: np.ndarray
     baseline: np.ndarray | None
     seconds: float
     errors_in_coarse: float | None = None
+
+    @property
+    def n_ways(self) -> str:
+        """Ways of the episodes as they were: `5`, or `2-4`."""
+        return span(self.ways.tolist())
 
     def lines(self, partition: str) -> list[str]:
         """Return the paper's two lines, and the baseline's where there is one."""
@@ -47,6 +54,9 @@ class Result:
             f"Partition: {partition} Accuracy: {100 * mean:.2f} ± {100 * half:.2f}, "
             f"Time: {self.seconds:.1f}",
         ]
+        if self.ways.min() < self.protocol.n_ways < ALL_WAYS:
+            asked = f"of the {self.protocol.n_ways} asked for"
+            lines.append(f"Ways: {self.n_ways} {asked}, as there are no more classes")
         if self.baseline is not None:
             base, base_half = mean_and_interval(self.baseline)
             gain, gain_half = mean_and_interval(self.scores - self.baseline)
@@ -65,7 +75,9 @@ class Result:
             "ci95": 100 * half,
             "episodes": len(self.scores),
             **asdict(self.protocol),
-            "n_ways": self.n_ways,
+            "n_ways": int(self.ways.max()),
+            "n_ways_range": [int(self.ways.min()), int(self.ways.max())],
+            "n_queries_range": list(self.queries),
             "classifier": self.classifier,
             "seconds": round(self.seconds, 3),
         }
@@ -88,7 +100,7 @@ class Result:
         share = self.errors_in_coarse
         return [
             self.mode,
-            str(self.n_ways),
+            self.n_ways,
             str(self.protocol.n_shots),
             str(len(self.scores)),
             f"{100 * mean:.2f} ± {100 * half:.2f}",
@@ -156,10 +168,12 @@ def write_json(path: Path, results: list[Result], about: dict[str, Any]) -> None
 
 
 def write_episodes(path: Path, results: list[Result]) -> None:
-    """Write each episode's accuracy, in percent."""
+    """Write each episode's accuracy, in percent, and its number of classes."""
     rows = (
-        (result.mode, result.protocol.n_shots, number, f"{100 * score:.4f}")
+        (result.mode, result.protocol.n_shots, number, f"{100 * score:.4f}", ways)
         for result in results
-        for number, score in enumerate(result.scores)
+        for number, (score, ways) in enumerate(
+            zip(result.scores, result.ways.tolist(), strict=True)
+        )
     )
-    write_csv(path, ("mode", "n_shots", "episode", "accuracy"), rows)
+    write_csv(path, ("mode", "n_shots", "episode", "accuracy", "n_ways"), rows)

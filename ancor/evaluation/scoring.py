@@ -25,7 +25,7 @@ class Scored:
 
     Attributes:
         predictions: for each episode the predicted episode labels, (Q,).
-        accuracies: of each episode, (episodes,), in 0-1.
+        accuracies: of each episode (`accuracy`), (episodes,), in 0-1.
         seconds: time taken; the features that all evaluations share are in the first one's.
     """
 
@@ -55,15 +55,23 @@ def score(
                 for chunk in store.chunks(which):
                     predictions += _predict_chunk(plan, store, chunk, predict, bar.update)
             pairs = zip(predictions, episodes, strict=True)
-            accuracies = [np.mean(found == episode.query_labels) for found, episode in pairs]
+            accuracies = [accuracy(found, episode.query_labels) for found, episode in pairs]
             yield Scored(predictions, np.array(accuracies), perf_counter() - started)
             started = perf_counter()
+
+
+def accuracy(found: np.ndarray, labels: np.ndarray) -> float:
+    """Share of right answers (Q,) of an episode; of unequal classes the mean of each one's own."""
+    right, counts = found == labels, np.bincount(labels)
+    if counts.min() == counts.max():
+        return np.mean(right)
+    return np.mean(np.bincount(labels, weights=right) / counts)
 
 
 def _predict_chunk(
     plan: Plan, store: FeatureStore, chunk: Chunk, predict: Predictor, done: Callable
 ) -> list[np.ndarray]:
-    """Predict the episodes of a chunk, some of one shape at a time; return them in order."""
+    """Predict the episodes of a chunk, many at a time; return them in order."""
     store.load(chunk)
     episodes = plan.episodes[chunk.which]
 
@@ -77,19 +85,23 @@ def _predict_chunk(
         groups, run_parallel(predict_some, groups, store.device), strict=True
     ):
         # A copy, made in this thread: what threads leave behind pins the memory that they used.
-        found.update(zip(numbers, labels.astype(np.int32), strict=True))
+        for number, answers in zip(numbers, labels.astype(np.int32), strict=True):
+            found[number] = answers[: len(episodes[number].query)]
         done(len(numbers))
     return [found[number] for number in chunk.numbers]
 
 
 def _groups(plan: Plan, store: FeatureStore, chunk: Chunk) -> Iterator[list[int]]:
-    """Yield numbers of episodes with equally many classes, as many as are classified at once."""
+    """Yield numbers of episodes with equally many classes, as many as are classified at once.
+
+    Those with like numbers of queries come together, as the shorter ones are padded.
+    """
+    episodes = plan.episodes[chunk.which]
     by_ways: dict[int, list[int]] = {}
-    for number in chunk.numbers:
-        by_ways.setdefault(len(plan.episodes[chunk.which][number].classes), []).append(number)
+    for number in sorted(chunk.numbers, key=lambda number: len(episodes[number].query)):
+        by_ways.setdefault(len(episodes[number].classes), []).append(number)
     for numbers in by_ways.values():
-        episode = plan.episodes[chunk.which][numbers[0]]
-        rows = len(episode.support) + len(episode.query)
+        rows = len(episodes[numbers[0]].support) + len(episodes[numbers[-1]].query)
         size = max(1, BATCH_BYTES[store.device.type] // (rows * store.row_bytes))
         for start in range(0, len(numbers), size):
             yield numbers[start : start + size]
@@ -98,9 +110,15 @@ def _groups(plan: Plan, store: FeatureStore, chunk: Chunk) -> Iterator[list[int]
 def _batches(
     plan: Plan, store: FeatureStore, which: int, numbers: list[int], ways: int
 ) -> list[EpisodeBatch]:
-    """Gather what each model sees of some episodes of one shape."""
+    """Gather what each model sees of some episodes with equally many support vectors.
+
+    The last query of an episode is repeated up to the longest's number.
+    """
     support = store.slots(np.stack([plan.support_rows[which][number] for number in numbers]))
-    query = store.slots(np.stack([plan.query_rows[which][number] for number in numbers]))
+    queries = [plan.query_rows[which][number] for number in numbers]
+    longest = max(map(len, queries))
+    queries = [np.pad(rows, (0, longest - len(rows)), "edge") for rows in queries]
+    query = store.slots(np.stack(queries))
     labels = np.stack([plan.episodes[which][number].support_labels for number in numbers])
     labels = torch.from_numpy(labels).to(store.device)
     return [

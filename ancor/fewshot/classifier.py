@@ -69,7 +69,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             images: N images; or a folder's path that holds one folder a class, without labels.
-            labels: their classes, (N,), strings or integers.
+            labels: their classes, (N,), strings or integers (`ancor.fewshot.inputs.labels_of`).
 
         Raises:
             InputError: a setting is not accepted, an image cannot be read, or there is one class.
@@ -91,13 +91,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """
         self._check_fitted()
         self._check_settings()
-        support, labels = self._support(images, labels)
+        support, labels = self._support(images, labels, self.classes_)
         before = self.classes_[self.labels_]
-        if before.dtype.kind != labels.dtype.kind:
-            raise InputError(
-                f"labels of type {labels.dtype} were given to a classifier whose classes are of "
-                f"type {before.dtype}; give labels of one type"
-            )
         return self._learn(Features.join([self.support_, support]), np.append(before, labels))
 
     def predict_proba(self, images: Any) -> np.ndarray:
@@ -120,9 +115,20 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return answers.astype(str) if self.classes_.dtype.kind == "U" else answers
 
     def score(self, images: Any, labels: Sequence, sample_weight: Any = None) -> float:
-        """Return the accuracy in 0-1; the answer "unknown" is wrong."""
-        right = self.predict(images) == np.asarray(labels)
-        return float(np.average(right, weights=sample_weight))
+        """Return the accuracy in 0-1.
+
+        Images of classes that were never learnt count as wrong, and a warning tells how many they
+        are; the answer "unknown" is right for images of that label alone.
+
+        Raises:
+            InputError: labels or weights do not fit the images, or none of the labels was learnt.
+        """
+        answers = self.predict(images)
+        labels = inputs.labels_of(labels, len(answers), self.classes_)
+        named = self.unknown is not None and self.classes_.dtype.kind == "U"
+        inputs.check_learnt(labels, [*self.classes_.tolist(), *[UNKNOWN] * named])
+        weights = inputs.weights_of(sample_weight, len(labels))
+        return float(np.average(answers == labels, weights=weights))
 
     def save(self, path: str | Path) -> None:
         """Write everything that `predict` needs, the encoder included, into one file.
@@ -227,8 +233,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 "trained with --mode coarse and --head seq, fork or cls"
             )
 
-    def _support(self, images: Any, labels: Sequence | None) -> tuple[Features, np.ndarray]:
-        """Return the features of support images and their labels (N,)."""
+    def _support(
+        self, images: Any, labels: Sequence | None, like: np.ndarray | None = None
+    ) -> tuple[Features, np.ndarray]:
+        """Return the features of support images and their labels (N,), of the type of `like`."""
         if labels is None:
             if not isinstance(images, str | PathLike):
                 raise InputError(
@@ -237,7 +245,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 )
             images, labels = inputs.class_folders(images)
         images = known_features(images) or inputs.listed(images)
-        labels = inputs.labels_of(labels, len(images))
+        labels = inputs.labels_of(labels, len(images), like)
         found = self.encoder.encode(images, self.n_aug_support_samples, self.seed)
         self._check_width(found)
         views = found.views.shape[1]

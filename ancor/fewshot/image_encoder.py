@@ -79,7 +79,7 @@ class ImageEncoder:
         return 0 if weight is None else len(weight)
 
     def encode(self, images: Any, n_aug_support_samples: int = 0, seed: int = 0) -> Features:
-        """Compute the features of images.
+        """Compute the features of images; `np.asarray` of them is their vectors, (N, F) of float32.
 
         Args:
             images: a list of paths, PIL images, arrays or tensors (`ancor.fewshot.inputs`),

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ancor.data.decode import as_rgb, check_size, read_image
-from ancor.data.files import EXTENSIONS, listing
+from ancor.data.files import extensions, left_out, listing
+from ancor.data.notes import alike
 from ancor.data.transforms import pixels_of
 from ancor.errors import InputError
 from ancor.safe_io.own_files import hint, recognized
@@ -24,6 +25,7 @@ ACCEPTED = (
     "uint8 or of floats in 0-1; red first"
 )
 ADVICE = "replace or remove it"
+KINDS = (str, bool, int)  # of labels; a boolean is an integer too, so it comes first
 
 
 def listed(images: Any) -> list:
@@ -73,7 +75,7 @@ def image_paths(path: str | os.PathLike) -> list[str]:
         return [path]
     if not os.path.isdir(path):
         raise InputError(f"{path!r} is no file and no folder; check the path")
-    found, seen, waiting = [], set(), [path]
+    found, others, seen, waiting = [], [], set(), [path]
     while waiting:
         folder = waiting.pop()
         real = os.path.realpath(folder)
@@ -83,12 +85,14 @@ def image_paths(path: str | os.PathLike) -> list[str]:
         seen.add(real)
         inside = listing(folder)
         found += [os.path.join(folder, name) for name in inside.images]
+        others += inside.others
         waiting += [os.path.join(folder, name) for name in reversed(inside.folders)]
     if not found:
         raise InputError(
-            f"no images in {path!r} or the folders inside it ({', '.join(EXTENSIONS)}); put some "
-            "there, or name another folder"
+            f"no images in {path!r} or the folders inside it ({', '.join(extensions())}); put some "
+            "there, or name another folder" + "".join(f"; {line}" for line in left_out(others))
         )
+    _tell(left_out(others))
     return found
 
 
@@ -114,8 +118,10 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
             f"{str(root)!r} is empty; put a folder a class there, with one or more images in each"
         )
     paths, labels = [], []
+    others = inside.others
     for name in inside.folders:
         content = listing(root / name)
+        others += content.others
         if content.folders:
             raise InputError(
                 f"{str(root / name / content.folders[0])!r} is a folder inside the class {name!r}; "
@@ -124,11 +130,17 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
         if not content.images:
             raise InputError(
                 f"the class folder {str(root / name)!r} holds no images; put some there or remove "
-                "it"
+                "it" + "".join(f"; {line}" for line in left_out(content.others))
             )
         paths += [str(root / name / image) for image in content.images]
         labels += [name] * len(content.images)
+    _tell([*left_out(others), *alike(inside.folders)])
     return paths, labels
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        log.info("Notice: %s", note)
 
 
 def read(image: Any, position: int) -> Tensor:
@@ -194,19 +206,86 @@ def address(pixels: Tensor) -> int:
     return int.from_bytes(digest.digest(), "little") >> 1
 
 
-def labels_of(labels: Sequence, count: int) -> np.ndarray:
-    """Return labels as an array (N,) of strings or integers.
+def labels_of(labels: Any, count: int, like: np.ndarray | None = None) -> np.ndarray:
+    """Return labels as an array (N,) of strings, of booleans or of int64.
+
+    Every label that a user gives passes here. NumPy alone would make text of `[1, "1"]` and of
+    `["a", nan]`, and one class of `[1, True]`.
+
+    Args:
+        labels: a sequence, an array, a tensor or a column of a table; one label for each image.
+        count: number N of images.
+        like: labels of whose type they must be; None: of any.
 
     Raises:
-        InputError: they are others, or not as many as the images.
+        InputError: they are of other types, of several, or not as many as the images.
     """
-    found = np.asarray(labels)
-    if found.dtype == object and all(isinstance(label, str) for label in found.flat):
-        found = found.astype(str)
-    if found.ndim != 1 or len(found) != count:
+    items = labels.tolist() if hasattr(labels, "tolist") else labels
+    shape = tuple(np.shape(labels if items is not labels else np.asarray(labels, dtype=object)))
+    if shape != (count,):
         raise InputError(
-            f"labels of shape {found.shape} were given for {count} images; give one for each"
+            f"labels of shape {shape} were given for {count} images; give one for each, (N,)"
         )
-    if found.dtype.kind not in "Uiub":
-        raise InputError(f"labels of type {found.dtype}; accepted: strings or integers")
-    return found.astype(np.int64) if found.dtype.kind in "iu" else found
+    items = [_plain(item) for item in items]
+    kinds = {next((k for k in KINDS if isinstance(item, k)), type(item)) for item in items}
+    if len(kinds) > 1 or not kinds <= set(KINDS):
+        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise InputError(f"labels of type {names}; accepted: strings or integers, all alike")
+    try:
+        found = np.array(items, dtype=np.int64 if kinds == {int} else None)
+    except OverflowError as error:
+        raise InputError(f"a label of {max(items, key=abs)}; accepted: 64 bits") from error
+    if found.tolist() != items:  # NumPy drops zero characters at the end of strings
+        raise InputError("a label ends in a zero character; leave it out")
+    if like is not None and like.dtype.kind != found.dtype.kind:
+        raise InputError(
+            f"labels of type {found.dtype} were given to a classifier whose classes are of type "
+            f"{like.dtype}; give labels of one type"
+        )
+    return found
+
+
+def _plain(label: Any) -> Any:
+    """Return a label without what NumPy, PyTorch or an enumeration put around it."""
+    if isinstance(label, str):
+        return str.__str__(label)
+    if isinstance(label, np.generic | np.ndarray | Tensor) and label.ndim == 0:
+        return label.item()
+    return label
+
+
+def check_learnt(labels: np.ndarray, classes: list) -> None:
+    """Raise an InputError where no label is among the classes; warn where some are not."""
+    foreign = labels[~np.isin(labels, classes)].tolist()
+    if len(foreign) == len(labels):
+        raise InputError(
+            f"none of the labels, such as {foreign[0]!r}, is a class that was learnt, such as "
+            f"{classes[0]!r}; give the names that fit was given"
+        )
+    if foreign:
+        log.warning(
+            "%d of %d images are of classes that were never learnt, such as %r: counted as wrong",
+            *(len(foreign), len(labels), foreign[0]),
+        )
+
+
+def weights_of(weights: Any, count: int) -> np.ndarray | None:
+    """Return how much each image counts, (N,) of floats; None: equally.
+
+    Raises:
+        InputError: they are no such numbers, or all 0.
+    """
+    if weights is None:
+        return None
+    try:
+        found = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"weights that are no numbers ({error}); give one for each image"
+        ) from error
+    if found.shape != (count,) or not (found >= 0).all() or not 0 < found.sum() < np.inf:
+        raise InputError(
+            f"weights of shape {found.shape} were given for {count} images; give a finite number "
+            "of 0 or more for each, and not 0 for all"
+        )
+    return found

@@ -12,6 +12,7 @@ from torch import Tensor
 from ancor.evaluation import logistic
 from ancor.evaluation.classifiers import (
     EpisodeBatch,
+    balanced,
     class_scores,
     fit_logistic,
     logarithms,
@@ -28,7 +29,7 @@ MOST_QUERIES = 4096  # classified at once
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder says of N images.
+    """What an encoder says of N images; NumPy takes it for its vectors.
 
     Attributes:
         vectors: of each image under the test transform, of unit length, (N, F) of float32.
@@ -51,6 +52,10 @@ class Features:
         if isinstance(rows, int | np.integer):
             rows = [rows]
         return Features(*(part[rows] for part in vars(self).values()))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the vectors for `np.asarray`, (N, F) of float32 unless another type is asked."""
+        return np.array(self.vectors.numpy(force=True), dtype=dtype, copy=copy)
 
     def check(self, labels: np.ndarray) -> None:
         """Raise a ValueError where they, or labels (N,) from 0 on, were not read as written."""
@@ -98,6 +103,8 @@ def known_features(images: Any) -> Features | None:
 class Support:
     """Support images and how queries are classified among them.
 
+    Classes of unequal sizes count equally in what is fitted (`classifiers.balanced`).
+
     Attributes:
         features: of N images; their views are learnt from or, if they have none, they themselves.
         labels: (N,) of int64, 0 to n - 1.
@@ -138,7 +145,9 @@ class Support:
             return self._scores(self.features[part], *self._list(others.nonzero()[:, 0]), {})
 
         scores = torch.cat(list(run_parallel(left_out, parts, torch.device("cpu"))))
-        return fit_temperature(scores, self.labels[torch.cat(parts)])
+        labels = self.labels[torch.cat(parts)]
+        weights = balanced(self.labels.bincount())
+        return fit_temperature(scores, labels, None if weights is None else weights[labels])
 
     def _scores(
         self,
@@ -156,6 +165,8 @@ class Support:
             queries, key = query.vectors[asked][None], chosen.numpy().tobytes()
             found = torch.zeros(1, len(asked), 1, dtype=torch.float64)
             if len(present) > 1 and key not in fits:
+                # Of all images, not of those behind the gate: evaluation's cascade has no weights.
+                weights = balanced(labels.bincount()[present])
                 batch = EpisodeBatch(
                     vectors[chosen][None],
                     local[None],
@@ -163,6 +174,7 @@ class Support:
                     queries,
                     len(present),
                     part_evidence(len(present)) if self.coarse_first else 1.0,
+                    None if weights is None else weights[None],
                 )
                 if self.classifier == "LR":
                     fits[key] = fit_logistic(batch)

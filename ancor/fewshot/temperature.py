@@ -7,7 +7,7 @@ from torch import Tensor
 RANGE = (1e-3, 1e3)
 
 
-def fit_temperature(scores: Tensor, labels: Tensor) -> float:
+def fit_temperature(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
     """Return the temperature T at which softmax(scores / T) explains the labels best.
 
     Targets are smoothed by 1 / (N + 2), as in Platt's scaling (1999), so that T does not run to 0
@@ -16,6 +16,7 @@ def fit_temperature(scores: Tensor, labels: Tensor) -> float:
     Args:
         scores: of held-out images, (N, n); -inf for classes that were no candidates.
         labels: the right classes, (N,); an image whose own class was no candidate is left out.
+        weights: how much each image counts, (N,); None: equally.
 
     Returns:
         T, within `RANGE`; 1 where nothing is left to fit it to.
@@ -30,6 +31,8 @@ def fit_temperature(scores: Tensor, labels: Tensor) -> float:
     smoothing = 1 / (len(scores) + 2)
     targets = smoothing * candidates.double() / candidates.sum(1, keepdim=True)
     targets.scatter_add_(1, labels[:, None], targets.new_full((len(labels), 1), 1 - smoothing))
+    if weights is not None:
+        targets *= weights[kept][:, None]
 
     def loss(logarithm: float) -> float:
         logs = (scores / np.exp(logarithm)).log_softmax(1)

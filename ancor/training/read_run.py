@@ -107,6 +107,8 @@ def _curves(records: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[fl
     for record in records:
         step = record["step"]
         for name, value in record.items():
+            if name == "validation/5-way":
+                name = _real_ways(name, record.get("validation_ways"))
             known = isinstance(value, int | float) and math.isfinite(value)
             if name in ("kind", "step", "epoch") or not known:
                 continue
@@ -116,3 +118,11 @@ def _curves(records: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[fl
             steps.append(step)
             values.append(float(value))
     return curves
+
+
+def _real_ways(name: str, ways: Any) -> str:
+    """Return `validation/2-way` of two classes; `name` where a record does not tell."""
+    try:
+        return f"validation/{int(ways['5-way'][1])}-way"
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
+        return name

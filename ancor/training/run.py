@@ -114,7 +114,10 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
             config, launch.folder, launch.device, partition, method, batches, workers, dtype
         ):
             log.info(line)
-        for line in [*notes, *notices(config, partition, method, batches, reason)]:
+        told = validate.notes if validate else []
+        seen = None if validate is None else validate.partition
+        shown = [*notes, *notices(config, partition, method, batches, reason, seen), *told]
+        for line in shown:
             log.info("%s", line)
         saver = RunSaver(launch.folder, config)
         draw = None

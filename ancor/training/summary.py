@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 import ancor
+from ancor.data.notes import class_notes, name_notes
 from ancor.data.partition import Partition
 from ancor.methods.base import Method
 from ancor.runtime import devices, distributed
@@ -61,9 +62,16 @@ def notices(
     method: Method,
     batches: TrainingBatches,
     reason: str | None,
+    validation: Partition | None = None,
 ) -> Iterator[str]:
     """Yield what a user might trip over."""
     training = config.training
+    labels, names = partition.labels(training.mode), partition.hierarchy.names(training.mode)
+    parts = [partition] if validation is None else [partition, validation]
+    for part in parts:
+        yield from (f"Notice: partition {part.name!r}: {note}" for note in part.notes)
+    for note in [*name_notes(parts), *class_notes(labels, names, training.mode)]:
+        yield f"Notice: {note}"
     if distributed.restarts_may_hang():
         yield (
             "A restart by torchrun can hang: start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in "

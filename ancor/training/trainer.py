@@ -105,6 +105,8 @@ class Trainer:
             self.best_epoch = epoch + 1 if best else self.best_epoch
             self._save(best, keep)
             figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
+            if scores:
+                figures["validation_ways"] = self.validate.ways
         self.run_log.record("epoch", self.progress.step, figures)
         ended = self.progress.position == 0
         if self.draw and ended and self.progress.epoch % self.config.figure_freq == 0:
@@ -120,7 +122,10 @@ class Trainer:
     def _validation(self, epoch: int) -> dict[str, tuple[float, float]]:
         scores = self.validate() if self.validate else {}
         if scores:
-            shown = ", ".join(f"{k} {100 * m:.2f} ± {100 * h:.2f}" for k, (m, h) in scores.items())
+            shown = ", ".join(
+                f"{self.validate.title(kind)} {100 * mean:.2f} ± {100 * half:.2f}"
+                for kind, (mean, half) in scores.items()
+            )
             log.info("Epoch %d/%d  validation: %s", epoch + 1, self.config.epochs, shown)
         return scores
 

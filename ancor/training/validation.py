@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ancor.data.config import DataConfig
-from ancor.data.episodes import Protocol
+from ancor.data.episodes import Protocol, span
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition
 from ancor.evaluation.feature_bank import FeatureBank
@@ -18,6 +18,7 @@ from ancor.models.encoder import Encoder
 from ancor.runtime import distributed
 from ancor.training.config import RunConfig
 
+# Their names are those of the figures, whatever the number of ways that the data allow.
 PROTOCOLS = {
     "5-way": Protocol(n_ways=5),
     "intra-class": Protocol(n_ways=5, intra_class=True),
@@ -51,8 +52,12 @@ class Validator:
         workers: processes that decode.
         dtype: what passes are cast to by autocast; None: fp32.
 
+    Attributes:
+        notes: lines on what episodes cannot be made of.
+        ways: fewest and most classes of episodes, by kind.
+
     Raises:
-        InputError: the partition has no fine labels, or a class has too few images.
+        InputError: the partition has no fine labels, or too few classes have enough images.
     """
 
     def __init__(
@@ -67,9 +72,21 @@ class Validator:
     ) -> None:
         self.partition = partition
         sampler = data.sampler(partition, "fine")
+        self.protocols = dict(PROTOCOLS)
+        lone = not sampler.families(PROTOCOLS["intra-class"])
+        if lone:
+            del self.protocols["intra-class"]
         self.plan = plan_evaluations(
-            sampler, list(PROTOCOLS.values()), episodes, VIEWS, transforms=data.transforms
+            sampler, list(self.protocols.values()), episodes, VIEWS, transforms=data.transforms
         )
+        every = [self.plan.ways(which).tolist() for which in range(len(self.protocols))]
+        self.ways = {n: [min(w), max(w)] for n, w in zip(self.protocols, every, strict=True)}
+        self.notes = [f"Validation: {line}" for line in self.plan.notes]
+        if lone:
+            self.notes.append(
+                "Validation: no intra-class episodes, as no coarse class has 2 fine classes with "
+                "enough images"
+            )
         bank = FeatureBank(
             encoder, partition.images, data.transforms, device, workers=workers, dtype=dtype
         )
@@ -82,8 +99,15 @@ class Validator:
         scored = score(self.plan, [self.source], self.predict, quiet=True)
         return {
             name: mean_and_interval(outcome.accuracies)
-            for name, outcome in zip(PROTOCOLS, scored, strict=True)
+            for name, outcome in zip(self.protocols, scored, strict=True)
         }
+
+    def title(self, name: str) -> str:
+        """Name a kind of episodes by its real ways: `2-way`, `intra-class (2-4 ways)`."""
+        ways = span(self.ways[name])
+        if name == "5-way":
+            return f"{ways}-way"
+        return name if ways == "5" else f"{name} ({ways} ways)"
 
 
 def validation_of(
@@ -105,5 +129,5 @@ def validation_of(
         return None, "the validation partition has no fine labels"
     try:
         return Validator(partition, config.data, encoder, device, episodes, workers, dtype), None
-    except InputError as error:  # classes too small for an episode: no reason not to train
+    except InputError as error:  # too few classes for an episode: no reason not to train
         return None, str(error)

@@ -134,7 +134,13 @@ def test_an_encoder_alone_is_nothing_to_resume(quick_run, capsys):
 BAD_EVALUATION = {
     "unknown classifier": (["--cls", "SVM"], ["'SVM'", "LR"]),
     "unknown partition": (["--partition", "dev"], ["'dev'", "test"]),
-    "too many shots": (["--n_shots", "20"], ["'1' has 28", "'2' has 26", "35 images"]),
+    "too many shots": (
+        ["--n_shots", "20", "--equal-queries"],
+        ["'1' has 28", "'2' has 26", "35 images"],
+    ),
+    "more shots than images": (["--n_shots", "500"], ["0 of 10 classes", "501 images"]),
+    "one way": (["--n_ways", "1"], ["--n-ways is 1", "at least 2"]),
+    "classes of one level": (["--mode", "coarse", "--fg"], ["none of 3 coarse classes"]),
     "no ways": (["--n_ways", "0"], ["--n-ways 0"]),
     "one episode": (["--n_test_runs", "1"], ["1 episodes"]),
     "too few views": (["--support-views", "3"], ["--support-views 3", "5"]),

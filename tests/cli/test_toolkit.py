@@ -66,7 +66,7 @@ def test_check_data_of_images_that_would_stop_a_run(tmp_path, capsys):
             tmp_path / "test" / f"c{number % 2}" / f"f{number % 2}" / f"{number}.png", number
         )
     (tmp_path / "train" / "c0" / "0.png").write_bytes(b"")
-    command = f"check-data --dataset folder --data {tmp_path} --json"
+    command = f"check-data --dataset folder --data {tmp_path} --json --equal-queries"
     assert toolkit.main(shlex.split(command)) == 1
     out, err = capsys.readouterr()
     report = json.loads(out)

@@ -442,8 +442,12 @@ def test_a_thread_is_reported_and_can_be_left_out(table, tmp_path):
 
 
 def test_report_on_classes_that_are_too_small(damaged):
+    """B13: small classes are a note, and a problem to who wants equal counts."""
     report = check(DataConfig("folder", root=str(damaged)))
-    assert any("3 fine classes of partition 'validation'" in line for line in report["problems"])
+    assert any("'validation': 3 of 3 classes have fewer" in line for line in report["notes"])
+    assert not any("episode" in line for line in report["problems"])
+    report = check(DataConfig("folder", root=str(damaged)), Protocol(equal_queries=True))
+    assert any("'validation': 16 images a class" in line for line in report["problems"])
 
 
 def test_report_on_a_class_with_two_homes(tmp_path):

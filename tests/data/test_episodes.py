@@ -61,7 +61,7 @@ def test_all_classes_that_are_too_small_are_named():
     labels = np.repeat(np.arange(3), [5, 30, 2])
     sampler = EpisodeSampler(labels, class_names=("ant", "bee", "cat"))
     with pytest.raises(InputError) as error:
-        sampler.check(Protocol())
+        sampler.check(Protocol(equal_queries=True))
     for word in ("16", "'ant' has 5", "'cat' has 2", "--n-queries"):
         assert word in str(error.value)
     assert "bee" not in str(error.value)

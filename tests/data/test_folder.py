@@ -170,7 +170,7 @@ def test_table_of_coarse_classes_alone(tmp_path):
     ("text", "named"),
     [
         ("file,coarse\n1.jpg,a\n", "lacks the column path"),
-        ("path;coarse\n1.jpg;a\n", "lacks the column path and coarse"),
+        ("path:coarse\n1.jpg:a\n", "lacks the column path and coarse"),
         ("", "lacks the column"),
         ("path,coarse\n1.jpg,\n", "line 2 .* has no coarse"),
         ("path,coarse\n1.jpg\n", "line 2 .* has no coarse"),

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,60 @@ def test_scripts_train_in_two_processes_of_their_own_and_of_torchruns(tmp_path):
     )
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, others[name], msg=name)
+
+
+COME = ["--dataset", "digits", "--mode", "coarse", "--val-episodes", "0", "--dist-timeout", "0.02"]
+
+
+@pytest.mark.parametrize("node", ["0", "1"])
+def test_nodes_that_never_meet_are_one_line(node, tmp_path, capfd):
+    """A7: it took 10 to 19 minutes, and ended in tracebacks."""
+    flags = ["--multiprocessing-distributed", "--world-size", "2", "--nproc", "1", "--rank", node]
+    place = ["--dist-url", free_group().url, "--output-dir", str(tmp_path / "run")]
+    started = time.monotonic()
+    assert main([*COME, *flags, *place]) == 1
+    assert time.monotonic() - started < 60
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "did not meet in 0.02 minutes" in said.err
+    assert "--dist-timeout" in said.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_processes_of_another_launcher_that_never_meet_are_one_line(number, tmp_path):
+    """A7: the same where the environment tells the group, as under torchrun."""
+    port = free_group().url.rpartition(":")[2]
+    told = {"RANK": number, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *COME, "--output-dir", str(tmp_path / "run")],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "did not meet in 0.02 minutes" in ended.stderr
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_a_time_that_nobody_can_wait_is_refused(minutes):
+    """A7: what --dist-timeout takes."""
+    with pytest.raises(InputError, match="--dist-timeout"):
+        Group(1, minutes=minutes)
+
+
+def exchange_slowly() -> None:
+    """Have the first process come later than the others waited for at the start."""
+    if distributed.rank() == 0:
+        time.sleep(40)
+    distributed.largest(distributed.rank())
+
+
+@pytest.mark.slow
+def test_a_short_wait_at_the_start_does_not_shorten_later_ones():
+    """A7, another case: a picture or a save of the first process."""
+    group = free_group()
+    launch(exchange_slowly, Group(2, url=group.url, backend="gloo", minutes=0.5))

@@ -1,6 +1,7 @@
 """BREEDS: superclasses of ImageNet, with the numbering of the paper."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def load(
     table = class_table(dataset, split, breeds_info or _hierarchy_in(folder), *choice)
     rows = table.half(training=partition == "train")
     wnids = [wnid for row in rows for wnid in row]
-    listed, layout = images_by_class(
+    listed, layout, notes = images_by_class(
         folder, FOLDERS[partition], {wnid: table.class_names[wnid] for wnid in wnids}
     )
     hierarchy = Hierarchy(
@@ -62,7 +63,8 @@ def load(
     fine_of_listed = np.argsort(wnids)
     fine_labels = np.repeat(fine_of_listed, [len(names) for _, names in listed])
     images = ImageFiles(listed)
-    return Partition.from_fine(dataset, partition, images, fine_labels, hierarchy, layout)
+    found = Partition.from_fine(dataset, partition, images, fine_labels, hierarchy, layout)
+    return replace(found, notes=tuple(notes))
 
 
 def class_table(

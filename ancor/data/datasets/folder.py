@@ -1,46 +1,78 @@
 """A user's own images, by folders or by labels.csv; coarse labels alone are enough to train."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ancor.data.datasets import labels_csv
-from ancor.data.files import listing, required_root
+from ancor.data.files import left_out, listing, required_root
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import InputError, MissingPartition, capped
 
 LAYOUT = (
     "train/<coarse>/* and {val,test}/<coarse>/<fine>/*, or <coarse>/* alone, or labels.csv with "
     "the columns path,coarse and optionally fine,partition"
 )
 FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+PARTITION_FOLDERS = tuple(name for names in FOLDERS.values() for name in names)
 # For each coarse class and, where known, fine class (else ""): its folder and its images.
 Tree = dict[tuple[str, str], tuple[str, list[str]]]
 
 
-def load(partition: str, root: str | None, *, allow_outside_root: bool = False) -> Partition:
+def load(
+    partition: str,
+    root: str | None,
+    *,
+    allow_outside_root: bool = False,
+    skip_bad_images: bool = False,
+) -> Partition:
     """Read a partition; classes are numbered in the order of their names.
 
     Coarse classes of training come first, so that they have the same numbers in every partition.
     """
     home = required_root("folder", root, LAYOUT)
     if (home / labels_csv.NAME).is_file():
-        return labels_csv.load(partition, home, allow_outside_root=allow_outside_root)
+        permissions = {
+            "allow_outside_root": allow_outside_root,
+            "skip_bad_images": skip_bad_images,
+        }
+        return labels_csv.load(partition, home, **permissions)
     folder = _partition_folder(home, partition)
     if folder is None:
         raise MissingPartition(
             f"{str(home)!r} has no partition {partition!r}; make {partition}/<coarse>/<fine>/* "
             "there, or use another --partition"
         )
-    tree = _read_tree(folder, skipped=_all_partition_folders() if folder == home else ())
+    others: list[str] = []
+    tree = _read_tree(folder, others)
     first = _partition_folder(home, "train")
     training = listing(first).folders if first is not None and first != folder else []
-    return _from_tree(partition, tree, tuple(training), folder)
+    notes = _beside(home, others) if folder != home else []
+    return _from_tree(partition, tree, tuple(training), folder, notes + left_out(others))
 
 
-def _all_partition_folders() -> tuple[str, ...]:
-    return tuple(name for names in FOLDERS.values() for name in names)
+def _beside(root: Path, others: list[str]) -> list[str]:
+    """Return a note on what lies beside the partitions' folders; files are added to `others`."""
+    inside = listing(root, links_matter=False)
+    others += inside.others
+    names = (name for name in inside.folders + inside.images if name not in PARTITION_FOLDERS)
+    unread = capped(map(repr, names))
+    where = "beside the partitions' folders train, val (or validation) and test"
+    return [f"not read, as it lies {where}: {unread}"] if unread else []
+
+
+def _check_names(root: Path) -> None:
+    """Raise an InputError where what seem to be partitions would be taken for coarse classes."""
+    for name in listing(root).folders:
+        folded = name.strip().casefold()
+        meant = {"training": "train", "testing": "test"}.get(folded, folded)
+        if meant in PARTITION_FOLDERS:
+            raise InputError(
+                f"{str(root / name)!r} seems to be a partition; name the folder {meant!r}, or, if "
+                "it is a class, move all classes into a folder 'train'"
+            )
 
 
 def _partition_folder(root: Path, partition: str) -> Path | None:
@@ -53,13 +85,19 @@ def _partition_folder(root: Path, partition: str) -> Path | None:
         )
     if found:
         return found[0]
-    divided = any((root / name).is_dir() for name in _all_partition_folders())
-    return root if partition == "train" and not divided else None
+    if any((root / name).is_dir() for name in PARTITION_FOLDERS):
+        return None
+    _check_names(root)
+    return root if partition == "train" else None
 
 
-def _read_tree(folder: Path, skipped: tuple[str, ...]) -> Tree:
-    """List a partition's classes; all coarse folders have fine ones inside, or none has."""
+def _read_tree(folder: Path, others: list[str]) -> Tree:
+    """List a partition's classes; all coarse folders have fine ones inside, or none has.
+
+    Files that are not read are added to `others`.
+    """
     inside = listing(folder)
+    others += inside.others
     if inside.images:
         raise InputError(
             f"{str(folder / inside.images[0])!r} lies beside the class folders; move each image "
@@ -69,6 +107,7 @@ def _read_tree(folder: Path, skipped: tuple[str, ...]) -> Tree:
     for coarse in inside.folders:
         place = folder / coarse
         content = listing(place)
+        others += content.others
         if content.images and content.folders:
             raise InputError(
                 f"{str(place)!r} holds both images ({content.images[0]!r}) and folders "
@@ -77,13 +116,14 @@ def _read_tree(folder: Path, skipped: tuple[str, ...]) -> Tree:
         if not content.folders:
             tree[coarse, ""] = str(place), content.images
         for fine in content.folders:
-            tree[coarse, fine] = str(place / fine), _leaf(place / fine)
-    _check_tree(folder, tree)
+            tree[coarse, fine] = str(place / fine), _leaf(place / fine, others)
+    _check_tree(folder, tree, others)
     return tree
 
 
-def _leaf(folder: Path) -> list[str]:
+def _leaf(folder: Path, others: list[str]) -> list[str]:
     content = listing(folder)
+    others += content.others
     if content.folders:
         raise InputError(
             f"{str(folder / content.folders[0])!r} lies inside a fine class; two levels of "
@@ -92,12 +132,13 @@ def _leaf(folder: Path) -> list[str]:
     return content.images
 
 
-def _check_tree(folder: Path, tree: Tree) -> None:
+def _check_tree(folder: Path, tree: Tree, others: list[str]) -> None:
     empty = [place for place, names in tree.values() if not names]
     if empty or not tree:
         raise InputError(
-            f"no images in {', '.join(map(repr, empty)) or repr(str(folder))}; "
-            f"put some there or remove the folder (a folder dataset is {LAYOUT})"
+            f"no images in {capped(map(repr, empty or [str(folder)]))}; put some there or remove "
+            f"the folder (a folder dataset is {LAYOUT})"
+            + "".join(f"; {line}" for line in left_out(others))
         )
     bare = [coarse for coarse, fine in tree if not fine]
     if bare and len(bare) < len(tree):
@@ -108,13 +149,15 @@ def _check_tree(folder: Path, tree: Tree) -> None:
         )
 
 
-def _from_tree(partition: str, tree: Tree, training: tuple[str, ...], folder: Path) -> Partition:
+def _from_tree(
+    partition: str, tree: Tree, training: tuple[str, ...], folder: Path, notes: list[str]
+) -> Partition:
     keys = sorted(tree)
     listed = [tree[key] for key in keys]
     counts = [len(names) for _, names in listed]
     coarse = np.repeat(np.array([key[0] for key in keys], dtype=object), counts)
     fine = np.repeat(np.array([key[1] for key in keys], dtype=object), counts)
-    return Partition.from_names(
+    found = Partition.from_names(
         "folder",
         partition,
         ImageFiles(listed, upright=True),
@@ -123,3 +166,4 @@ def _from_tree(partition: str, tree: Tree, training: tuple[str, ...], folder: Pa
         training,
         layout=f"folders in {str(folder)!r}",
     )
+    return replace(found, notes=tuple(notes))

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ancor.data.files import listing
-from ancor.errors import InputError
+from ancor.data.files import Listing, left_out, listing
+from ancor.errors import InputError, capped
 
 LAYOUT = "ImageNet: Data/CLS-LOC/{train,val}/<wnid>/*.JPEG, or {train,val}/<wnid>/ directly"
 WNID = re.compile(rb"<name>\s*(n\d{8})\s*</name>")
@@ -24,7 +24,7 @@ def find_folder(root: Path, split: str) -> Path:
 
 def images_by_class(
     root: Path, split: str, class_names: dict[str, str]
-) -> tuple[list[tuple[str, list[str]]], str]:
+) -> tuple[list[tuple[str, list[str]]], str, list[str]]:
     """List the images of some classes.
 
     Args:
@@ -33,8 +33,8 @@ def images_by_class(
         class_names: name of each class to list, by WordNet id.
 
     Returns:
-        For each class in the order of WordNet ids, its folder and its files' names in order; and
-        a line on the layout found.
+        For each class in the order of WordNet ids, its folder and its files' names in order; a
+        line on the layout found; and one on files that are not read, if there are any.
 
     Raises:
         InputError: the folder is missing, or classes have no image (all are listed).
@@ -45,22 +45,24 @@ def images_by_class(
     if inside.images and not set(wnids) & set(inside.folders):
         names, source = _flat(root, folder, inside.images, wnids)
         listed = [(str(folder), names[wnid]) for wnid in wnids]
+        others = inside.others
         layout = f"all images in {str(folder)!r}, classes from {str(source)!r}"
     else:
         present = set(inside.folders)
-        listed = [
-            (str(folder / wnid), listing(folder / wnid).images if wnid in present else [])
-            for wnid in wnids
+        found = [
+            listing(folder / wnid) if wnid in present else Listing([], [], []) for wnid in wnids
         ]
+        listed = [(str(folder / w), f.images) for w, f in zip(wnids, found, strict=True)]
+        others = [name for f in found for name in f.others]
         layout = f"a folder a class in {str(folder)!r}"
     missing = [wnid for wnid, (_, names) in zip(wnids, listed, strict=True) if not names]
     if missing:
-        described = ", ".join(f"{wnid} ({class_names[wnid]})" for wnid in missing)
+        described = capped(f"{wnid} ({class_names[wnid]})" for wnid in missing)
         raise InputError(
             f"{len(missing)} of {len(wnids)} classes have no images in {str(folder)!r}, which "
             f"needs a folder for each: {described}"
         )
-    return listed, layout
+    return listed, layout, left_out(others)
 
 
 def _flat(

@@ -1,17 +1,21 @@
 """The table labels.csv of a user's own images."""
 
 import csv
+import io
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter, defaultdict
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ancor.data.files import HOW_TO_READ, KINDS, formats
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import InputError, MissingPartition, capped
 
 NAME = "labels.csv"
 COLUMNS = ("path", "coarse", "fine", "partition")
@@ -22,6 +26,9 @@ PARTITIONS = {
     "validation": "validation",
     "test": "test",
 }
+DELIMITERS = ",;\t|"
+# What others write where `PARTITIONS` stand; a column of nothing else is one of partitions.
+PARTITION_WORDS = {*PARTITIONS, "training", "valid", "dev", "eval", "evaluation", "testing"}
 
 
 class Row(NamedTuple):
@@ -34,10 +41,12 @@ class Row(NamedTuple):
     partition: str
 
 
-def load(partition: str, root: Path, *, allow_outside_root: bool = False) -> Partition:
+def load(
+    partition: str, root: Path, *, allow_outside_root: bool = False, skip_bad_images: bool = False
+) -> Partition:
     """Read a partition in the order of the table's lines (see `ancor.data.datasets.folder`)."""
     table = root / NAME
-    rows = read(table)
+    rows, notes = read(table)
     kept = [row for row in rows if row.partition == partition]
     if not kept:
         raise MissingPartition(
@@ -45,6 +54,8 @@ def load(partition: str, root: Path, *, allow_outside_root: bool = False) -> Par
             "partition, or use another --partition"
         )
     _check_paths(root, kept, allow_outside_root)
+    if not skip_bad_images:
+        _check_kinds(table, kept)
     with_fine = [bool(row.fine) for row in kept]
     if any(with_fine) and not all(with_fine):
         raise InputError(
@@ -52,7 +63,7 @@ def load(partition: str, root: Path, *, allow_outside_root: bool = False) -> Par
             f"others of the partition {partition!r} have one; give all of them or none"
         )
     training = [row.coarse for row in rows if row.partition == "train"]
-    return Partition.from_names(
+    found = Partition.from_names(
         "folder",
         partition,
         ImageFiles([(str(root), [os.path.normpath(row.path) for row in kept])], upright=True),
@@ -61,57 +72,151 @@ def load(partition: str, root: Path, *, allow_outside_root: bool = False) -> Par
         tuple(training if partition != "train" else ()),
         layout=repr(str(table)),
     )
+    return replace(found, notes=tuple(notes))
 
 
-def read(table: Path) -> list[Row]:
-    """Read all lines.
+def read(table: Path) -> tuple[list[Row], list[str]]:
+    """Read all lines, and what has to be said of them.
 
     Raises:
-        InputError: the table is not CSV in UTF-8, lacks a column, leaves a path or coarse class
-            empty, names another partition, or lists an image twice.
+        InputError: the table is not in UTF-8, lacks a column or has one twice or of a wrong name;
+            or a line has another number of fields, leaves path or coarse class empty, names
+            another partition, or lists an image again.
     """
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            rows = list(_rows(csv.DictReader(file), table))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{str(table)!r} cannot be read as CSV in UTF-8 ({error}); save it as such"
-        ) from error
-    seen: dict[str, int] = {}
-    for row in rows:
-        before = seen.setdefault(os.path.normpath(row.path), row.line)
-        if before != row.line:
+    header, records = _records(table)
+    notes = _unread_columns(table, header, records)
+    merged: dict[tuple[str, str], set[str]] = defaultdict(set)
+    lines: dict[str, int] = {}
+    rows = []
+    for line, fields in records:
+        given = dict(zip(header, fields, strict=True))
+        row = _row(table, line, given)
+        before = lines.setdefault(os.path.normpath(row.path), line)
+        if before != line:
             raise InputError(
-                f"{row.path!r} is listed twice in {str(table)!r}, lines {before} and {row.line}; "
+                f"{row.path!r} is listed twice in {str(table)!r}, lines {before} and {line}; "
                 "an image has one line"
             )
-    return rows
+        for level in ("coarse", "fine"):
+            name = given.get(level, "")
+            merged[level, name.strip()].add(name)
+        rows.append(row)
+    notes += [
+        f"{capped(map(repr, sorted(forms)))} in {NAME} are one {level} class: outer blanks do not "
+        "count"
+        for (level, name), forms in merged.items()
+        if name and len(forms) > 1
+    ]
+    broken = [name for _, name in merged if "\n" in name or "\r" in name]
+    if broken:
+        shown = capped(map(repr, broken))
+        notes.append(f"class names of several lines in {NAME} (a quote too few?): {shown}")
+    return rows, notes
 
 
-def _rows(reader: csv.DictReader, table: Path) -> Iterator[Row]:
-    header = tuple(name.strip() for name in reader.fieldnames or ())
-    reader.fieldnames = list(header)
+def _records(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the columns' names, and the fields of each line after its number."""
+    records: list[tuple[int, list[str]]] = []
+    end = 0
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise csv.Error("it holds zero bytes, as UTF-16 does")
+        header, delimiter = _header(text, table)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        for fields in reader:
+            if fields:
+                records.append((end + 1, fields))
+            end = reader.line_num  # a field in quotes may span several lines
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{str(table)!r} cannot be read as CSV in UTF-8 (line {line}: byte "
+            f"{error.object[error.start]:#x}); save it as such"
+        ) from error
+    except (OSError, csv.Error) as error:
+        raise InputError(
+            f"{str(table)!r} cannot be read as CSV in UTF-8 (line {end + 1}: {error}); save it as "
+            "such"
+        ) from error
+    for line, fields in records[1:]:
+        if len(fields) < len(header):
+            raise InputError(
+                f"line {line} of {str(table)!r} has no {header[len(fields)]}: it has "
+                f"{len(fields)} of the {len(header)} fields of the first line; leave fields empty, "
+                "but not out"
+            )
+        if len(fields) > len(header):
+            raise InputError(
+                f"line {line} of {str(table)!r} has {len(fields)} fields and the first line "
+                f"{len(header)}; put a field that holds {delimiter!r} in quotes"
+            )
+    return header, records[1:]
+
+
+def _header(text: str, table: Path) -> tuple[list[str], str]:
+    """Return the columns' names and the delimiter: the one by which all needed ones are there."""
+    found = {}
+    for delimiter in DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        found[delimiter] = [name.strip() for name in next(filter(None, reader), ())]
+    fitting = [d for d, header in found.items() if set(COLUMNS[:2]) <= set(header)]
+    if len(fitting) > 1:
+        raise InputError(
+            f"the first line of {str(table)!r} can be split at {' or '.join(map(repr, fitting))}; "
+            "use one of them only"
+        )
+    header = found[fitting[0]] if fitting else max(found.values(), key=len)
     missing = [name for name in COLUMNS[:2] if name not in header]
     if missing:
         raise InputError(
-            f"{str(table)!r} lacks the column {' and '.join(missing)}; its first line is "
-            f"{','.join(header)!r}, and path,coarse[,fine][,partition] is needed"
+            f"{str(table)!r} lacks the column {' and '.join(missing)}; its first line has "
+            f"{capped(map(repr, header)) or 'none'}, and path,coarse[,fine][,partition] is needed"
         )
-    for record in reader:
-        fields = {name: (record.get(name) or "").strip() for name in COLUMNS}
-        # A path keeps its spaces: they may belong to the file's name.
-        row = Row(reader.line_num, **fields | {"path": record["path"] or ""})
-        if not row.path or not row.coarse:
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if twice:
+        raise InputError(f"{str(table)!r} has the column {twice[0]!r} twice; keep one")
+    return header, fitting[0]
+
+
+def _unread_columns(
+    table: Path, header: list[str], records: list[tuple[int, list[str]]]
+) -> list[str]:
+    """Return a note on columns that are not read; refuse those that were meant to be."""
+    unread = [name for name in header if name not in COLUMNS]
+    for name in unread:
+        folded, position = name.casefold(), header.index(name)
+        meant = folded if folded in COLUMNS else None
+        if meant is None and "partition" not in header:
+            values = {fields[position].strip().casefold() for _, fields in records} - {""}
+            named = folded in ("set", "subset") or "split" in folded or "partition" in folded
+            meant = "partition" if named or (values and values <= PARTITION_WORDS) else None
+        if meant is not None:
             raise InputError(
-                f"line {row.line} of {str(table)!r} has no {'coarse' if row.path else 'path'}; "
-                "every line needs both path and coarse"
+                f"{str(table)!r} has the column {name!r}, which is not read; name it {meant!r} "
+                "if it is that, or remove it"
             )
-        if row.partition not in PARTITIONS:
-            raise InputError(
-                f"line {row.line} of {str(table)!r} has the partition {row.partition!r}; accepted: "
-                "train, val, validation, test, or empty (train)"
-            )
-        yield row._replace(partition=PARTITIONS[row.partition])
+    if not unread:
+        return []
+    alone = "" if "partition" in header else "; without a column partition all lines are training"
+    return [f"columns of {NAME} that are not read: {capped(map(repr, unread))}{alone}"]
+
+
+def _row(table: Path, line: int, given: dict[str, str]) -> Row:
+    fields = {name: given.get(name, "").strip() for name in COLUMNS}
+    # A path keeps its blanks: they may belong to the file's name.
+    row = Row(line, **fields | {"path": given["path"]})
+    if not row.path.strip() or not row.coarse:
+        raise InputError(
+            f"line {line} of {str(table)!r} has no {'coarse' if row.path.strip() else 'path'}; "
+            "every line needs both path and coarse"
+        )
+    if row.partition not in PARTITIONS:
+        raise InputError(
+            f"line {line} of {str(table)!r} has the partition {row.partition!r}; accepted: "
+            "train, val, validation, test, or empty (train)"
+        )
+    return row._replace(partition=PARTITIONS[row.partition])
 
 
 def _check_paths(root: Path, rows: list[Row], allow_outside_root: bool) -> None:
@@ -133,8 +238,26 @@ def _check_paths(root: Path, rows: list[Row], allow_outside_root: bool) -> None:
         if not os.path.isfile(path):
             missing.append(row)
     if missing:
-        raise InputError(
-            f"{len(missing)} files of {NAME} are not in {str(root)!r}: "
-            + ", ".join(f"{row.path!r} (line {row.line})" for row in missing[:5])
-            + (", ..." if len(missing) > 5 else "")
-        )
+        listed = capped(f"{row.path!r} (line {row.line})" for row in missing)
+        near = next(filter(None, (_nearby(root, row.path) for row in missing)), "")
+        raise InputError(f"{len(missing)} files of {NAME} are not in {str(root)!r}: {listed}{near}")
+
+
+def _nearby(root: Path, path: str) -> str:
+    """Tell of the file that was meant, where blanks, backslashes or Unicode forms hide it."""
+    plain = path.strip().replace("\\", "/")
+    for form in (plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))):
+        if form != path and os.path.isfile(os.path.join(root, form)):
+            return f"; {path!a} is there as {form!a}: correct the column path"
+    return ""
+
+
+def _check_kinds(table: Path, rows: list[Row]) -> None:
+    """Raise an InputError where images are of a kind that cannot be read here."""
+    for kind in KINDS.keys() - set(formats()):
+        found = [row for row in rows if row.path.lower().endswith(KINDS[kind])]
+        if found:
+            raise InputError(
+                f"{len(found)} files of {str(table)!r} are {kind} images, {found[0].path!r} "
+                f"first; {HOW_TO_READ[kind]}"
+            )

@@ -14,7 +14,7 @@ from ancor.data.files import required_root
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColourImages, EncodedImages
 from ancor.data.partition import Images, Partition
-from ancor.errors import InputError
+from ancor.errors import InputError, capped
 from ancor.safe_io import npz, pickles
 
 LAYOUT = (
@@ -69,7 +69,7 @@ def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
     if values is None or values.max(initial=0) >= MOST_CLASSES:
         raise InputError(
             f"{str(path)!r} has no list of whole numbers under {key!r} (found: "
-            f"{', '.join(sorted(content))}); label_specific and label_general are needed, below "
+            f"{capped(sorted(content))}); label_specific and label_general are needed, below "
             f"{MOST_CLASSES}"
         )
     return values
