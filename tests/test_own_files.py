@@ -89,8 +89,8 @@ def test_other_flags_that_meet_them_say_so_too(shelf, quick_run, capsys):
     assert "train.py --config" in capsys.readouterr().err
     assert inspect.main([str(shelf / "safetensors")]) == 2
     assert "under a name in .safetensors" in capsys.readouterr().err
-    assert check_data.main(["--data", str(shelf / "labels")]) == 1
-    assert "--data takes its folder" in capsys.readouterr().out
+    assert check_data.main(["--data", str(shelf / "labels")]) == 2
+    assert "--data takes its folder" in capsys.readouterr().err
     assert eval.main(["--model-path", str(quick_run)]) == 2
     assert "model_best.pth.tar" in capsys.readouterr().err
 

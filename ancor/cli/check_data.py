@@ -6,7 +6,6 @@ from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags, data_config
-from ancor.cli.options import flags_of
 from ancor.errors import RunError, capped
 from ancor.runtime.settings import with_flags
 
@@ -55,9 +54,8 @@ def command(args: argparse.Namespace) -> None:
     )
     report = check(data_config(args), protocol)
     report["notes"][:0] = guessed
-    flags = flags_of(build_parser())
     for kind in ("problems", "notes"):
-        report[kind] = [with_flags(line, flags) for line in report[kind]]
+        report[kind] = [with_flags(line) for line in report[kind]]
     print_report(report, _lines(report), args.json)
     if report["problems"]:
         count = len(report["problems"])

@@ -69,8 +69,9 @@ def data_config(args: argparse.Namespace, trained_on: dict[str, Any] | None = No
     Raises:
         InputError: nothing names a dataset, or a value is not accepted.
     """
-    if args.dataset is None and args.root is not None:
-        args.dataset = _told_by_folder(args.root, (trained_on or {}).get("dataset"))
+    root = getattr(args, "root", None)  # which commands that read no dataset lack
+    if args.dataset is None and root is not None:
+        args.dataset = _told_by_folder(root, (trained_on or {}).get("dataset"))
     known = settings_of(DataConfig)
     given = {name: value for name, value in vars(args).items() if name in known}
     given = {name: value for name, value in given.items() if value is not None}

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from ancor.cli.options import flags_of
 from ancor.errors import InputError, Interrupted, RunError
-from ancor.runtime.settings import with_flags
+from ancor.runtime.settings import show_as, with_flags
 from ancor.runtime.text import printable
 
 SIGPIPE = 13  # which Windows does not name
@@ -84,6 +84,7 @@ def _ended(
     argv: Sequence[str] | None,
 ) -> int:
     args = parser.parse_args(argv)
+    show_as(flags_of(parser))
     # A name of bytes that are no text must not stop what only wants to tell it.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -114,11 +115,6 @@ def _ended(
     return 0
 
 
-def _message(parser: argparse.ArgumentParser, error: Exception) -> str:
-    """Return an error's message with the parser's flags for the settings that it names."""
-    return with_flags(str(error).rstrip(), flags_of(parser))
-
-
 def _refuse(
     parser: argparse.ArgumentParser, args: argparse.Namespace, error: Exception, status: int
 ) -> int:
@@ -126,7 +122,7 @@ def _refuse(
         traceback.print_exc()
     process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
     whose = f" of process {process}" if process else ""
-    _tell(f"{parser.prog}: error{whose}: {printable(_message(parser, error))}")
+    _tell(f"{parser.prog}: error{whose}: {printable(with_flags(str(error).rstrip()))}")
     return status
 
 

@@ -12,6 +12,7 @@ from ancor.errors import InputError
 from ancor.methods.config import MethodConfig
 from ancor.methods.registry import METHODS
 from ancor.models.config import EncoderConfig
+from ancor.runtime.settings import show_as
 from ancor.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def _train(given: dict[str, Any], flags: dict[str, str]) -> None:
     from ancor.training.run import Launch, train
     from ancor.training.run_folder import output_directory
 
-    configure_console(given.get("quiet", False), flags)
+    show_as(flags)  # also in a process of its own
+    configure_console(given.get("quiet", False))
     device = pick_device(given.get("device", "auto"), given.get("gpu"))
     if device.type == "cuda" and "gpu" not in given and distributed.world_size() > 1:
         device = pick_device(gpu=distributed.local_rank())

@@ -8,6 +8,7 @@ from ancor.data.datasets.breeds_classes import SETS, known_table
 from ancor.data.datasets.imagenet import find_folder
 from ancor.data.files import listing
 from ancor.errors import InputError
+from ancor.safe_io.own_files import hint
 
 WNID = re.compile(r"n\d{8}")
 # Files or folders that only one dataset has.
@@ -47,7 +48,7 @@ def guess(root: str) -> tuple[str, str]:
     """
     folder = Path(root)
     if not folder.is_dir():
-        raise InputError(f"--data {root!r} is no folder; check the path")
+        raise InputError(f"--data {root!r} is no folder; check the path{hint(folder)}")
     names = candidates(folder)
     name = names[0] if names else None
     if len(names) > 1 and not set(known_table(SETS[0]).class_names) <= set(

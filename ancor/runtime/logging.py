@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, TextIO
 
 from ancor.runtime.distributed import is_first
 from ancor.runtime.settings import with_flags
@@ -17,17 +17,11 @@ log = logging.getLogger("ancor")
 
 
 class _Formatter(logging.Formatter):
-    """Shows flags in place of settings, and lets no name of a class or file steer the terminal.
-
-    Attributes:
-        flags: what stands for each setting that messages name in backticks; a command sets it.
-    """
-
-    flags: ClassVar[Mapping[str, str]] = {}
+    """Shows flags in place of settings, and lets no name of a class or file steer the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record as text, escaping what is not printable, line by line."""
-        text = with_flags(super().format(record), self.flags)
+        text = with_flags(super().format(record))
         return "\n".join(map(printable, text.split("\n")))
 
 
@@ -40,19 +34,11 @@ class _Console(logging.StreamHandler):
             super().handleError(record)
 
 
-def configure_console(
-    quiet: bool = False,
-    flags: Mapping[str, str] | None = None,
-    stream: TextIO | None = None,
-) -> None:
+def configure_console(quiet: bool = False, stream: TextIO | None = None) -> None:
     """Send the package's messages to a stream, by default stdout, in the first process only.
 
-    Args:
-        quiet: only warnings.
-        flags: what stands for each setting in messages, by its field; None: its name.
-        stream: see above.
+    Only warnings if quiet.
     """
-    _Formatter.flags = flags or {}
     handler = _Console(stream or sys.stdout)
     handler.setFormatter(_Formatter("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -81,9 +81,18 @@ def defaults_of(kind: type) -> dict[str, Any]:
     return {f.name: f.default for f in fields(kind) if f.default is not MISSING}
 
 
-def with_flags(message: str, flags: Mapping[str, str]) -> str:
-    """Return a message with flags in place of the settings that it names in backticks."""
-    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), message)
+_FLAGS: dict[str, str] = {}  # of the command that runs, by setting
+
+
+def show_as(flags: Mapping[str, str]) -> None:
+    """Let messages show a command's flags for the settings that they name."""
+    _FLAGS.clear()
+    _FLAGS.update(flags)
+
+
+def with_flags(message: str) -> str:
+    """Return a message with flags, if a command runs, for the settings that backticks name."""
+    return re.sub(r"`(\w+)`", lambda found: _FLAGS.get(found[1], found[0]), message)
 
 
 def check_settings(config: Any) -> None:
@@ -95,7 +104,9 @@ def check_settings(config: Any) -> None:
     for name, (_, about) in settings_of(type(config)).items():
         value = getattr(config, name)
         if not fits(value, hints[name]):
-            raise InputError(f"`{name}` {value!r:.80}: expected {type_name(hints[name])}")
+            expected = about.check.expected if about.check else type_name(hints[name])
+            shown = " ".join(map(str, value)) if isinstance(value, tuple | list) else repr(value)
+            raise InputError(f"`{name}` {shown:.80}: expected {expected}")
         if value is not None and about.check is not None:
             about.check.require(f"`{name}`", value)
 

@@ -212,6 +212,8 @@ def paper_defaults() -> dict[str, Any]:
 
 def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in a file's `config` by field; InputError where sections lack."""
+    if not isinstance(config, Mapping):
+        raise InputError(f"expected a table of settings, got {config!r:.40}")
     found: dict[str, Any] = {}
     for section in ("encoder", "method", "data", "training"):
         values = config.get(section)

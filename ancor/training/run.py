@@ -151,7 +151,7 @@ def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) 
         )
     if config.selected_on != "last" and len(done.best_accs) > 1:
         epoch = f" after epoch {trainer.best_epoch}" if trainer.best_epoch else ""
-        yield f"Best 5-way validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
+        yield f"Best validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
     best = launch.folder / "model_best.pth.tar"
     if best.exists():
         yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition test"

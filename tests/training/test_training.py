@@ -40,7 +40,7 @@ def test_a_run_leaves_its_files_and_no_others(quick_run):
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert len(events) == 1
     assert names - events == {
-        *("config.json", "command.txt", "log.txt", "metrics.jsonl"),
+        *("config.json", "command.txt", "log.txt", "metrics.jsonl", ".lock"),
         *("last.pth.tar", "previous.pth.tar", "model_best.pth.tar", "checkpoint_0001.pth.tar"),
     }
 
@@ -50,7 +50,7 @@ def test_metrics_hold_a_line_a_print_and_one_an_epoch(quick_run):
     steps = [r for r in records if r["kind"] == "step"]
     epochs = [r for r in records if r["kind"] == "epoch"]
     per_epoch = 1077 // 64
-    assert [r["step"] for r in steps] == [5, 10, 15, 16, 21, 26, 31, 32]
+    assert [r["step"] for r in steps] == [5, 10, 16, 21, 26, 32]  # no window is of one step
     assert [r["step"] for r in epochs] == [per_epoch, 2 * per_epoch]
     for record in steps:
         for name in ("loss/cls", "top1/cls", "top5/cst_by_class", "images_per_s", "data_wait"):
