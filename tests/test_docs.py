@@ -1,6 +1,7 @@
 """The pages: every link leads somewhere, every command block runs or says what it lacks."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,3 +104,17 @@ def test_first_blocks_run(page, clone):
 def test_blocks_run(page, clone):
     for block in runnable(page):
         clone(block)
+
+
+def test_no_two_pages_train_into_one_folder():
+    """E25: pasted in order, the second page found the first one's run and stopped."""
+    folders = [
+        (str(page), folder)
+        for page in pages()
+        for block in commands(page)
+        for command in block.text.replace("\\\n", " ").splitlines()
+        if "train.py" in command and block.needs is None
+        for folder in re.findall(r"--output-dir (\S+)", command)
+    ]
+    assert len(folders) >= 5
+    assert len({folder for _, folder in folders}) == len(folders), folders

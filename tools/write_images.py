@@ -13,9 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from ancor.data.catalog import DataConfig
 from torchvision.transforms.functional import to_pil_image
 
+from ancor.data.config import DataConfig
 from ancor.data.partition import Partition
 
 

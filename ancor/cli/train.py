@@ -153,6 +153,9 @@ def _train(given: dict[str, Any], flags: dict[str, str]) -> None:
         device = pick_device(gpu=distributed.local_rank())
     if device.type == "cpu":
         keep_freed_memory()
+    losses = set(given.get("loss_types", ())) - {"ce"}
+    if losses:
+        raise InputError(f"--loss-types {' '.join(sorted(losses))}: expected ce, the only loss")
     resume_from, content = _resumed(given)
     config, notes = run_config(given, content)
     kind = getattr(config.method, "metric", config.method.name)

@@ -49,6 +49,7 @@ def test_help_lists_what_the_table_holds():
 BAD_TRAINING = {
     "unknown dataset": (["--dataset", "mnist"], ["'mnist'", "digits"]),
     "missing files": (["--dataset", "fashion-mnist", "--data", "/nowhere"], ["/nowhere"]),
+    "unknown loss": (["--loss-types", "ce", "cosine"], ["--loss-types cosine", "ce"]),
     "unknown mode": (["--mode", "medium"], ["'medium'", "coarse, fine"]),
     "unknown backbone": (["--arch", "vgg"], ["'vgg'", "conv4"]),
     "unknown head": (["--head", "two"], ["'two'", "seq"]),
