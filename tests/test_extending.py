@@ -9,6 +9,8 @@ from ancor.cli import eval as evaluate
 from ancor.cli import train
 from ancor.data.registry import DATASETS, DatasetSpec
 from ancor.data.transform_spec import TransformSpec
+from ancor.methods.ancor import Ancor
+from ancor.methods.config import AncorConfig
 from ancor.methods.registry import METHODS, MethodSpec
 from ancor.models.backbones import BACKBONES
 from tests.pages import commands
@@ -68,6 +70,27 @@ def test_a_method(tmp_path, monkeypatch, capsys):
     assert "top1/supcon" not in figures
     assert train.main(["--dataset", "digits", "--mode", "coarse", "--method", "supcon"]) == 2
     assert "use --head none" in capsys.readouterr().err
+    command = ["--dataset", "digits", "--mode", "coarse", "--method", "supcon", "--head", "none"]
+    assert train.main([*command, "--accumulate", "2"]) == 2
+    assert "--accumulate 2" in capsys.readouterr().err
+
+
+def test_a_method_is_told_of_training_and_of_epochs(tmp_path, monkeypatch):
+    told = []
+
+    class Told(Ancor):
+        def before_training(self, batches):
+            told.append(len(batches))
+
+        def before_epoch(self, epoch, batches):
+            told.append(epoch)
+
+    monkeypatch.setitem(METHODS, "told", MethodSpec(Told, AncorConfig))
+    command = "--dataset digits --mode coarse --method told --epochs 2 --val-episodes 0 --quiet"
+    folder = str(tmp_path / "run")
+    assert train.main([*command.split(), "--max-steps", "12", "--output-dir", folder]) == 0
+    assert train.main(["--resume", f"{folder}/last.pth.tar", "--epochs", "3", "--quiet"]) == 0
+    assert told == [8, 0, 1, 2]  # once each, whatever was resumed in mid-epoch
 
 
 @pytest.mark.parametrize("flag", ["--dataset", "--arch", "--method"])

@@ -145,7 +145,8 @@ def _match_classes(
     known, wanted = checkpoint.class_names(content, path), partition.hierarchy.coarse_names
     if not encoder.config.classifies or not known or known == wanted:
         return
-    if set(wanted) <= set(known):
+    coarse = content["config"]["training"].get("mode") != "fine"
+    if coarse and set(wanted) <= set(known):
         encoder.keep_classes([known.index(name) for name in wanted])
         log.info("Notice: the data's classes are taken by name from the %d of %r", len(known), path)
         return

@@ -15,6 +15,7 @@ import torch
 
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
+from ancor.data.registry import SETS
 from ancor.data.scan import report_skipped
 from ancor.errors import InputError, RunError, choose
 from ancor.methods.base import Method
@@ -89,6 +90,11 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     labels = torch.from_numpy(partition.labels(config.training.mode))
     with torch.device("meta"):
         method = build_method(config.encoder, config.method, labels)
+    if config.training.accumulate > 1 and not method.accumulates:
+        raise InputError(
+            f"`accumulate` {config.training.accumulate}: {config.method.name} compares all images "
+            "of a batch; leave it out"
+        )
     method.check_memory(devices.available_memory(launch.device), launch.device)
     with seeded(config.training.seed, "weights"):
         method = build_method(config.encoder, config.method, labels)
@@ -154,7 +160,8 @@ def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) 
         yield f"Best validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
     best = launch.folder / "model_best.pth.tar"
     if best.exists():
-        yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition test"
+        partition = "validation" if config.data.dataset in (*SETS, "breeds") else "test"
+        yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition {partition}"
 
 
 def _completed(config: RunConfig, partition: Partition) -> RunConfig:

@@ -86,6 +86,8 @@ class Trainer:
             RunError: something was not finite.
         """
         self._begun, self._first_step = time.monotonic(), self.progress.step
+        if self.progress.step == 0:
+            self.method.before_training(self.batches)
         with self.requests:
             while self.progress.epoch < self.config.epochs and not self._at_max_steps():
                 self._epoch(self.progress.epoch)
@@ -93,6 +95,8 @@ class Trainer:
     def _epoch(self, epoch: int) -> None:
         """Do an epoch, or what is left of it, and what follows."""
         started = time.perf_counter()
+        if self.progress.position == 0:
+            self.method.before_epoch(epoch, self.batches)
         self._train_one_epoch(epoch)
         if self.progress.position == len(self.batches):
             self.progress.epoch, self.progress.position = epoch + 1, 0
