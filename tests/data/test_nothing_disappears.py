@@ -1,0 +1,393 @@
+"""Own images of which a part would be left out, merged or mistaken without a word (C18, C20)."""
+
+import re
+import shlex
+import sys
+import types
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, JpegImagePlugin
+
+from ancor.cli import check_data, eval, show, train
+from ancor.cli.settings import run_config
+from ancor.data import files
+from ancor.data.config import DataConfig
+from ancor.data.decode import decode
+from ancor.data.guess import guess
+from ancor.data.notes import alike, class_notes
+from ancor.data.report import check
+from ancor.errors import InputError, capped
+from ancor.fewshot import inputs
+from tests import made
+from tests.data.test_folder import load, refusal, table, tree
+
+QUICK = shlex.split(
+    "--mode coarse --arch conv4 --image-size 32 --queue-k 4 --max-steps 1 --workers 0 "
+    "--device cpu --val-episodes 0"
+)
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf\0\0\1\xc8meta"
+
+
+def notes(root: Path, partition: str = "train") -> str:
+    return "\n".join(load(root, partition).notes)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("1.jpg,dog,big one,train\n", "line 3 .* has 4 fields and the first line 3"),  # C18
+        ("1.jpg,dog, big,pug,,\n", "line 3 .* has 6 fields"),
+        ("1.jpg,dog\n", "line 3 .* has no partition: it has 2 of the 3 fields"),
+        ('1.jpg,"dog,\n', "line 3: unexpected end of data"),
+        ('1.jpg,"dog"s,\n', "line 3: ',' expected after"),
+    ],
+)
+def test_a_line_of_another_number_of_fields_is_refused(tmp_path, line, named):
+    tree(tmp_path, "1.jpg", "2.jpg")
+    said = refusal(table(tmp_path, "path,coarse,partition\n2.jpg,dog,\n" + line))
+    assert re.search(named, said)
+
+
+def test_a_line_is_numbered_as_an_editor_does(tmp_path):
+    """A field of several lines and empty lines before it count."""
+    tree(tmp_path, "1.jpg")
+    said = refusal(table(tmp_path, 'path,coarse\n1.jpg,"a\nb"\n\n2.jpg,a,b\n'))
+    assert "line 5 of" in said
+
+
+def test_quotes_keep_delimiters_and_lines(tmp_path):
+    tree(tmp_path, "a, b.jpg", "2.jpg")
+    table(tmp_path, 'path,coarse\n"a, b.jpg","dog, big"\n2.jpg,"one\ntwo"\n')
+    assert load(tmp_path).hierarchy.coarse_names == ("dog, big", "one\ntwo")
+    assert "class names of several lines" in notes(tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_other_tables_are_recognized(tmp_path, delimiter):
+    """C18: a semicolon table, as spreadsheets write it in much of Europe."""
+    tree(tmp_path, "1.jpg", "2.jpg")
+    rows = (("path", "coarse", "fine"), ("1.jpg", "dog, big", "pug"), ("2.jpg", '"cat"', "manx"))
+    table(tmp_path, "".join(delimiter.join(row) + "\r\n" for row in rows))
+    loaded = load(tmp_path)
+    assert loaded.hierarchy.coarse_names == ("cat", "dog, big")
+    assert loaded.fine_labels.tolist() == [1, 0]
+
+
+def test_a_header_that_may_be_split_in_two_ways_is_refused(tmp_path):
+    table(tree(tmp_path, "1.jpg"), "path,coarse,a;path;coarse;b\n")
+    assert "can be split at ',' or ';'" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "latin-1", "cp1252"])
+def test_other_encodings_are_refused(tmp_path, coding):
+    text = "path,coarse\n1.jpg,Äpfel\n"
+    tree(tmp_path, "1.jpg").joinpath("labels.csv").write_bytes(text.encode(coding))
+    said = refusal(tmp_path)
+    assert "cannot be read as CSV in UTF-8" in said
+    assert "line 1" in said if coding == "utf-16" else "line 2" in said
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "named"),
+    [
+        ("path,coarse,split", "train", "'split', .* name it 'partition'"),  # C18
+        ("path,coarse,Partition", "", "'Partition', .* name it 'partition'"),
+        ("path,coarse,subset", "1", "name it 'partition'"),
+        ("path,coarse,usage", "Test", "name it 'partition'"),  # by what stands in it
+        ("path,coarse,Fine ", "pug", "'Fine', .* name it 'fine'"),
+        ("path,coarse,coarse", "a", "the column 'coarse' twice"),
+        ("path,coarse,x,x", "a,b", "the column 'x' twice"),
+    ],
+)
+def test_columns_that_were_meant_to_be_read_are_refused(tmp_path, header, values, named):
+    table(tree(tmp_path, "1.jpg"), f"{header}\n1.jpg,dog,{values}\n")
+    assert re.search(named, refusal(tmp_path))
+
+
+def test_columns_that_are_not_read_are_named(tmp_path):
+    tree(tmp_path, "1.jpg")
+    table(tmp_path, "path,coarse,url,is_test\n1.jpg,dog,x,1\n")
+    told = "not read: 'url', 'is_test'; without a column partition all lines are training"
+    assert told in notes(tmp_path)
+    table(tmp_path, "path,coarse,partition,split\n1.jpg,dog,train,test\n")
+    assert notes(tmp_path).endswith("not read: 'split'")
+    many = ",".join(f"c{n}" for n in range(40))
+    table(tmp_path, f"path,coarse,{many}\n1.jpg,dog{',x' * 40}\n")
+    assert "'c4' and 35 more" in notes(tmp_path)
+
+
+def test_names_that_outer_blanks_tell_apart_are_told(tmp_path):
+    tree(tmp_path, "1.jpg", "2.jpg")
+    table(tmp_path, "path,coarse,fine\n1.jpg,dog,pug\n2.jpg, dog,pug \n")
+    assert load(tmp_path).hierarchy.coarse_names == ("dog",)
+    assert "' dog', 'dog' in labels.csv are one coarse class" in notes(tmp_path)
+    assert "'pug', 'pug ' in labels.csv are one fine class" in notes(tmp_path)
+    table(tmp_path, "path,coarse,fine\n1.jpg, dog, pug\n2.jpg, dog, pug\n")
+    assert not notes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "there"),
+    [
+        (r"x\1.jpg", "x/1.jpg"),
+        (" x/1.jpg ", "x/1.jpg"),
+        (unicodedata.normalize("NFC", "x/é.jpg"), unicodedata.normalize("NFD", "x/é.jpg")),
+    ],
+)
+def test_a_path_that_is_nearly_right_is_told(tmp_path, written, there):
+    table(tree(tmp_path, there), f"path,coarse\n{written},a\n")
+    assert f"{written!a} is there as {there!a}" in refusal(tmp_path)
+
+
+# Image files
+
+ALL_READ = sorted({end for kind in files.formats() for end in files.KINDS[kind]})
+
+
+@pytest.mark.parametrize("end", [*ALL_READ, ".JFIF"])
+def test_tables_and_folders_accept_the_same_files(tmp_path, end):
+    """C18: .jfif was not looked for in folders, .gif neither though tables took it."""
+    kind = next(kind for kind in files.KINDS if end.lower() in files.KINDS[kind])
+    path = tmp_path / "folders" / "dog" / f"1{end}"
+    path.parent.mkdir(parents=True)
+    picture = made.picture(1)
+    (picture.convert("L") if end == ".pgm" else picture).save(path, kind)
+    table(tmp_path, f"path,coarse\nfolders/dog/1{end},dog\n")
+    for root in (tmp_path, tmp_path / "folders"):
+        loaded = load(root)
+        assert loaded.images[0].size == (12, 10)
+        assert not loaded.notes
+
+
+def leftovers(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(HEIC)
+    return root
+
+
+@pytest.fixture
+def without_heif(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for cached in (files.formats, files.extensions):
+        cached.cache_clear()
+    yield
+    for cached in (files.formats, files.extensions):
+        cached.cache_clear()
+
+
+def test_files_that_are_not_read_are_counted(tmp_path, without_heif):
+    tree(tmp_path, "train/a/1.jpg", "train/b/2.jpg")
+    leftovers(tmp_path, *(f"train/a/{n}.HEIC" for n in range(3)), "train/b/x.mov", "train/a/no")
+    leftovers(tmp_path, "train/a/.hidden.jpg", "train/a/._1.jpg", "train/a/.DS_Store")
+    leftovers(tmp_path, "train/a/Thumbs.db", "train/__MACOSX/a/._1.jpg")
+    assert notes(tmp_path) == (
+        "6 files are not read: 3 .heic, 1 hidden, 1 without an extension, 1 .mov; .heic: pip "
+        "install pillow-heif to read them"
+    )
+    assert len(load(tmp_path)) == 2
+    leftovers(tmp_path, *(f"train/b/x.{n}" for n in range(40)))
+    assert "more kinds" in notes(tmp_path)
+    assert len(notes(tmp_path)) < 200
+
+
+def test_a_class_of_files_that_are_not_read_says_so(tmp_path, without_heif):
+    leftovers(tree(tmp_path, "train/a/1.jpg"), "train/b/1.heic", "train/b/2.heic")
+    assert "2 files are not read: 2 .heic; .heic: pip install pillow-heif" in refusal(tmp_path)
+    with pytest.raises(InputError, match="2 \\.heic"):
+        inputs.class_folders(tmp_path / "train")
+
+
+def test_heic_by_name_or_by_content_says_how(tmp_path, without_heif):
+    with pytest.raises(InputError, match="it is HEIC: pip install pillow-heif"):
+        decode(HEIC, "x.jpg")
+    leftovers(tmp_path, "1.heic")
+    table(tmp_path, "path,coarse\n1.heic,a\n")
+    assert "HEIF images, '1.heic' first; pip install pillow-heif" in refusal(tmp_path)
+
+
+def test_heic_is_read_where_pillow_heif_is_there(tmp_path, without_heif, monkeypatch):
+    """A stand-in for the package: it registers a reader under the name that the real one takes."""
+
+    def register() -> None:
+        Image.register_open(
+            "HEIF", JpegImagePlugin.jpeg_factory, lambda start: start[:2] == b"\xff\xd8"
+        )
+
+    monkeypatch.setitem(
+        sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register)
+    )
+    for cached in (files.formats, files.extensions):
+        cached.cache_clear()
+    path = tmp_path / "a" / "1.HEIC"
+    path.parent.mkdir()
+    made.picture(0).save(path, "JPEG")
+    loaded = load(tmp_path)
+    assert loaded.images[0].size == (12, 10)
+    assert not loaded.notes
+    Image.OPEN.pop("HEIF")
+
+
+def test_folders_for_predict_tell_too(tmp_path, caplog):
+    leftovers(tree(tmp_path, "s/Dog/1.jpg", "s/dog/2.jpg"), "s/dog/film.mov")
+    with caplog.at_level("INFO"):
+        inputs.class_folders(tmp_path / "s")
+        inputs.image_paths(tmp_path / "s" / "dog")
+    assert caplog.text.count("1 file is not read: 1 .mov") == 2
+    assert "'Dog', 'dog' are different classes" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Train", "TEST", "training", " val"])
+def test_folders_that_seem_to_be_partitions_are_no_classes(tmp_path, name):
+    tree(tmp_path, f"{name}/dog/1.jpg", "x/cat/2.jpg")
+    assert "seems to be a partition; name the folder" in refusal(tmp_path)
+
+
+def test_what_lies_beside_partitions_is_named(tmp_path):
+    leftovers(tree(tmp_path, "train/a/1.jpg", "valid/a/2.jpg", "3.jpg"), "labels.tsv")
+    (tmp_path / "dead").symlink_to("nowhere")
+    assert "not read, as it lies beside" in notes(tmp_path)
+    assert "'valid', '3.jpg'" in notes(tmp_path)
+    assert ".tsv" in notes(tmp_path)
+
+
+# Names and classes
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["dog", "Dög ", "D\u0308og".replace("D\u0308o", "Do\u0308"), "Dög\u200b", "DÖG", " Dög"],
+)
+def test_names_that_look_alike(other):
+    assert bool(alike(["Dög", other, "cat"])) == (other != "dog")
+    assert not alike(["dog", "dogs", "dog 1", "dog 2"])
+
+
+@pytest.mark.parametrize("form", ["folders", "labels.csv"])
+def test_names_alike_are_told_at_both_levels_and_across_partitions(tmp_path, form):
+    """C18: train 'Dog' and val 'dog'; fine 'pug' and 'Pug'."""
+    paths = [
+        "train/Dog/pug/1.jpg",
+        "train/Dog/Pug/2.jpg",
+        "val/dog/manx/3.jpg",
+        "val/dog/Manx /4.jpg",
+    ]
+    tree(tmp_path, *paths)
+    if form == "labels.csv":
+        rows = [path.split("/") for path in paths]
+        lines = [f"{'/'.join(r)},{r[1]},{r[2]},{r[0]}\n" for r in rows]
+        table(tmp_path, "path,coarse,fine,partition\n" + "".join(lines))
+        assert "'Manx', 'Manx " not in str(check(DataConfig("folder", str(tmp_path)))["notes"])
+    told = check(DataConfig("folder", str(tmp_path)))["notes"]
+    assert any("coarse classes: 'Dog', 'dog' are different" in line for line in told)
+    assert any("fine classes: 'Pug', 'pug' are different" in line for line in told)
+    assert any("manx" in line.lower() for line in told)
+
+
+def test_one_class_or_one_image_a_class():
+    names = tuple("abcdefghij")
+    assert "one coarse class only, 'c'" in class_notes(np.full(4, 2), names, "coarse")[0]
+    said = class_notes(np.array([0, 0, *range(1, 10)]), names, "coarse")
+    assert (
+        "9 of 10 coarse classes have one image each ('b', 'c', 'd', 'e', 'f' and 4 more)" in said[0]
+    )
+    assert class_notes(np.array([0, 0, 1, 1]), names, "coarse") == []
+
+
+def test_lists_are_capped():
+    assert capped("abc") == "a, b, c"
+    assert capped(map(str, range(9)), most=2) == "0, 1 and 7 more"
+
+
+def test_messages_of_many_names_are_short(tmp_path):
+    """C20: 3 KB of class names; the same of any list that data make."""
+    for number in range(200):
+        (tmp_path / "train" / f"a class of a long name {number}").mkdir(parents=True)
+    assert "and 195 more" in refusal(tmp_path)
+    made.imagenet(tmp_path / "I", ["n00000001"])
+    for dataset in ("living17", "entity13"):
+        with pytest.raises(InputError, match="more") as caught:
+            DataConfig(dataset, root=str(tmp_path / "I")).load("train")
+        assert len(str(caught.value)) < 500
+
+
+# Guessing the dataset
+
+
+def test_a_start_tells_what_was_guessed_and_left_out(tmp_path, capsys):
+    """C20 and C18, as a user meets them: train, show and check-data without --dataset."""
+    root = leftovers(tree(tmp_path / "photos", "Dog/1.jpg", "dog/2.jpg", "dog/3.jfif"), "Dog/x.mov")
+    words = ["--data", str(root)]
+    assert train.main([*words, *QUICK, "--output-dir", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    for told in (
+        "is taken for 'folder'",
+        "Data      folder: 3 training images",
+        "1 file is not read: 1 .mov",
+        "coarse classes: 'Dog', 'dog' are different",
+        "1 of 2 coarse classes have one image each ('Dog')",
+    ):
+        assert told in said
+    assert "1 .mov" in (tmp_path / "run" / "log.txt").read_text()
+    assert show.main([*words, "--image-size", "32", "--output", str(tmp_path / "x.png")]) == 0
+    said = capsys.readouterr().out
+    assert "is taken for 'folder'" in said
+    assert "1 .mov" in said
+    assert check_data.main(words) == 0
+    said = capsys.readouterr().out
+    assert "note: --dataset was not given" in said
+    assert "1 .mov" in said
+
+
+def test_evaluation_tells_and_guesses_other_data(tmp_path, capsys):
+    assert train.main(["--dataset", "digits", *QUICK, "--output-dir", str(tmp_path / "run")]) == 0
+    root = leftovers(tmp_path / "photos", "val/a/x/y.mov")
+    tree(
+        root, *(f"val/{n % 2}/{n % 4}/{n}.jpg" for n in range(16)), "val/a/x/1.jpg", "val/a/x/2.jpg"
+    )
+    words = f"--model-path {tmp_path}/run/last.pth.tar --data {root} --n-queries 1 --cls Proto"
+    capsys.readouterr()
+    assert eval.main([*words.split(), "--n-test-runs", "3", "--image-size", "32"]) == 0
+    said = capsys.readouterr().out
+    assert "is taken for 'folder'" in said
+    assert "1 file is not read: 1 .mov" in said
+    assert eval.main([*words.split(), "--n-test-runs", "3", "--dataset", "digits"]) == 0
+    said = capsys.readouterr().out
+    assert "--data" in said
+    assert "is not read: digits needs no files" in said
+
+
+def test_guesses(tmp_path):
+    def at(name: str, *paths: str) -> str:
+        for path in paths:
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_bytes(b"")
+        return str(tmp_path / name)
+
+    assert guess(at("c", "cifar-100-python/train"))[0] == "cifar100"
+    assert guess(at("d", "train", "test", "meta"))[0] == "cifar100"
+    assert guess(at("t", "train_labels.pkl"))[0] == "tiered"
+    assert guess(at("f", "train/dog/1.jpg"))[0] == "folder"
+    assert guess(at("l", "labels.csv"))[0] == "folder"
+    from ancor.data.datasets.breeds_classes import known_table
+
+    made.imagenet(tmp_path / "i", list(known_table("living17").class_names), images=1)
+    assert guess(str(tmp_path / "i"))[0] == "living17"
+    for root, named in (
+        (at("m", "train/n01440764/1.jpg"), "--dataset is needed: living17"),
+        (at("e", "x.txt"), "holds no images"),
+        (str(tmp_path / "no"), "is no folder"),
+    ):
+        with pytest.raises(InputError, match=named):
+            guess(root)
+
+
+def test_a_named_dataset_goes_before_a_guess(tmp_path):
+    tree(tmp_path, "a/1.jpg")
+    given = {"root": str(tmp_path), "mode": "coarse"}
+    assert run_config(given, None)[0].data.dataset == "folder"
+    assert run_config({**given, "dataset": "digits"}, None)[0].data.dataset == "digits"
+    assert run_config({"mode": "coarse"}, None)[0].data.dataset == "living17"
