@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import pytest
+import setuptools  # noqa: F401  (torch.compile imports it, too late once distutils is there)
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
