@@ -25,8 +25,8 @@ from torchvision import transforms as v1
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ancor.data.config import PHOTOGRAPHS  # noqa: E402
 from ancor.data.images import ImageFiles  # noqa: E402
+from ancor.data.registry import PHOTOGRAPHS  # noqa: E402
 from ancor.data.views import TrainingViews  # noqa: E402
 
 
@@ -76,8 +76,8 @@ def makers(folder: Path, names: list[str]) -> dict:
         pipeline(image), pipeline(image)
 
     files, labels = ImageFiles([(str(folder), names)]), np.zeros(len(names))
-    workers = TrainingViews(files, labels, PHOTOGRAPHS, views=2, seed=0)
-    device = TrainingViews(files, labels, PHOTOGRAPHS, views=2, seed=0, colour=False)
+    workers = TrainingViews(files, labels, PHOTOGRAPHS, ("strong", "strong"), seed=0)
+    device = TrainingViews(files, labels, PHOTOGRAPHS, ("strong", "strong"), seed=0, colour=False)
     return {"paper": paper, "workers": lambda n: workers[0, n], "device": lambda n: device[0, n]}
 
 
