@@ -93,11 +93,18 @@ def _told_by_folder(root: str, trained_on: str | None) -> str | None:
     """Return the dataset that --data holds, where it is certainly not the file's; else None."""
     from pathlib import Path
 
-    from ancor.data.guess import candidates, guess
+    from ancor.data.guess import candidates
 
     names = candidates(Path(root)) if Path(root).is_dir() else ()
     if not names or trained_on in names:
         return None
+    return guessed(root)
+
+
+def guessed(root: str) -> str:
+    """Return the dataset that --data is taken for, and say so; InputError where nothing tells."""
+    from ancor.data.guess import guess
+
     name, line = guess(root)
     log.info("Notice: %s", line)
     return name

@@ -1,17 +1,14 @@
 """From flags and files to the configuration of a training run."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ancor.cli.data_flags import PERMISSIONS, widening
+from ancor.cli.data_flags import PERMISSIONS, guessed, widening
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig
-
-log = logging.getLogger(__name__)
 
 
 def run_config(
@@ -23,7 +20,6 @@ def run_config(
         given: flags that were given, by setting.
         content: the checkpoint that is resumed; None: a new run.
     """
-    from ancor.data.guess import guess
     from ancor.runtime.devices import check_workers
     from ancor.training.config import resolve, settings_in
 
@@ -36,9 +32,7 @@ def run_config(
     notes = widening(from_file, given)
     from_file = {name: value for name, value in from_file.items() if name not in PERMISSIONS}
     if given.get("root") is not None and "dataset" not in {**given, **from_file}:
-        name, line = guess(given["root"])
-        log.info("Notice: %s", line)
-        given = {**given, "dataset": name}
+        given = {**given, "dataset": guessed(given["root"])}
     config, own = resolve(given, from_file)
     if config.training.workers is not None:
         check_workers("`workers`", config.training.workers)
@@ -47,7 +41,7 @@ def run_config(
 
 
 def _as_typed(name: str, value: Any) -> str:
-    """Write a setting as a command has it; `--` stands for its flag."""
+    """Write a setting as a command has it; the log shows the setting's flag."""
     values = value if isinstance(value, tuple) else () if value is True else (value,)
     return " ".join([f"`{name}`", *map(str, values)])
 

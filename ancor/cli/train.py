@@ -103,17 +103,17 @@ def command(args: argparse.Namespace) -> None:
     """Train as the arguments say, in this process or in others."""
     from ancor.runtime import distributed, launch
 
-    given, flags = vars(args), flags_of(build_parser())
+    given = vars(args)
     if distributed.in_torchrun():
         distributed.join(given.get("dist_backend"), given.get("dist_timeout", distributed.MINUTES))
         try:
-            _train(given, flags)
+            _train(given)
         finally:
             distributed.leave()
     elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
-        launch.launch(_train, _group(given), given, flags)
+        launch.launch(_train_in_a_group, _group(given), given)
     else:
-        _train(given, flags)
+        _train(given)
 
 
 def _group(given: dict[str, Any]) -> "Group":
@@ -138,7 +138,13 @@ def _group(given: dict[str, Any]) -> "Group":
     return Group(processes, nodes, node, **named)
 
 
-def _train(given: dict[str, Any], flags: dict[str, str]) -> None:
+def _train_in_a_group(given: dict[str, Any]) -> None:
+    """Train in a fresh process, which has parsed no command line."""
+    show_as(flags_of(build_parser()))
+    _train(given)
+
+
+def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
     from ancor.runtime import distributed
     from ancor.runtime.devices import keep_freed_memory, pick_device
@@ -146,7 +152,6 @@ def _train(given: dict[str, Any], flags: dict[str, str]) -> None:
     from ancor.training.run import Launch, train
     from ancor.training.run_folder import output_directory
 
-    show_as(flags)  # also in a process of its own
     configure_console(given.get("quiet", False))
     device = pick_device(given.get("device", "auto"), given.get("gpu"))
     if device.type == "cuda" and "gpu" not in given and distributed.world_size() > 1:

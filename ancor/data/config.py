@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import TYPE_CHECKING
 
-from ancor.data.registry import DATASETS, SETS, SPLITS, DatasetSpec
+from ancor.data.registry import BREEDS_SETS, DATASETS, SPLITS, DatasetSpec
 from ancor.data.transform_spec import SIDES, TransformSpec
 from ancor.errors import InputError, choose
 from ancor.runtime.settings import (
@@ -13,7 +13,6 @@ from ancor.runtime.settings import (
     check_settings,
     one_of,
     setting,
-    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from ancor.data.partition import Partition
 
 KIND = "data of one kind"  # the group of settings that mean something for one family of datasets
+CROP_SCALE = Check(
+    lambda share: 0 < share <= 1, "two shares above 0 and at most 1, the smaller first"
+)
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
 
@@ -74,7 +76,7 @@ class DataConfig:
     crop_scale: tuple[float, float] | None = setting(
         None,
         "share of an image's area that a training crop takes",
-        Check(lambda share: 0 < share <= 1, "two shares above 0 and at most 1, the smaller first"),
+        CROP_SCALE,
         metavar=("LEAST", "MOST"),
         unset="the dataset's",
     )
@@ -105,21 +107,17 @@ class DataConfig:
         object.__setattr__(self, "dataset", ALIASES.get(self.dataset, self.dataset))
         choose("dataset", self.dataset, DATASETS)
         check_settings(self)
-        if self.split is not None and self.dataset not in (*SETS, "breeds"):
+        if self.split is not None and self.dataset not in BREEDS_SETS:
             raise InputError(
                 f"`split` {self.split} divides BREEDS superclasses and {self.dataset} has "
-                f"none; accepted with: {', '.join((*SETS, 'breeds'))}"
+                f"none; accepted with: {', '.join(BREEDS_SETS)}"
             )
-        for name, length in (("mean", 3), ("std", 3), ("crop_scale", 2)):
-            values = getattr(self, name)
-            if values is None:
-                continue
-            ordered = name != "crop_scale" or list(values) == sorted(values)
-            if len(values) != length or not ordered:
-                about = settings_of(DataConfig)[name][1]
-                shown = " ".join(map(str, values))
-                raise InputError(f"`{name}` {shown}: expected {about.check.expected}")
-            object.__setattr__(self, name, tuple(values))
+        for name in ("mean", "std", "crop_scale"):
+            if getattr(self, name) is not None:  # a list of the right length is accepted too
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
+            shown = " ".join(map(str, self.crop_scale))
+            raise InputError(f"`crop_scale` {shown}: expected {CROP_SCALE.expected}")
 
     @property
     def spec(self) -> DatasetSpec:

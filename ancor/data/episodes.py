@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ancor.errors import InputError, choose
+from ancor.errors import InputError, capped, choose
 from ancor.runtime.seeding import address_seed
 
 MOST_VIEWS = 10_000  # of an image: more are a mistake, and would fill the memory first
@@ -182,9 +182,8 @@ class EpisodeSampler:
 
     def _named(self, labels: list[int]) -> str:
         """List classes with their numbers of images, the first `MOST_NAMES` of them."""
-        named = [f"{self._name(c)} has {len(self.images_of[c])}" for c in labels[:MOST_NAMES]]
-        more = len(labels) - len(named)
-        return ", ".join(named) + (f" and {more} more" if more else "")
+        named = (f"{self._name(label)} has {len(self.images_of[label])}" for label in labels)
+        return capped(named, MOST_NAMES)
 
     def _name(self, label: int) -> str:
         return repr(self.class_names[label]) if self.class_names else f"class {label}"

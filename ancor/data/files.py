@@ -62,7 +62,7 @@ def extensions() -> tuple[str, ...]:
 
 
 class Listing(NamedTuple):
-    """What lies in a folder: names of images, subfolders and files that are not read, sorted."""
+    """A folder's images, subfolders and files that are not read: their names, sorted."""
 
     images: list[str]
     folders: list[str]

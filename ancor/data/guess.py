@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from ancor.data.datasets import labels_csv
-from ancor.data.datasets.breeds_classes import SETS, known_table
+from ancor.data.datasets.breeds_classes import known_table
 from ancor.data.datasets.imagenet import find_folder
 from ancor.data.files import listing
+from ancor.data.registry import BREEDS_SETS, SETS
 from ancor.errors import InputError
 from ancor.safe_io.own_files import hint
 
@@ -24,7 +25,7 @@ MARKS = {
 
 
 def candidates(root: Path) -> tuple[str, ...]:
-    """List the datasets that a folder may hold, by what lies in it; none where nothing tells."""
+    """List the datasets that a folder may hold, by its entries; none where nothing tells."""
     for mark, name in MARKS.items():
         if (root / mark).exists():
             return (name,)
@@ -33,7 +34,7 @@ def candidates(root: Path) -> tuple[str, ...]:
     if (root / labels_csv.NAME).is_file():
         return ("folder",)
     if any(map(WNID.fullmatch, _training_folders(root))):
-        return (*SETS, "breeds", "folder")
+        return (*BREEDS_SETS, "folder")
     inside = listing(root, links_matter=False)
     return ("folder",) if inside.folders or inside.images else ()
 
@@ -44,7 +45,7 @@ def guess(root: str) -> tuple[str, str]:
     ImageNet is taken for living17, the paper's first, where all its classes are there.
 
     Raises:
-        InputError: it is no folder, or may hold several datasets or none.
+        InputError: the path names no folder, or one that may hold several datasets or none.
     """
     folder = Path(root)
     if not folder.is_dir():
@@ -63,7 +64,7 @@ def guess(root: str) -> tuple[str, str]:
 
 
 def _training_folders(root: Path) -> list[str]:
-    """List ImageNet's classes, or what lies in their place."""
+    """List ImageNet's class folders, or the folders in their place."""
     try:
         return listing(find_folder(root, "train"), links_matter=False).folders
     except InputError:  # no such place

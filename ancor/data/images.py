@@ -1,9 +1,10 @@
 """Where the images of a partition lie: in memory, encoded in memory, or in files.
 
 Each class gives image i by indexing, its name in messages by `name(i)`, the bytes that tell it from
-others by `content(i)`, some of its images by `subset(kept)`, and a hash that changes when any of
-its images does by `fingerprint()`. All are compact arrays inside, so
-that handing one to worker processes costs nothing a million times over.
+others by `content(i)`, some of its images by `subset(kept)`, a hash that changes when any of its
+images does by `fingerprint()`, and one that is the same wherever the images are kept by
+`identity()`. All are compact arrays inside, so that handing one to worker processes costs nothing a
+million times over.
 """
 
 import hashlib
@@ -125,6 +126,13 @@ class EncodedImages:
         return EncodedImages(chosen, [len(c) for c in chosen], self.source)
 
 
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise RunError(f"{path!r} was there at the start and has vanished") from error
+
+
 def _state(path: str) -> str:
     """Return what differs if a file's content does, without opening it where that is possible.
 
@@ -133,10 +141,7 @@ def _state(path: str) -> str:
     the machines that share a disk. A file system that rounds times and whose two are one keeps no
     time of change of its own (FAT, an ISO or squashfs image): there it is the content.
     """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise RunError(f"{path!r} was there at the start and has vanished") from error
+    status = _status(path)
     changed = status.st_ctime_ns
     if changed == status.st_mtime_ns and changed % COARSE == 0:
         return _hash(read_bytes(path))
@@ -185,14 +190,11 @@ class ImageFiles:
     def identity(self) -> str:
         """Hash the files' sizes, and their paths below the folder that holds them all."""
         home = os.path.commonpath(self.folders) if self.folders else ""
+        folders = [os.path.relpath(folder, home) for folder in self.folders]
         digest = hashlib.sha256()
         for index in range(len(self)):
-            path = self.name(index)
-            try:
-                size = os.stat(path).st_size
-            except OSError as error:
-                raise RunError(f"{path!r} was there at the start and has vanished") from error
-            digest.update(f"{os.path.relpath(path, home)!r} {size}\n".encode())
+            below = os.path.join(folders[self.folder_of[index]], os.fsdecode(self.names[index]))
+            digest.update(f"{below!r} {_status(self.name(index)).st_size}\n".encode())
         return digest.hexdigest()
 
     def subset(self, kept: np.ndarray) -> "ImageFiles":

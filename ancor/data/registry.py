@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ancor.data.partition import Partition
 
 SETS = ("living17", "nonliving26", "entity13", "entity30")  # the paper's BREEDS sets
+BREEDS_SETS = (*SETS, "breeds")  # and the set of one's own superclasses
 SPLITS = ("good", "bad", "rand")  # how BREEDS halves each superclass
 
 
@@ -157,7 +158,7 @@ DATASETS: dict[str, DatasetSpec] = {
         ),
         rules="tiered",
     ),
-    **dict.fromkeys((*SETS, "breeds"), BREEDS),
+    **dict.fromkeys(BREEDS_SETS, BREEDS),
     "aircraft": DatasetSpec(
         reader="aircraft",
         takes=("root", "download", "coarse_level"),

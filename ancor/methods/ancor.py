@@ -20,6 +20,7 @@ from ancor.methods.queues import KeyQueue, build_queue
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import EncoderOutput
 from ancor.runtime import distributed
+from ancor.runtime.text import megabytes
 
 
 class Ancor(Method):
@@ -61,8 +62,8 @@ class Ancor(Method):
         if size > free:
             length = self.config.queue_length
             raise InputError(
-                f"`queue_length` {length}: the queue takes {size / 2**20:,.1f} MB, and "
-                f"{free / 2**20:,.1f} MB are free on {device}; `queue_length` "
+                f"`queue_length` {length}: the queue takes {megabytes(size)}, and "
+                f"{megabytes(free)} are free on {device}; `queue_length` "
                 f"{length * free // size} would just fit"
             )
 
@@ -86,7 +87,7 @@ class Ancor(Method):
         yield (
             "Queue",
             f"{config.queue}, {' x '.join(map(str, queue.shape))}, "
-            f"{queue.nbytes / 2**20:,.1f} MB of {config.queue_dtype}",
+            f"{megabytes(queue.nbytes)} of {config.queue_dtype}",
         )
 
     def notices(self, images_of_class: Iterable[int]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
+from ancor.errors import capped
 from ancor.runtime.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _tell(names: tuple[str, ...]) -> None:
     log.warning(
         "Notice: no installed font has all characters of %s: boxes stand for them; install a font "
         "that does, such as one of Noto Sans",
-        ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" * (len(names) > 3)),
+        capped(map(repr, names), 3),
     )
 
 

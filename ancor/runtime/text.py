@@ -33,6 +33,11 @@ def printable(text: object, most: int | None = None) -> str:
     )
 
 
+def megabytes(size: int) -> str:
+    """Write a size in bytes for people."""
+    return f"{size / 2**20:,.1f} MB"
+
+
 def check_utf8(flag: str, path: Path | str) -> None:
     """Raise an InputError where a folder for TensorBoard has a name that is not UTF-8.
 

@@ -15,7 +15,7 @@ import torch
 
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
-from ancor.data.registry import SETS
+from ancor.data.registry import BREEDS_SETS
 from ancor.data.scan import report_skipped
 from ancor.errors import InputError, RunError, choose
 from ancor.methods.base import Method
@@ -160,7 +160,7 @@ def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) 
         yield f"Best validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
     best = launch.folder / "model_best.pth.tar"
     if best.exists():
-        partition = "validation" if config.data.dataset in (*SETS, "breeds") else "test"
+        partition = "validation" if config.data.dataset in BREEDS_SETS else "test"
         yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition {partition}"
 
 

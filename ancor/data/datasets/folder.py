@@ -34,11 +34,12 @@ def load(
     """
     home = required_root("folder", root, LAYOUT)
     if (home / labels_csv.NAME).is_file():
-        permissions = {
-            "allow_outside_root": allow_outside_root,
-            "skip_bad_images": skip_bad_images,
-        }
-        return labels_csv.load(partition, home, **permissions)
+        return labels_csv.load(
+            partition,
+            home,
+            allow_outside_root=allow_outside_root,
+            skip_bad_images=skip_bad_images,
+        )
     folder = _partition_folder(home, partition)
     if folder is None:
         raise MissingPartition(
