@@ -229,7 +229,6 @@ def _resume(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
     if launch.content is not None:
         try:
             restore(trainer, launch.content)
-            _check_position(trainer, launch, fingerprint)
         except (
             LookupError,
             TypeError,
@@ -242,6 +241,7 @@ def _resume(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
                 f"{str(launch.resumed_from)!r} holds no state that this run can go on from "
                 f"({error!r:.200}); give another file, or start afresh"
             ) from error
+        _check_position(trainer, launch, fingerprint)
         done = trainer.progress
         part = f" and {done.position} batches" if done.position else ""
         log.info("Going on from %s after epoch %d%s", launch.resumed_from, done.epoch, part)
