@@ -2,7 +2,7 @@
 
 import sys
 
-from ancor.cli.cascade import main
+from ancor.cli.eval import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(name="cascade"))

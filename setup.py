@@ -49,7 +49,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ancor", "ancor.*"]),
-    package_data={"ancor.data.datasets": ["breeds_tables/*.json"]},
+    package_data={"ancor": ["py.typed"], "ancor.data.datasets": ["breeds_tables/*.json"]},
     entry_points={"console_scripts": ["ancor=ancor.__main__:main"]},
     install_requires=install_requires,
     extras_require=extras_require,

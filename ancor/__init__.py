@@ -1,15 +1,24 @@
 """ANCOR: coarse-to-fine few-shot classification."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ancor.fewshot.api import evaluate, load_dataset, train
+    from ancor.fewshot.classifier import FewShotClassifier
+    from ancor.fewshot.image_encoder import load_encoder
 
 __version__ = "0.1.0"
 # The public names and where they are; they are imported when first asked for, so that
 # `import ancor` leaves torch alone.
 _PUBLIC = {
     "FewShotClassifier": "ancor.fewshot.classifier",
+    "evaluate": "ancor.fewshot.api",
+    "load_dataset": "ancor.fewshot.api",
     "load_encoder": "ancor.fewshot.image_encoder",
+    "train": "ancor.fewshot.api",
 }
+__all__ = ["FewShotClassifier", "evaluate", "load_dataset", "load_encoder", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,19 +1,22 @@
 """python -m ancor <command>: the toolkit's commands under one name."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
 import ancor
 from ancor.cli.ending import heard
 from ancor.errors import did_you_mean
 
-# For each command the module whose `main(argv)` runs it, and what it does.
+# For each command its module and what it does. The module's `build_parser()` and `main(argv)` are
+# the command's; those of a module of several commands take the `name` of one as well.
 COMMANDS = {
     "train": ("ancor.cli.train", "train an encoder on coarse labels"),
     "eval": ("ancor.cli.eval", "score an encoder by few-shot episodes"),
-    "ensemble": ("ancor.cli.ensemble", "score several encoders by their mean probabilities"),
-    "concat": ("ancor.cli.concat", "score several encoders on their features side by side"),
-    "cascade": ("ancor.cli.cascade", "score two encoders, coarse class first"),
+    "ensemble": ("ancor.cli.eval", "score several encoders by their mean probabilities"),
+    "concat": ("ancor.cli.eval", "score several encoders on their features side by side"),
+    "cascade": ("ancor.cli.eval", "score two encoders, coarse class first"),
     "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
@@ -47,8 +50,15 @@ def _dispatched(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    module, _ = COMMANDS[argv[0]]
-    return import_module(module).main(argv[1:])
+    return function_of(argv[0], "main")(argv[1:])
+
+
+def function_of(command: str, function: str) -> Callable:
+    """Return `main` or `build_parser` of a command."""
+    module = COMMANDS[command][0]
+    found = getattr(import_module(module), function)
+    several = sum(other == module for other, _ in COMMANDS.values()) > 1
+    return partial(found, name=command) if several else found
 
 
 def usage() -> str:

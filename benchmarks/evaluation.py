@@ -37,7 +37,7 @@ from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import run_parallel, score
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
-from ancor.runtime.devices import autocast_dtype
+from ancor.runtime.devices import Runtime
 
 CPU = torch.device("cpu")
 
@@ -53,17 +53,14 @@ def plain_loop(
 ) -> tuple[np.ndarray, float]:
     """Evaluate episode by episode; return accuracies and seconds an episode."""
     transforms = query_transform(spec), support_transform(spec)
-    dtype = autocast_dtype(args.precision, CPU)
+    runtime = Runtime.named(CPU, args.precision)
 
     def encode(pairs: np.ndarray) -> np.ndarray:
         views = EvaluationViews(images, pairs, *transforms, seed=0)
         features = []
         for start in range(0, len(pairs), 64):
             batch = torch.stack([views[n] for n in range(start, min(start + 64, len(pairs)))])
-            with (
-                torch.inference_mode(),
-                torch.autocast("cpu", dtype=dtype, enabled=dtype is not None),
-            ):
+            with torch.inference_mode(), runtime.autocast():
                 features.append(encoder(normalise(batch, spec)).features.float())
         return torch.nn.functional.normalize(torch.cat(features), dim=1).numpy()
 
@@ -88,7 +85,7 @@ def compare(args: argparse.Namespace) -> None:
     else:
         data = DataConfig(args.dataset)
         partition, spec = data.load("test"), data.transforms
-        sampler, images = data.sampler(partition, "fine"), partition.images
+        sampler, images = EpisodeSampler.of(partition, "fine"), partition.images
     encoder = Encoder(EncoderConfig(args.arch, num_classes=10)).eval()
     protocols = [Protocol(5), Protocol(1000)]
     started = perf_counter()
@@ -96,10 +93,8 @@ def compare(args: argparse.Namespace) -> None:
     planned = perf_counter() - started
 
     def bank(cache: FeatureCache | None = None) -> FeatureBank:
-        dtype = autocast_dtype(args.precision, CPU)
-        return FeatureBank(
-            encoder, images, spec, CPU, dtype=dtype, workers=args.workers, cache=cache
-        )
+        runtime = Runtime.named(CPU, args.precision, workers=args.workers)
+        return FeatureBank(encoder, images, spec, runtime, cache=cache)
 
     with tempfile.TemporaryDirectory() as folder:
         cold_bank = bank(FeatureCache(Path(folder), {}, bank().width))

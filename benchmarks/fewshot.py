@@ -24,6 +24,7 @@ from ancor.fewshot.classifier import FewShotClassifier
 from ancor.fewshot.image_encoder import ImageEncoder, load_encoder
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import Runtime
 from ancor.runtime.seeding import seeded
 
 SHOTS = 5
@@ -40,7 +41,7 @@ def measure_speed() -> None:
     pixels = rng.integers(0, 256, (1050, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(50) % 10
     network = Encoder(EncoderConfig("conv4", num_classes=3))
-    encoder = ImageEncoder(network, DataConfig("cifar100").transforms, torch.device("cpu"))
+    encoder = ImageEncoder(network, DataConfig("cifar100").transforms, Runtime(torch.device("cpu")))
     model = FewShotClassifier(encoder)
     started = perf_counter()
     model.fit(list(pixels[:50]), labels)
@@ -71,7 +72,7 @@ def measure_accuracy(args: argparse.Namespace) -> None:
     trained = load_encoder(args.model_path, device=args.device)
     with seeded(0, "weights"):
         network = Encoder(trained.network.config)
-    untrained = ImageEncoder(network, trained.transforms, trained.device)
+    untrained = ImageEncoder(network, trained.transforms, trained.runtime)
     print("| classifier | 1 image a class | 5 images a class |\n| --- | --- | --- |")
     print_rows("", trained, SETTINGS, parts, args.draws)
     print_rows(", before training", untrained, {"LR": {}}, parts, args.draws)

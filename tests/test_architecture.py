@@ -1,12 +1,13 @@
 """The house: which way imports flow, and that what is said of the project holds."""
 
 import ast
-import importlib
 import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+from ancor.__main__ import function_of
 
 ROOT = Path(__file__).parents[1]
 # What each room imports of the others: exactly these arrows exist.
@@ -33,8 +34,8 @@ ARROWS = {
         "runtime",
         "safe_io",
     },
-    "fewshot": {"checkpoints", "data", "evaluation", "models", "runtime", "safe_io"},
-    "evaluation": {"data", "models", "runtime", "safe_io"},
+    "fewshot": {"checkpoints", "data", "evaluation", "models", "runtime", "safe_io", "training"},
+    "evaluation": {"checkpoints", "data", "models", "runtime", "safe_io"},
     "plots": {"data", "runtime"},
     "methods": {"models", "runtime"},
     "checkpoints": {"data", "models", "runtime", "safe_io"},
@@ -111,8 +112,10 @@ def test_the_readmes_commands_are_known_to_their_parsers():
     pages = [ROOT / "README.md", *ROOT.glob("recipes/*.md"), *ROOT.glob("docs/*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     text = re.sub(r"^```text$.*?^```$", "", text, flags=re.M | re.S)  # there to be read
-    commands = re.findall(r"^python (\w+)\.py (.*)$", text.replace("\\\n", " "), re.M)
+    commands = re.findall(
+        r"^python (?:-m ancor )?([a-z][\w-]*)(?:\.py)? (.*)$", text.replace("\\\n", " "), re.M
+    )
     assert len(commands) >= 5
     for script, flags in commands:
-        command = importlib.import_module(f"ancor.cli.{script}")
-        command.build_parser().parse_args(flags.split("#")[0].split())
+        parser = function_of(script, "build_parser")()
+        parser.parse_args(flags.split("#")[0].split())

@@ -24,7 +24,7 @@ from ancor.evaluation.predictors import cascade
 from ancor.fewshot import image_encoder, inputs
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
-from ancor.runtime.devices import usable_cpus
+from ancor.runtime.devices import Runtime, usable_cpus
 from tests import made
 from tests.test_published import paper_file
 
@@ -107,7 +107,9 @@ def test_answers_are_those_of_evaluation(classifier, encoder, digits, queries, i
 
     def features(partition):
         pairs = np.stack([np.arange(len(partition)), np.full(len(partition), -1)], axis=1)
-        return FeatureBank(encoder.network, partition.images, transforms, CPU).features(pairs)
+        return FeatureBank(encoder.network, partition.images, transforms, Runtime(CPU)).features(
+            pairs
+        )
 
     classes, labels = np.unique(digits.fine_labels, return_inverse=True)
     support, ids = features(digits), torch.arange(len(labels))
@@ -416,7 +418,7 @@ def bare(head: str):
     from ancor.fewshot.image_encoder import ImageEncoder
 
     network = Encoder(EncoderConfig("conv4", head=head, num_classes=3))
-    return ImageEncoder(network, DataConfig("digits").transforms, CPU)
+    return ImageEncoder(network, DataConfig("digits").transforms, Runtime(CPU))
 
 
 GOOD = np.zeros((2, 8, 8), dtype=np.uint8)
@@ -462,12 +464,12 @@ BAD = {
         ["0 views", "n_aug_support_samples=5"],
     ),
     "an embedding that is not there": (
-        lambda e: type(e)(bare("cls").network, e.transforms, CPU, only_base=False),
+        lambda e: type(e)(bare("cls").network, e.transforms, Runtime(CPU), only_base=False),
         ["'cls'", "has none"],
     ),
     "no batch": (
-        lambda e: type(e)(e.network, e.transforms, CPU, batch_size=0),
-        ["batch_size 0"],
+        lambda e: type(e)(e.network, e.transforms, Runtime(CPU, batch_size=0)),
+        ["`batch_size` 0"],
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Write some images of a dataset as files, in the folders that predict.py takes.
+"""Write some images of a dataset as files, in the folders that ancor predict takes.
 
     python tools/write_images.py --dataset digits --output-dir runs/images
 

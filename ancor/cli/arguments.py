@@ -11,13 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ancor.cli.data_flags import add_data_flags
 from ancor.cli.ending import run as run
 from ancor.cli.options import group_of
 from ancor.errors import InputError, did_you_mean
 from ancor.runtime.text import printable
 
-CLASSIFIER_HELP = "LR, KNN, Proto, NN, Cosine"
 SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
 
 
@@ -88,118 +86,6 @@ def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
     )
     group.add_argument("--gpu", type=int, metavar="N", help="number of the CUDA device")
     return group
-
-
-def add_subject_flags(parser: Parser, many: bool = False, batch_size: int = 256) -> None:
-    """Add the flags that say which trained encoders, on which partition, and how they run.
-
-    Args:
-        parser: the command's.
-        many: whether it takes several models.
-        batch_size: default of the images a forward pass.
-    """
-    data = add_data_flags(parser, default="the one trained on")
-    data.add_argument(
-        "--partition",
-        default="validation",
-        metavar="NAME",
-        help="train, validation or test (default: validation)",
-    )
-    data.add_argument(
-        "--mode",
-        default="fine",
-        metavar="LEVEL",
-        help="which classes are asked for: fine or coarse (default: fine)",
-    )
-    data.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of every draw; 0 draws the paper's episodes (default: 0)",
-    )
-    _add_model_flags(parser, {"nargs": "+"} if many else {})
-    _add_pass_flags(parser, batch_size)
-
-
-def add_evaluation_flags(parser: Parser, many: bool = False) -> argparse._ArgumentGroup:
-    """Add the flags of everything that draws episodes for trained encoders; return their group.
-
-    Args:
-        parser: the command's.
-        many: whether it takes several models.
-    """
-    add_subject_flags(parser, many)
-    episodes = parser.add_argument_group("episodes")
-    episodes.add_argument(
-        "--n-queries",
-        type=int,
-        default=15,
-        metavar="N",
-        help="query images a class, or as many as a smaller one has left (default: 15)",
-    )
-    episodes.add_argument(
-        "--equal-queries",
-        action="store_true",
-        help="refuse classes that have fewer query images",
-    )
-    return episodes
-
-
-def _add_model_flags(parser: Parser, several: dict[str, str]) -> None:
-    each = "; one for all files, or one for each" if several else ""
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model-path",
-        required=True,
-        metavar="FILE",
-        help=f"a checkpoint that train.py wrote{', or several' if several else ''}",
-        **several,
-    )
-    model.add_argument(
-        "--model",
-        "--arch",
-        "-a",
-        metavar="NAME",
-        help=f"backbone (default: from the file){each}",
-        **several,
-    )
-    model.add_argument(
-        "--head", metavar="NAME", help=f"head (default: from the file){each}", **several
-    )
-    model.add_argument(
-        "--cst-dim",
-        "--dim",
-        type=int,
-        metavar="D",
-        help=f"embedding size (default: from the file){each}",
-        **several,
-    )
-
-
-def _add_pass_flags(parser: Parser, batch_size: int) -> None:
-    device = add_device_flags(parser, precision="fp32")
-    device.add_argument(
-        "--num-workers",
-        "--workers",
-        "-j",
-        type=int,
-        default=0,
-        metavar="N",
-        help="processes that decode images (default: 0)",
-    )
-    device.add_argument(
-        "--test-batch-size",
-        type=int,
-        default=batch_size,
-        metavar="N",
-        help=f"images a forward pass (default: {batch_size})",
-    )
-    device.add_argument(
-        "--feature-cache",
-        metavar="DIR",
-        help="keep features here, for all commands that evaluate (default: nowhere)",
-    )
 
 
 def add_json_flag(parser: Parser) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ancor.cli.arguments import Parser, run, say
+from ancor.cli.models import output_path, read_models_of
 from ancor.cli.pictures import beside_model, chosen_images, encode
 from ancor.cli.tsne import add_layout_flags, layouts
 from ancor.errors import InputError
@@ -46,7 +47,6 @@ def command(args: argparse.Namespace) -> None:
     """Write as the arguments say."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from ancor.cli.evaluation import output_path, read_subjects
     from ancor.data.scan import report_skipped
     from ancor.plots.board import add_figure, add_hparams, add_projector
     from ancor.plots.tsne import figure
@@ -56,27 +56,27 @@ def command(args: argparse.Namespace) -> None:
     configure_console()
     folder = args.output_dir or str(beside_model(args))
     check_utf8("--output-dir", folder)
-    (subject,) = read_subjects(args, args.only_base)
-    chosen = chosen_images(args, subject.partition)
+    (model,), partition = read_models_of(args, args.only_base)
+    chosen = chosen_images(args, partition)
     try:
         run = read_run(beside_model(args))
     except InputError as error:
         run = None
         say(f"No settings and scores are written: {error}")
     output_path(f"{folder}/projector_config.pbtxt")
-    pictures = [(name, figure(layout)) for name, layout in layouts(args, subject)]
-    features, _ = encode(args, subject, chosen)
+    pictures = [(name, figure(layout)) for name, layout in layouts(args, model, partition)]
+    features, _ = encode(args, model, partition, chosen)
     step = max((steps[-1] for steps, _ in run.curves.values()), default=0) if run else 0
     with SummaryWriter(folder) as writer:
         for name, drawn in pictures:
             add_figure(writer, f"t-SNE {args.partition}/{name}", drawn, step)
-        images = [subject.partition.images[number] for number in chosen.tolist()]
-        labels = _labels(subject.partition, chosen)
+        images = [partition.images[number] for number in chosen.tolist()]
+        labels = _labels(partition, chosen)
         add_projector(writer, features, images, labels, step, args.partition)
         if run is not None:
             add_hparams(writer, _telling(run.settings), run.final_scores())
     say(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
-    report_skipped(subject.partition)
+    report_skipped(partition)
 
 
 def _telling(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
-from ancor.cli.data_flags import add_data_flags, data_config
+from ancor.cli.data_flags import add_data_flags
 from ancor.errors import RunError, capped
 from ancor.runtime.settings import with_flags
 
@@ -45,6 +45,7 @@ def command(args: argparse.Namespace) -> None:
     from ancor.data.episodes import Protocol
     from ancor.data.guess import guess
     from ancor.data.report import check
+    from ancor.data.resolve import resolve_data
 
     guessed = []
     if args.dataset is None:
@@ -52,7 +53,7 @@ def command(args: argparse.Namespace) -> None:
     protocol = Protocol(
         n_shots=args.n_shots, n_queries=args.n_queries, equal_queries=args.equal_queries
     )
-    report = check(data_config(args), protocol)
+    report = check(resolve_data(vars(args), None), protocol)
     report["notes"][:0] = guessed
     for kind in ("problems", "notes"):
         report[kind] = [with_flags(line) for line in report[kind]]

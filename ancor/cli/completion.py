@@ -40,15 +40,13 @@ def command(args: argparse.Namespace) -> None:
 
 def _all_commands(shtab: ModuleType) -> argparse.ArgumentParser:
     """Build one parser of which every command is a sub-command."""
-    from importlib import import_module
-
-    from ancor.__main__ import COMMANDS
+    from ancor.__main__ import COMMANDS, function_of
 
     parser = argparse.ArgumentParser("ancor")
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(parser_class=argparse.ArgumentParser)
-    for name, (module, about) in COMMANDS.items():
-        own = import_module(module).build_parser()
+    for name, (_, about) in COMMANDS.items():
+        own = function_of(name, "build_parser")()
         for action in own._actions:
             word = str(action.metavar)
             if word in FILES or word in FOLDERS:

@@ -1,55 +1,143 @@
-"""Score an encoder by few-shot episodes: 5-way and all-way, or inside coarse classes."""
+"""eval, ensemble, concat and cascade: score one or more encoders by few-shot episodes."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.scoring import add_scoring_flags, score_models
+from ancor.cli.models import add_model_flags, output_path, read_models_of
+from ancor.cli.options import add_settings
+from ancor.evaluation.config import EvaluationConfig
+from ancor.runtime.settings import settings_of
 
 if TYPE_CHECKING:
-    from ancor.cli.evaluation import Subject
-    from ancor.models.encoder import Encoder
-
-EXAMPLE = """example, after the one of train.py --help:
-  python eval.py --model_path runs/digits/model_best.pth.tar --partition test"""
+    from ancor.data.partition import Partition
+    from ancor.evaluation.report import Result
 
 
-def build_parser() -> Parser:
-    """Build the parser."""
-    parser = Parser(prog="eval.py", description=__doc__, epilog=EXAMPLE)
-    add_scoring_flags(parser, many=False)
-    parser.add_argument_group("baseline").add_argument(
-        "--untrained",
-        action="store_true",
-        help="score the same network before training too, and the gain with its interval",
+class Script(NamedTuple):
+    """One of the four scripts.
+
+    Attributes:
+        combine: how it combines models (`ancor.evaluation.run.COUNTS`).
+        does: what it does, for `--help`.
+        files: what follows `--model-path` in the example, after which runs.
+        of: what the example's files are.
+        settings: the settings that only it takes.
+    """
+
+    combine: str
+    does: str
+    files: str = "runs/a/model_best.pth.tar runs/b/model_best.pth.tar"
+    of: str = "of two runs on digits"
+    settings: tuple[str, ...] = ()
+
+
+SCRIPTS = {
+    "eval": Script(
+        "single",
+        "Score an encoder by few-shot episodes: 5-way and all-way, or inside coarse classes.",
+        "runs/digits/model_best.pth.tar --partition test",
+        "after the one of train.py --help",
+        ("untrained",),
+    ),
+    "ensemble": Script(
+        "ensemble",
+        "Score two or more encoders together: by the mean of their classifiers' probabilities.",
+        settings=("average",),
+    ),
+    "concat": Script(
+        "concat",
+        "Score two or more encoders together: by one classifier on their features side by side.",
+    ),
+    "cascade": Script(
+        "cascade",
+        "Score two encoders in a row: the first tells the coarse class, the second the fine one "
+        "in it.",
+        of="of two runs on digits, the coarse model first",
+    ),
+}
+
+
+def build_parser(name: str = "eval") -> Parser:
+    """Build the parser of one of the scripts."""
+    script = SCRIPTS[name]
+    example = f"example, {script.of}:\n  python {name}.py --model-path {script.files}"
+    parser = Parser(prog=f"{name}.py", description=script.does, epilog=example)
+    add_model_flags(parser, many=script.combine != "single")
+    special = {own for other in SCRIPTS.values() for own in other.settings}
+    names = [n for n in settings_of(EvaluationConfig) if n not in special or n in script.settings]
+    add_settings(parser, EvaluationConfig, "data", names, filled=True)
+    report = parser.add_argument_group("report")
+    report.add_argument("--json", metavar="FILE", help="write the results")
+    report.add_argument("--csv", metavar="FILE", help="write each episode's accuracy")
+    report.add_argument(
+        "--plot",
+        metavar="DIR",
+        help="draw histograms of the accuracy and, of all-way, the confusion matrix",
     )
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run eval.py and return its exit status."""
-    return run(build_parser(), command, argv)
+def main(argv: list[str] | None = None, name: str = "eval") -> int:
+    """Run one of the scripts and return its exit status."""
+    return run(build_parser(name), partial(command, name), argv)
 
 
-def command(args: argparse.Namespace) -> None:
-    """Evaluate as the arguments say."""
-    from ancor.evaluation.predictors import single
+def command(name: str, args: argparse.Namespace) -> None:
+    """Evaluate as the arguments say, and report."""
+    from ancor.data.scan import report_skipped
+    from ancor.evaluation.report import table, write_episodes, write_json
+    from ancor.evaluation.run import Evaluation, check_count
     from ancor.runtime.logging import configure_console
 
     configure_console()
-    kind = "features" if args.only_base else "embedding"
-    score_models(
-        args, "eval", single(args.cls), lambda _: [kind], _untrained if args.untrained else None
-    )
+    given = vars(args)
+    config = EvaluationConfig(**{n: given[n] for n in settings_of(EvaluationConfig) if n in given})
+    check_count(SCRIPTS[name].combine, len(args.model_path))
+    models, partition = read_models_of(args, config.only_base)
+    evaluation = Evaluation(models, partition, config, SCRIPTS[name].combine)
+    for line in evaluation.plan.notes:
+        print(f"Notice: {line}")
+    json_path, csv_path = output_path(args.json), output_path(args.csv)
+    if args.plot:
+        output_path(f"{args.plot}/report.txt")
+    results = []
+    for result in evaluation.results():
+        if len(config.n_shots) > 1:
+            print(f"Shots: {result.protocol.n_shots}")
+        print("\n".join(result.lines(args.partition)), flush=True)
+        results.append(result)
+    print(f"\n{table(results)}")
+    if json_path is not None:
+        write_json(json_path, results, evaluation.about(name))
+    if csv_path is not None:
+        write_episodes(csv_path, results)
+    if args.plot:
+        _plot(args.plot, results, partition, config.mode)
+    report_skipped(partition)
 
 
-def _untrained(subject: "Subject") -> "Encoder":
-    """Build the encoder that the subject's training started from."""
-    import torch
+def _plot(folder: str, results: "Sequence[Result]", partition: "Partition", level: str) -> None:
+    """Draw what --plot asks for into its folder."""
+    from pathlib import Path
 
-    from ancor.models.encoder import Encoder
-    from ancor.runtime.seeding import seeded
+    from ancor.cli.pictures import save
+    from ancor.plots.evaluation import confusion_figure, histogram_figure
 
-    with seeded(subject.content["config"]["training"].get("seed", 0), "weights"):
-        encoder = Encoder(subject.encoder.config)
-    return encoder.to(subject.settings.device, memory_format=torch.channels_last)
+    hierarchy = partition.hierarchy
+    for result in results:
+        name = f"{result.mode.lower()}_{result.protocol.n_shots}shot"
+        about = f"{partition.dataset}, {partition.name}: {result.mode}, {result.n_ways} ways, "
+        about += f"{result.protocol.n_shots} shots"
+        interval = result.accuracy / 100, result.ci95 / 100
+        figures = {f"histogram_{name}": histogram_figure(result.scores, *interval, about)}
+        if result.mode == "All-Way":
+            coarse = hierarchy.coarse_of_fine if level == "fine" else None
+            names = hierarchy.names(level), hierarchy.coarse_names
+            figures[f"confusion_{name}"] = confusion_figure(
+                result.confusion, *names, coarse, result.errors_in_coarse, about
+            )
+        for stem, figure in figures.items():
+            save(figure, Path(folder) / f"{stem}.png", dpi=150)

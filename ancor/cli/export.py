@@ -3,7 +3,7 @@
 import argparse
 
 from ancor.cli.arguments import Parser, run, say
-from ancor.cli.data_flags import add_view_flags, data_config
+from ancor.cli.data_flags import add_view_flags
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor export --model_path runs/digits/model_best.pth.tar --to onnx"""
@@ -47,6 +47,7 @@ def command(args: argparse.Namespace) -> None:
 
     from ancor.checkpoints.checkpoint import load_encoder
     from ancor.checkpoints.export import chosen_outputs, export, output_file
+    from ancor.data.resolve import resolve_data
     from ancor.errors import InputError
 
     source = Path(args.model_path)
@@ -58,7 +59,7 @@ def command(args: argparse.Namespace) -> None:
         )
     encoder, content = load_encoder(source, args.head)
     outputs = chosen_outputs(encoder, args.output_layer)
-    data = data_config(args, content["config"]["data"])
+    data = resolve_data(vars(args), content["config"]["data"])
     difference = export(source, encoder, content, data, path, to, outputs)
     size = data.transforms.size
     say(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")

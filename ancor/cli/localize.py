@@ -3,10 +3,12 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser, add_subject_flags, run
+from ancor.cli.arguments import Parser, run
+from ancor.cli.models import read_models_of
 from ancor.cli.pictures import (
     add_choice_flags,
     add_output_flag,
+    add_picture_flags,
     beside_model,
     chosen_images,
     picture_path,
@@ -14,12 +16,12 @@ from ancor.cli.pictures import (
 )
 
 if TYPE_CHECKING:
-    from ancor.cli.evaluation import Subject
     from ancor.data.partition import Partition
     from ancor.evaluation.feature_bank import FeatureBank
+    from ancor.evaluation.models import Model
 
 EXAMPLE = """example, after the one of train.py --help:
-  python localize.py --model_path runs/digits/model_best.pth.tar --partition test"""
+  python -m ancor localize --model_path runs/digits/model_best.pth.tar --partition test"""
 # Times the size of training: photographs as in the paper, 448 px for 224; of small images the last
 # map has a few positions only, so they are enlarged further.
 LARGER, LARGER_SMALL = 2, 4
@@ -27,8 +29,8 @@ LARGER, LARGER_SMALL = 2, 4
 
 def build_parser() -> Parser:
     """Build the parser."""
-    parser = Parser(prog="localize.py", description=__doc__, epilog=EXAMPLE)
-    add_subject_flags(parser, batch_size=8)
+    parser = Parser(prog="ancor localize", description=__doc__, epilog=EXAMPLE)
+    add_picture_flags(parser, batch_size=8)
     images = add_choice_flags(parser, count=8)
     images.add_argument(
         "--image", nargs="+", metavar="FILE", help="image files instead of a partition's images"
@@ -38,13 +40,12 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run localize.py and return its exit status."""
+    """Run ancor localize and return its exit status."""
     return run(build_parser(), command, argv)
 
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.cli.evaluation import read_subjects
     from ancor.data.scan import report_skipped
     from ancor.errors import InputError
     from ancor.evaluation.localization import position_norms
@@ -54,23 +55,22 @@ def command(args: argparse.Namespace) -> None:
     configure_console()
     if args.image and (args.images or args.n):
         raise InputError("--image names files and --images or --n a partition's; give one of them")
-    load = (lambda _: _files(args.image)) if args.image else None
-    (subject,) = read_subjects(args, only_base=True, load=load)
-    partition = subject.partition
+    files = _files(args.image) if args.image else None
+    (model,), partition = read_models_of(args, True, files)
     if args.image:
         args.images = range(len(partition))
     chosen = chosen_images(args, partition)
     name = "files" if args.image else args.partition
     path = picture_path(args.output or f"{beside_model(args)}/localize_{name}.png")
     label = "norm of the embedding at each position"
-    if not subject.encoder.config.embeds:
+    if not model.network.config.embeds:
         label = "norm of the features at each position"
-        print(f"Head {subject.encoder.config.head!r} has no embedding: {label} is drawn")
-    bank = _bank(args, subject)
+        print(f"Head {model.network.config.head!r} has no embedding: {label} is drawn")
+    bank = _bank(args, model, partition)
     norms = position_norms(bank, chosen)
     images = [bank.query_transform(partition.images[i]).permute(1, 2, 0).numpy() for i in chosen]
     side = bank.transforms.size
-    title = f"{subject.data.dataset} {name}" if not args.image else "where the encoder looks"
+    title = f"{partition.dataset} {name}" if not args.image else "where the encoder looks"
     title += f", {side} px, map of {norms.shape[1]} x {norms.shape[2]}"
     names = [_name(partition, i, args.mode) for i in chosen.tolist()]
     save(localize_figure(images, norms, names, title, label), path)
@@ -102,14 +102,14 @@ def _name(partition: "Partition", number: int, mode: str) -> str:
     return f"image {number}: {partition.hierarchy.names(level)[partition.labels(level)[number]]}"
 
 
-def _bank(args: argparse.Namespace, subject: "Subject") -> "FeatureBank":
+def _bank(args: argparse.Namespace, model: "Model", partition: "Partition") -> "FeatureBank":
     """Return a bank that sees the images at --image-size, by default larger than in training."""
     from dataclasses import replace
 
-    transforms = subject.data.transforms
+    transforms = model.transforms
     if args.image_size is None:
         times = LARGER if transforms.native_size is None else LARGER_SMALL
         transforms = transforms.with_size(times * transforms.size)
     if args.image and transforms.native_size is not None:  # files are of any size and shape
         transforms = replace(transforms, native_size=None, resize=transforms.size)
-    return subject.bank("features", transforms=transforms)
+    return model.bank(partition, seed=args.seed, transforms=transforms)

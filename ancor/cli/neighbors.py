@@ -4,10 +4,12 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser, add_subject_flags, run
+from ancor.cli.arguments import Parser, run
+from ancor.cli.models import read_models_of
 from ancor.cli.pictures import (
     add_choice_flags,
     add_output_flag,
+    add_picture_flags,
     beside_model,
     chosen_images,
     picture_path,
@@ -28,15 +30,9 @@ EXAMPLE = """example, after the one of train.py --help:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor neighbours", description=__doc__, epilog=EXAMPLE)
-    add_subject_flags(parser)
+    add_picture_flags(parser, "only_base")
     images = add_choice_flags(parser, count=8)
     images.add_argument("--k", type=int, default=8, metavar="K", help="neighbours (default: 8)")
-    images.add_argument(
-        "--only-base",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="backbone features, or the head's embedding (default: --only-base)",
-    )
     add_output_flag(parser, default="neighbours_<partition>.png beside the model")
     return parser
 
@@ -51,7 +47,6 @@ def command(args: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from ancor.cli.evaluation import read_subjects
     from ancor.data.scan import report_skipped
     from ancor.data.views import QUERY_VIEW
     from ancor.evaluation.neighbors import nearest
@@ -59,14 +54,13 @@ def command(args: argparse.Namespace) -> None:
     from ancor.runtime.logging import configure_console
 
     configure_console()
-    (subject,) = read_subjects(args, args.only_base)
-    partition = subject.partition
+    (model,), partition = read_models_of(args, args.only_base)
     labels = torch.from_numpy(partition.labels(args.mode))
     size = len(partition)
     if not 1 <= args.k < size:
         raise InputError(f"--k {args.k}: accepted: 1 to {size - 1}, as there are {size} images")
     chosen = chosen_images(args, partition)
-    bank = subject.bank("features" if args.only_base else "embedding")
+    bank = model.bank(partition, "features" if args.only_base else "embedding", args.seed)
     path = picture_path(args.output or f"{beside_model(args)}/neighbours_{args.partition}.png")
     every = np.arange(size)
     features = bank.features(np.stack([every, np.full_like(every, QUERY_VIEW)], axis=1))
@@ -75,7 +69,7 @@ def command(args: argparse.Namespace) -> None:
     drawn, of_all = 100 * right[chosen].mean(), 100 * right.mean()
     print(f"Of the {args.k} nearest, of the right {args.mode} class (images drawn, all {size}):")
     print(f"{drawn:.2f}  {of_all:.2f}")
-    title = f"{subject.data.dataset}, {args.partition}: {args.k} nearest of {size - 1} images"
+    title = f"{partition.dataset}, {args.partition}: {args.k} nearest of {size - 1} images"
     title += f", {of_all:.1f}% of the right {args.mode} class"
     save(neighbours_figure(list(_rows(args.mode, partition, chosen, found)), title), path)
     report_skipped(partition)

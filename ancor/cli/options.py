@@ -16,9 +16,10 @@ def add_settings(
     group: str,
     only: Iterable[str] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    filled: bool = False,
     **about: str,
 ) -> argparse._ArgumentGroup:
-    """Add a flag for each setting of a dataclass; not given, it is the parser's `argument_default`.
+    """Add a flag for each setting of a dataclass.
 
     Args:
         parser: where flags go, into groups by title.
@@ -26,6 +27,8 @@ def add_settings(
         group: the group of settings that name none.
         only: names of the settings; None: all. Those that the parser has are passed over.
         defaults: what `--help` shows instead of the fields' defaults.
+        filled: whether a flag that is not given has its field's default, or else the parser's
+            `argument_default`.
         about: other words for `--help`, by name.
 
     Returns:
@@ -41,7 +44,11 @@ def add_settings(
         flags = setting.flags or (f"--{name.replace('_', '-')}",)
         options = _options(hints[name], setting)
         group_of(parser, setting.group or group).add_argument(
-            *flags, dest=name, default=parser.argument_default, help=help_text, **options
+            *flags,
+            dest=name,
+            default=field.default if filled else parser.argument_default,
+            help=help_text,
+            **options,
         )
     return group_of(parser, group)
 

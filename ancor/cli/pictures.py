@@ -5,16 +5,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, say
+from ancor.cli.models import add_model_flags, output_path
+from ancor.cli.options import add_settings
 from ancor.errors import InputError, choose
+from ancor.evaluation.config import EvaluationConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from ancor.cli.evaluation import Subject
     from ancor.data.partition import Partition
+    from ancor.evaluation.models import Model
 
 FORMATS = ("png", "svg", "pdf")
+
+
+def add_picture_flags(parser: Parser, *settings: str, batch_size: int = 256) -> None:
+    """Add the flags of a command that draws what one model makes of a partition.
+
+    Args:
+        parser: the command's.
+        settings: those of `EvaluationConfig` that it takes beside mode and seed.
+        batch_size: default of the images a forward pass.
+    """
+    add_model_flags(parser, batch_size=batch_size)
+    names = ("mode", *settings, "seed")
+    add_settings(parser, EvaluationConfig, "data", names, filled=True)
 
 
 def add_choice_flags(parser: Parser, count: int) -> argparse._ArgumentGroup:
@@ -46,8 +62,6 @@ def picture_path(name: str, flag: str = "--output") -> Path:
     Raises:
         InputError: it is not so.
     """
-    from ancor.cli.evaluation import output_path
-
     choose(f"{flag} {name!r}: format", Path(name).suffix[1:].lower(), FORMATS)
     return output_path(name)
 
@@ -62,7 +76,7 @@ def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
 
 def beside_model(args: argparse.Namespace) -> Path:
     """Return the folder of the model."""
-    return Path(args.model_path).resolve().parent
+    return Path(args.model_path[0]).resolve().parent
 
 
 def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarray":
@@ -88,18 +102,14 @@ def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarr
 
 
 def episode_images(
-    args: argparse.Namespace, subject: "Subject", images: "np.ndarray", per_class: int
+    args: argparse.Namespace, partition: "Partition", images: "np.ndarray", per_class: int
 ) -> "np.ndarray":
     """Draw an episode from some images, `per_class` of each class or all of a smaller one."""
     import numpy as np
 
     from ancor.data.episodes import EpisodeSampler, Protocol, span
 
-    sampler = EpisodeSampler(
-        subject.partition.labels(args.mode)[images],
-        rules=subject.data.spec.rules,
-        class_names=subject.partition.hierarchy.names(args.mode),
-    )
+    sampler = EpisodeSampler.of(partition.subset(images), args.mode)
     sizes = [len(own) for own in sampler.images_of.values()]
     protocol = Protocol(
         args.n_ways, 1, max(1, per_class - 1), n_copies=1, equal_queries=args.equal_queries
@@ -119,7 +129,7 @@ def episode_images(
 
 
 def encode(
-    args: argparse.Namespace, subject: "Subject", images: "np.ndarray"
+    args: argparse.Namespace, model: "Model", partition: "Partition", images: "np.ndarray"
 ) -> "tuple[np.ndarray, np.ndarray | None]":
     """Return features (N, F) under the test transform, and class logits (N, C) or None.
 
@@ -131,7 +141,7 @@ def encode(
     from ancor.data.views import QUERY_VIEW
 
     pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
-    outputs = list(subject.bank("features").outputs(pairs))
+    outputs = list(model.bank(partition, seed=args.seed).outputs(pairs))
 
     def joined(name: str) -> np.ndarray | None:
         parts = [getattr(output, name) for output in outputs]

@@ -5,15 +5,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from ancor.cli import predictions
-from ancor.cli.arguments import (
-    CLASSIFIER_HELP,
-    Parser,
-    add_device_flags,
-    add_json_flag,
-    print_report,
-    run,
-)
+from ancor.cli.arguments import Parser, add_device_flags, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_view_flags
+from ancor.cli.models import output_path
+from ancor.evaluation.config import CLASSIFIERS
 
 if TYPE_CHECKING:
     from ancor.fewshot.classifier import FewShotClassifier
@@ -21,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "example, after the one of train.py --help; the first line writes some digits as files:\n"
     "  python tools/write_images.py --dataset digits --output-dir runs/images\n"
-    "  python predict.py --model_path runs/digits/model_best.pth.tar "
+    "  python -m ancor predict --model_path runs/digits/model_best.pth.tar "
     "--support runs/images/support --query runs/images/query"
 )
 # What a saved classifier brings along: of the encoder, and of the classifier by parameter.
@@ -36,7 +31,7 @@ SETTINGS = {
 
 def build_parser() -> Parser:
     """Build the parser."""
-    parser = Parser(prog="predict.py", description=__doc__, epilog=EXAMPLE)
+    parser = Parser(prog="ancor predict", description=__doc__, epilog=EXAMPLE)
     _add_model_flags(parser)
     _add_class_flags(parser.add_argument_group("classes"))
     queries = parser.add_argument_group("images to classify")
@@ -60,6 +55,7 @@ def build_parser() -> Parser:
     device = add_device_flags(parser, precision="fp32")
     device.add_argument(
         "--test-batch-size",
+        dest="batch_size",
         type=int,
         default=256,
         metavar="N",
@@ -90,7 +86,7 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
         "images are learnt in addition",
     )
     add("--save", metavar="FILE", help="keep the classifier, with all that it needs, in one file")
-    add("--cls", metavar="NAME", help=f"classifier: {CLASSIFIER_HELP} (default: LR)")
+    add("--cls", metavar="NAME", help=f"classifier: {CLASSIFIERS} (default: LR)")
     add(
         "--coarse-first",
         action="store_true",
@@ -108,13 +104,12 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run predict.py and return its exit status."""
+    """Run ancor predict and return its exit status."""
     return run(build_parser(), command, argv)
 
 
 def command(args: argparse.Namespace) -> None:
     """Predict as the arguments say."""
-    from ancor.cli.evaluation import output_path
     from ancor.fewshot.inputs import image_paths
     from ancor.runtime.logging import configure_console
 
@@ -160,7 +155,7 @@ def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
     options = {
         "device": pick_device(args.device or "auto", args.gpu),
         "precision": args.precision or "fp32",
-        "batch_size": args.test_batch_size,
+        "batch_size": args.batch_size,
         "quiet": False,
     }
     if args.classifier is not None:

@@ -1,4 +1,4 @@
-"""What predict.py reports: answers, the likeliest classes, and the accuracy where it is known."""
+"""What `ancor predict` reports: answers, the likeliest classes, the accuracy where it is known."""
 
 import logging
 import os

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ancor.cli.data_flags import PERMISSIONS, guessed, widening
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ def run_config(
         given: flags that were given, by setting.
         content: the checkpoint that is resumed; None: a new run.
     """
+    from ancor.data.resolve import PERMISSIONS, guessed, widening
     from ancor.runtime.devices import check_workers
     from ancor.training.config import resolve, settings_in
 
@@ -35,7 +35,7 @@ def run_config(
         given = {**given, "dataset": guessed(given["root"])}
     config, own = resolve(given, from_file)
     if config.training.workers is not None:
-        check_workers("`workers`", config.training.workers)
+        check_workers(config.training.workers)
     shown = " ".join(_as_typed(name, value) for name, value in own.items())
     return config, [*notes, f"{config.data.dataset}'s own defaults: {shown}"] if shown else notes
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.data_flags import add_data_flags, data_config
+from ancor.cli.data_flags import add_data_flags
 from ancor.cli.pictures import add_output_flag, picture_path, save
 from ancor.errors import InputError
 
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.data.notes import tell
+    from ancor.data.resolve import resolve_data
     from ancor.data.scan import report_skipped
     from ancor.plots.contact_sheet import contact_sheet
     from ancor.runtime.logging import configure_console
@@ -64,7 +65,7 @@ def command(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag} {getattr(args, flag)}: at least {least} is needed")
     if args.dataset is None and args.root is None:
         args.dataset = "digits"
-    data = data_config(args)
+    data = resolve_data(vars(args), None)
     partition = data.load(args.partition)
     tell(partition)
     path = picture_path(args.output or f"show_{data.dataset}.png")

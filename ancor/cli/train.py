@@ -147,16 +147,19 @@ def _train_in_a_group(given: dict[str, Any]) -> None:
 def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
     from ancor.runtime import distributed
-    from ancor.runtime.devices import keep_freed_memory, pick_device
+    from ancor.runtime.devices import Runtime, keep_freed_memory, pick_device
     from ancor.runtime.logging import configure_console
     from ancor.training.run import Launch, train
     from ancor.training.run_folder import output_directory
 
     configure_console(given.get("quiet", False))
-    device = pick_device(given.get("device", "auto"), given.get("gpu"))
-    if device.type == "cuda" and "gpu" not in given and distributed.world_size() > 1:
-        device = pick_device(gpu=distributed.local_rank())
-    if device.type == "cpu":
+    device = given.get("device", "auto")
+    gpu = given.get("gpu")
+    if gpu is None and distributed.world_size() > 1 and pick_device(device).type == "cuda":
+        gpu = distributed.local_rank()
+    precision, quiet = given.get("precision", "auto"), given.get("quiet", False)
+    runtime = Runtime.named(device, precision, gpu, quiet=quiet)
+    if runtime.device.type == "cpu":
         keep_freed_memory()
     losses = set(given.get("loss_types", ())) - {"ce"}
     if losses:
@@ -172,13 +175,11 @@ def _train(given: dict[str, Any]) -> None:
     folder = output_directory(named, default_folder, overwrite, resume)
     launch = Launch(
         folder,
-        device,
-        given.get("precision", "auto"),
+        runtime,
         content,
         resume_from,
         given.get("start_epoch"),
         overwrite,
-        given.get("quiet", False),
         given.get("augment_on", "auto"),
     )
     train(config, launch, notes)

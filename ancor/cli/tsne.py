@@ -4,13 +4,23 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser, add_evaluation_flags, run, say
-from ancor.cli.pictures import FORMATS, beside_model, encode, episode_images, save
+from ancor.cli.arguments import Parser, run, say
+from ancor.cli.models import output_path, read_models_of
+from ancor.cli.options import group_of
+from ancor.cli.pictures import (
+    FORMATS,
+    add_picture_flags,
+    beside_model,
+    encode,
+    episode_images,
+    save,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ancor.cli.evaluation import Subject
+    from ancor.data.partition import Partition
+    from ancor.evaluation.models import Model
     from ancor.plots.tsne import Layout
 
 EXAMPLE = """example, after the one of train.py --help:
@@ -38,7 +48,8 @@ def build_parser() -> Parser:
 
 def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
     """Add the flags that `layouts` reads; return the pictures' group."""
-    episodes = add_evaluation_flags(parser)
+    add_picture_flags(parser, "n_queries", "equal_queries")
+    episodes = group_of(parser, "episodes")
     episodes.add_argument(
         "--n-shots", type=int, default=1, metavar="N", help="support images a class (default: 1)"
     )
@@ -69,7 +80,6 @@ def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from pathlib import Path
 
-    from ancor.cli.evaluation import output_path, read_subjects
     from ancor.data.scan import report_skipped
     from ancor.errors import choose
     from ancor.plots.page import page, require_bokeh
@@ -80,22 +90,24 @@ def command(args: argparse.Namespace) -> None:
     choose("--format", args.format, FORMATS)
     if args.html:
         require_bokeh()
-    (subject,) = read_subjects(args, args.only_base)
+    (model,), partition = read_models_of(args, args.only_base)
     folder = Path(args.output_dir) if args.output_dir else beside_model(args)
-    stem = folder / f"{beside_model(args).name}_{subject.data.dataset}"
+    stem = folder / f"{beside_model(args).name}_{partition.dataset}"
     output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it
     drawn = []
-    for name, layout in layouts(args, subject):
+    for name, layout in layouts(args, model, partition):
         drawn.append(layout)
         save(figure(layout), output_path(f"{stem}_{name}.{args.format}"), dpi=150)
     if args.html:
         path = output_path(f"{stem}.html")
-        path.write_text(page(stem.name, drawn, subject.partition), encoding="utf-8")
+        path.write_text(page(stem.name, drawn, partition), encoding="utf-8")
         say(f"Wrote {path}")
-    report_skipped(subject.partition)
+    report_skipped(partition)
 
 
-def layouts(args: argparse.Namespace, subject: "Subject") -> "Iterator[tuple[str, Layout]]":
+def layouts(
+    args: argparse.Namespace, model: "Model", partition: "Partition"
+) -> "Iterator[tuple[str, Layout]]":
     """Yield the name and the layout of each picture: `coarse`, and with fine labels `fine`.
 
     Raises:
@@ -105,52 +117,54 @@ def layouts(args: argparse.Namespace, subject: "Subject") -> "Iterator[tuple[str
 
     if not args.perplexity > 0:
         raise InputError(f"--perplexity {args.perplexity}: a number above 0 is needed")
-    subject.partition.labels(args.mode)  # refuses a partition without them
-    inside = _coarse_number(args, subject)
-    yield "coarse", _coarse_layout(args, subject)
+    partition.labels(args.mode)  # refuses a partition without them
+    inside = _coarse_number(args, partition)
+    yield "coarse", _coarse_layout(args, model, partition)
     if args.mode == "fine":
-        yield "fine", _fine_layout(args, subject, inside)
+        yield "fine", _fine_layout(args, model, partition, inside)
 
 
-def _coarse_layout(args: argparse.Namespace, subject: "Subject") -> "Layout":
+def _coarse_layout(args: argparse.Namespace, model: "Model", partition: "Partition") -> "Layout":
     """One episode's images, by coarse class; reports the accuracy of the model's own classifier."""
     import numpy as np
 
     from ancor.plots.tsne import Layout, project
 
-    everything = np.arange(len(subject.partition))
-    images = episode_images(args, subject, everything, args.n_shots + args.n_queries)
-    features, logits = encode(args, subject, images)
-    coarse = subject.partition.coarse_labels[images]
-    weights = _class_weights(args, subject)
-    if logits is not None and logits.shape[1] == subject.partition.hierarchy.num_coarse:
+    everything = np.arange(len(partition))
+    images = episode_images(args, partition, everything, args.n_shots + args.n_queries)
+    features, logits = encode(args, model, partition, images)
+    coarse = partition.coarse_labels[images]
+    weights = _class_weights(args, model, partition)
+    if logits is not None and logits.shape[1] == partition.hierarchy.num_coarse:
         accuracy = 100 * np.mean(logits.argmax(1) == coarse)
         print(
             f"Coarse accuracy of the model's own classifier: {accuracy:.2f} ({len(images)} images)"
         )
     points, stars = project(features, weights, args.perplexity, args.seed)
-    title = f"{subject.data.dataset}, {args.partition}: {len(images)} images by coarse class"
-    names = subject.partition.hierarchy.coarse_names
+    title = f"{partition.dataset}, {args.partition}: {len(images)} images by coarse class"
+    names = partition.hierarchy.coarse_names
     return Layout(title, points, coarse, names, images, stars)
 
 
-def _fine_layout(args: argparse.Namespace, subject: "Subject", coarse: int) -> "Layout":
+def _fine_layout(
+    args: argparse.Namespace, model: "Model", partition: "Partition", coarse: int
+) -> "Layout":
     """Images of a coarse class, by fine class."""
     import numpy as np
 
     from ancor.plots.tsne import Layout, project
 
-    hierarchy = subject.partition.hierarchy
-    inside = np.flatnonzero(subject.partition.coarse_labels == coarse)
-    images = episode_images(args, subject, inside, FINE_IMAGES)
-    features, _ = encode(args, subject, images)
-    weights = _class_weights(args, subject)
+    hierarchy = partition.hierarchy
+    inside = np.flatnonzero(partition.coarse_labels == coarse)
+    images = episode_images(args, partition, inside, FINE_IMAGES)
+    features, _ = encode(args, model, partition, images)
+    weights = _class_weights(args, model, partition)
     points, stars = project(
         features, None if weights is None else weights[[coarse]], args.perplexity, args.seed
     )
-    classes, labels = np.unique(subject.partition.fine_labels[images], return_inverse=True)
+    classes, labels = np.unique(partition.fine_labels[images], return_inverse=True)
     return Layout(
-        f"{subject.data.dataset}, {args.partition}: fine classes of "
+        f"{partition.dataset}, {args.partition}: fine classes of "
         f"{hierarchy.coarse_names[coarse]!r}",
         points,
         labels,
@@ -161,14 +175,14 @@ def _fine_layout(args: argparse.Namespace, subject: "Subject", coarse: int) -> "
     )
 
 
-def _coarse_number(args: argparse.Namespace, subject: "Subject") -> int:
+def _coarse_number(args: argparse.Namespace, partition: "Partition") -> int:
     """Return the coarse class that was asked for, or draw one that has images."""
     import numpy as np
 
     from ancor.errors import choose
 
-    names = subject.partition.hierarchy.coarse_names
-    present = np.unique(subject.partition.coarse_labels)
+    names = partition.hierarchy.coarse_names
+    present = np.unique(partition.coarse_labels)
     if args.coarse_class is None:
         return int(np.random.RandomState(args.seed % 2**32).choice(present))
     numbers = {str(number): number for number in present.tolist()}
@@ -176,13 +190,15 @@ def _coarse_number(args: argparse.Namespace, subject: "Subject") -> int:
     return numbers[choose("--coarse-class", args.coarse_class, numbers)]
 
 
-def _class_weights(args: argparse.Namespace, subject: "Subject") -> "np.ndarray | None":
+def _class_weights(
+    args: argparse.Namespace, model: "Model", partition: "Partition"
+) -> "np.ndarray | None":
     """Return the class weights (C, F) where they live among the features that are drawn."""
     from ancor.evaluation.feature_bank import class_weights
 
-    embedded = subject.encoder.config.embeds and not args.only_base
+    embedded = model.network.config.embeds and not args.only_base
     kind = "embedding" if embedded else "features"
-    weights = class_weights(subject.encoder, kind, subject.partition.hierarchy.num_coarse)
+    weights = class_weights(model.network, kind, partition.hierarchy.num_coarse)
     if weights is None:
         print(
             "No stars are drawn: the model has no weights of these coarse classes among its "

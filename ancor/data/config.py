@@ -16,7 +16,6 @@ from ancor.runtime.settings import (
 )
 
 if TYPE_CHECKING:
-    from ancor.data.episodes import EpisodeSampler
     from ancor.data.partition import Partition
 
 KIND = "data of one kind"  # the group of settings that mean something for one family of datasets
@@ -151,14 +150,3 @@ class DataConfig:
             return loaded
         note = f"`root` {self.root!r} is not read: {self.dataset} needs no files"
         return replace(loaded, notes=(*loaded.notes, note))
-
-    def sampler(self, partition: "Partition", mode: str) -> "EpisodeSampler":
-        """Return what draws the partition's episodes from the classes of `mode`."""
-        from ancor.data.episodes import EpisodeSampler
-
-        return EpisodeSampler(
-            partition.labels(mode),
-            partition.coarse_labels,
-            self.spec.rules,
-            partition.hierarchy.names(mode),
-        )

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ancor.data.partition import Partition
+from ancor.data.registry import DATASETS
 from ancor.errors import InputError, capped, choose
 from ancor.runtime.seeding import address_seed
 
@@ -94,6 +96,17 @@ class EpisodeSampler:
         self.class_names = class_names
         self.coarse_labels = None if coarse_labels is None else np.asarray(coarse_labels)
         self._pools: dict[int, tuple[np.ndarray, dict[int, np.ndarray]]] = {}
+
+    @classmethod
+    def of(cls, partition: Partition, mode: str) -> "EpisodeSampler":
+        """Return what draws a partition's episodes from its classes of the level `mode`."""
+        known = DATASETS.get(partition.dataset)
+        return cls(
+            partition.labels(mode),
+            partition.coarse_labels,
+            RULES[0] if known is None else known.rules,
+            partition.hierarchy.names(mode),
+        )
 
     @cached_property
     def classes_seen(self) -> np.ndarray:

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from ancor.data.config import PARTITIONS, DataConfig
-from ancor.data.episodes import Protocol
+from ancor.data.episodes import EpisodeSampler, Protocol
 from ancor.data.notes import class_notes, name_notes
 from ancor.data.partition import Partition
 from ancor.data.scan import Finding, findings
@@ -111,7 +111,7 @@ def _episodes(config: DataConfig, partition: Partition, protocol: Protocol) -> l
     """Return notes on what episodes cannot be made of; InputError where none can be drawn."""
     if partition.fine_labels is None or partition.name == "train":
         return []
-    sampler = config.sampler(partition, "fine")
+    sampler = EpisodeSampler.of(partition, "fine")
     sampler.check(protocol)
     intra_class = replace(protocol, intra_class=True)
     return [f"partition {partition.name!r}: {line}" for line in sampler.notes(intra_class)]

@@ -28,7 +28,7 @@ def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
         "images": partition.images.fingerprint(),
         "transforms": asdict(bank.transforms),
         "seed": bank.seed,
-        "precision": str(bank.dtype),
+        "precision": str(bank.runtime.dtype),
         "device": bank.device.type,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,

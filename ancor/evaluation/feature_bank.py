@@ -16,6 +16,7 @@ from ancor.data.views import EvaluationViews
 from ancor.errors import InputError, RunError, choose
 from ancor.evaluation.feature_cache import FeatureCache
 from ancor.models.encoder import Encoder, EncoderOutput
+from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import progress
 
 # What a bank gives of a picture: the backbone's pooled features or the head's embedding, of unit
@@ -30,14 +31,10 @@ class FeatureBank:
         encoder: any encoder; it is put into evaluation mode for the time of a pass.
         images: the partition's images.
         transforms: how the network sees them.
-        device: where the passes run.
+        runtime: where and how the passes run.
         seed: seed of the augmented views.
-        batch_size: images a forward pass.
-        workers: processes that decode and augment; 0: none beside this one.
         kind: one of `KINDS`.
-        dtype: what passes are cast to by autocast; None: fp32.
         cache: keeps features on disk; None: nothing is kept.
-        quiet: whether to show no progress.
     """
 
     def __init__(
@@ -45,27 +42,26 @@ class FeatureBank:
         encoder: Encoder,
         images: Images,
         transforms: TransformSpec,
-        device: torch.device,
+        runtime: Runtime,
         seed: int = 0,
-        batch_size: int = 256,
-        workers: int = 0,
         kind: str = "features",
-        dtype: torch.dtype | None = None,
         cache: FeatureCache | None = None,
-        quiet: bool = True,
     ) -> None:
-        self.encoder, self.images, self.device = encoder, images, device
+        self.encoder, self.images, self.runtime = encoder, images, runtime
         self.transforms = transforms
         self.query_transform = query_transform(transforms)
         self.support_transform = support_transform(transforms)
-        self.seed, self.batch_size, self.workers = seed, batch_size, workers
-        self.kind, self.dtype = choose("features", kind, KINDS), dtype
+        self.seed, self.kind, self.cache = seed, choose("features", kind, KINDS), cache
         if kind == "embedding" and not encoder.config.embeds:
             raise InputError(
                 f"--no-only-base scores the head's embedding, and head {encoder.config.head!r} "
                 "has none; use --only-base"
             )
-        self.cache, self.quiet = cache, quiet
+
+    @property
+    def device(self) -> torch.device:
+        """Where the passes run."""
+        return self.runtime.device
 
     @property
     def width(self) -> int:
@@ -82,11 +78,12 @@ class FeatureBank:
         views = EvaluationViews(
             self.images, pairs, self.query_transform, self.support_transform, self.seed
         )
-        loader = Loader(views, self.workers, self.device, batch_size=self.batch_size)
+        runtime = self.runtime
+        loader = Loader(views, runtime.workers, runtime.device, batch_size=runtime.batch_size)
         was_training = self.encoder.training
         self.encoder.eval()
         try:
-            for images in progress(loader, self.quiet, desc="features", unit="batch"):
+            for images in progress(loader, runtime.quiet, desc="features", unit="batch"):
                 yield _finite(self._encode(images))
         finally:
             self.encoder.train(was_training)
@@ -94,7 +91,7 @@ class FeatureBank:
     @torch.inference_mode()
     def _encode(self, images: Tensor) -> EncoderOutput:
         images = normalise(images.to(self.device, non_blocking=True), self.transforms)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+        with self.runtime.autocast():
             return self.encoder(images.contiguous(memory_format=torch.channels_last))
 
     def stream(self, pairs: np.ndarray) -> Iterator[Tensor]:

@@ -20,7 +20,6 @@ from ancor.evaluation.classifiers import (
 )
 
 Predictor = Callable[[Sequence[EpisodeBatch]], Tensor]  # one batch a model -> labels (E, Q)
-AVERAGES = ("geometric", "arithmetic")
 # In its cascade the paper's code leaves two classes to scikit-learn's binary form, which penalises
 # |w_1 - w_0|^2 where the multinomial one penalises half as much: known from its recorded answers.
 TWO_CLASS_EVIDENCE = 0.5
@@ -41,11 +40,10 @@ def ensemble(classifier: str, average: str = "geometric") -> Predictor:
     """
     if classifier in NEAREST:
         raise InputError(
-            f"--cls {classifier} has no probabilities to average in an ensemble; accepted: "
+            f"`classifier` {classifier} has no probabilities to average in an ensemble; accepted: "
             f"{', '.join(sorted(PROBABILISTIC))}"
         )
-    probabilities = PROBABILISTIC[choose("classifier", classifier, PROBABILISTIC)]
-    choose("--average", average, AVERAGES)
+    probabilities = PROBABILISTIC[choose("`classifier`", classifier, PROBABILISTIC)]
 
     def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
         each = torch.stack([probabilities(batch) for batch in batches])

@@ -27,6 +27,7 @@ class Result:
         scores: accuracy of each episode, (episodes,), in 0-1.
         baseline: the same for the untrained encoder on the same episodes, or None.
         seconds: time that its features and scores took.
+        confusion: queries of class i that were taken for class j, over all episodes, (C, C).
         errors_in_coarse: share of the errors that stay inside the right coarse class; None where
             that says nothing.
     """
@@ -39,7 +40,24 @@ class Result:
     scores: np.ndarray
     baseline: np.ndarray | None
     seconds: float
+    confusion: np.ndarray
     errors_in_coarse: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy over the episodes, in percent."""
+        return 100 * mean_and_interval(self.scores)[0]
+
+    @property
+    def ci95(self) -> float:
+        """Half the width of its 95% confidence interval, in percent."""
+        return 100 * mean_and_interval(self.scores)[1]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.mode} ({self.n_ways} ways, {self.protocol.n_shots} shots): "
+            f"{self.accuracy:.2f} ± {self.ci95:.2f}"
+        )
 
     @property
     def n_ways(self) -> str:
@@ -48,10 +66,9 @@ class Result:
 
     def lines(self, partition: str) -> list[str]:
         """Return the paper's two lines, and the baseline's where there is one."""
-        mean, half = mean_and_interval(self.scores)
         lines = [
             f"Mode: {self.mode}",
-            f"Partition: {partition} Accuracy: {100 * mean:.2f} ± {100 * half:.2f}, "
+            f"Partition: {partition} Accuracy: {self.accuracy:.2f} ± {self.ci95:.2f}, "
             f"Time: {self.seconds:.1f}",
         ]
         if self.ways.min() < self.protocol.n_ways < ALL_WAYS:
@@ -68,11 +85,10 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON; accuracies in percent."""
-        mean, half = mean_and_interval(self.scores)
         result = {
             "mode": self.mode,
-            "accuracy": 100 * mean,
-            "ci95": 100 * half,
+            "accuracy": self.accuracy,
+            "ci95": self.ci95,
             "episodes": len(self.scores),
             **asdict(self.protocol),
             "n_ways": int(self.ways.max()),
@@ -96,14 +112,13 @@ class Result:
 
     def row(self) -> list[str]:
         """Return its cells of `table`."""
-        mean, half = mean_and_interval(self.scores)
         share = self.errors_in_coarse
         return [
             self.mode,
             self.n_ways,
             str(self.protocol.n_shots),
             str(len(self.scores)),
-            f"{100 * mean:.2f} ± {100 * half:.2f}",
+            f"{self.accuracy:.2f} ± {self.ci95:.2f}",
             "" if share is None else f"{100 * share:.1f}",
             f"{self.seconds:.1f}",
         ]

@@ -15,8 +15,9 @@ from torch import Tensor
 from ancor.errors import InputError, choose
 from ancor.evaluation.classifiers import CLASSIFIERS
 from ancor.fewshot import inputs, saved
-from ancor.fewshot.image_encoder import ImageEncoder, on_device
+from ancor.fewshot.image_encoder import ImageEncoder
 from ancor.fewshot.support_set import Features, Support, known_features
+from ancor.runtime.devices import Runtime
 
 UNKNOWN = "unknown"
 
@@ -170,9 +171,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: there is no such file, it is of another version, cut off or damaged.
         """
+        runtime = Runtime.named(device, precision, batch_size=batch_size, quiet=quiet)
         about, arrays = saved.read(path)
         try:
-            parts = ImageEncoder.unpack(about["encoder"], arrays)
+            network, transforms, only_base = ImageEncoder.unpack(about["encoder"], arrays)
             model = cls(None, **about["settings"])
             names = Features.__dataclass_fields__
             support = Features(*(torch.from_numpy(arrays[name]) for name in names))
@@ -189,7 +191,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 f"{str(path)!r} holds no classifier that this version can use "
                 f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); save it anew"
             ) from error
-        model.set_params(encoder=on_device(*parts, device, precision, batch_size, quiet))
+        model.set_params(encoder=ImageEncoder(network, transforms, runtime, only_base))
         model._check_width(support)
         return model
 

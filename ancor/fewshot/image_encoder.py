@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ancor.fewshot import inputs
 from ancor.fewshot.support_set import Features, known_features
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
-from ancor.runtime.devices import autocast_dtype, pick_device, usable_cpus
+from ancor.runtime.devices import Runtime, usable_cpus
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.logging import progress
 
@@ -36,11 +36,9 @@ class ImageEncoder:
     Args:
         encoder: the network.
         transforms: what it sees of an image.
-        device: where it runs.
+        runtime: where and how its passes run.
         only_base: whether features are the backbone's, or the head's embedding.
-        dtype: what passes are cast to by autocast; None: fp32.
-        batch_size: images a forward pass.
-        quiet: whether to show no progress bar.
+        content: the checkpoint that it comes from: what it was trained on; None: nobody knows.
 
     Raises:
         InputError: the head's embedding is asked for and there is none.
@@ -50,17 +48,13 @@ class ImageEncoder:
         self,
         encoder: Encoder,
         transforms: TransformSpec,
-        device: torch.device,
+        runtime: Runtime,
         only_base: bool = True,
-        dtype: torch.dtype | None = None,
-        batch_size: int = 256,
-        quiet: bool = True,
+        content: Mapping[str, Any] | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size {batch_size}: at least 1 is needed")
-        self.network = encoder.to(device, memory_format=torch.channels_last).eval()
-        self.transforms, self.device, self.dtype = transforms, device, dtype
-        self.only_base, self.batch_size, self.quiet = only_base, batch_size, quiet
+        self.content = content or {}
+        self.network = encoder.to(runtime.device, memory_format=torch.channels_last).eval()
+        self.transforms, self.runtime, self.only_base = transforms, runtime, only_base
         self._form = stored_form(transforms)
         self.width = self._bank({}, 0).width  # number F of features
 
@@ -106,15 +100,15 @@ class ImageEncoder:
 
         In threads, as decoding leaves Python's lock; a few images each at a time.
         """
-        step, held = 4 * usable_cpus(), []
+        step, size, held = 4 * usable_cpus(), self.runtime.batch_size, []
         starts = range(0, len(images), step)
         with ThreadPoolExecutor(usable_cpus()) as pool:
-            for start in progress(starts, self.quiet, desc="images", unit="step"):
+            for start in progress(starts, self.runtime.quiet, desc="images", unit="step"):
                 some = images[start : start + step]
                 held += pool.map(self._formed, some, range(start, start + len(some)))
-                while len(held) >= self.batch_size or sum(image.nbytes for image in held) > HELD:
-                    yield held[: self.batch_size]
-                    held = held[self.batch_size :]
+                while len(held) >= size or sum(image.nbytes for image in held) > HELD:
+                    yield held[:size]
+                    held = held[size:]
         if held:
             yield held
 
@@ -174,16 +168,9 @@ class ImageEncoder:
         return encoder, spec, bool(about["only_base"])
 
     def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
-        return FeatureBank(
-            self.network,
-            images,
-            self.transforms,
-            self.device,
-            seed,
-            self.batch_size,
-            kind="features" if self.only_base else "embedding",
-            dtype=self.dtype,
-        )
+        kind, runtime = "features" if self.only_base else "embedding", self.runtime
+        quiet = replace(runtime, workers=0, quiet=True)  # its own bar is of images that are read
+        return FeatureBank(self.network, images, self.transforms, quiet, seed, kind)
 
 
 def load_encoder(
@@ -234,19 +221,5 @@ def load_encoder(
         base = {}
     base = {name: base[name] for name in ("dataset", "image_size", "mean", "std") if name in base}
     transforms = from_dict(DataConfig, {**base, **changes}, repr(str(path))).transforms
-    return on_device(encoder, transforms, only_base, device, precision, batch_size, quiet)
-
-
-def on_device(
-    encoder: Encoder,
-    transforms: TransformSpec,
-    only_base: bool,
-    device: str | torch.device,
-    precision: str,
-    batch_size: int,
-    quiet: bool,
-) -> ImageEncoder:
-    """Make an ImageEncoder that runs where and as `load_encoder` was told."""
-    device = device if isinstance(device, torch.device) else pick_device(device)
-    dtype = autocast_dtype(precision, device)
-    return ImageEncoder(encoder, transforms, device, only_base, dtype, batch_size, quiet)
+    runtime = Runtime.named(device, precision, batch_size=batch_size, quiet=quiet)
+    return ImageEncoder(encoder, transforms, runtime, only_base, content)

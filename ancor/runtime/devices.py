@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 
 import psutil
 import torch
@@ -10,7 +11,8 @@ import torch
 from ancor.errors import InputError, choose
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ("auto", *DTYPES)
 
 
 def pick_device(name: str = "auto", gpu: int | None = None) -> torch.device:
@@ -54,7 +56,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if _native_bf16(device) else None
     if precision == "fp16" and device.type != "cuda":
         raise InputError(f"--precision fp16 needs a CUDA device, not {device}; use bf16 or fp32")
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return DTYPES[precision]
 
 
 def _native_bf16(device: torch.device) -> bool:
@@ -74,11 +76,59 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def check_workers(flag: str, count: int) -> None:
-    """Raise an InputError where so many loading processes would stop the machine."""
+def check_workers(count: int) -> None:
+    """Raise an InputError where that many loading processes would stop the machine."""
     most = max(64, 8 * usable_cpus())
     if not 0 <= count <= most:
-        raise InputError(f"{flag} {count}: accepted here: 0 to {most}")
+        raise InputError(f"`workers` {count}: accepted here: 0 to {most}")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how network passes run; results depend on it only by rounding.
+
+    Attributes:
+        device: where they run.
+        dtype: what they are cast to by autocast; None: fp32.
+        batch_size: images of a forward pass.
+        workers: processes that load images; 0: none beside this one.
+        quiet: whether to show no progress bars.
+
+    Raises:
+        InputError: the batch size or the number of workers is not accepted.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | None = None
+    batch_size: int = 256
+    workers: int = 0
+    quiet: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"`batch_size` {self.batch_size}: at least 1 is needed")
+        check_workers(self.workers)
+
+    @classmethod
+    def named(
+        cls,
+        device: str | torch.device = "auto",
+        precision: str = "fp32",
+        gpu: int | None = None,
+        **others: int,
+    ) -> "Runtime":
+        """Make one from a device's and a precision's name (`pick_device`, `autocast_dtype`)."""
+        found = device if isinstance(device, torch.device) else pick_device(device, gpu)
+        return cls(found, autocast_dtype(precision, found), **others)
+
+    @property
+    def precision(self) -> str:
+        """Name of the dtype, `fp32` for none."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which passes run."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
 
 def available_memory(device: torch.device) -> int:

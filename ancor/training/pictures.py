@@ -11,6 +11,7 @@ from ancor.evaluation.feature_bank import FeatureBank, class_weights
 from ancor.models.encoder import Encoder
 from ancor.plots.board import add_figure
 from ancor.plots.tsne import Layout, figure, project
+from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import RunLog
 from ancor.runtime.seeding import address_seed
 from ancor.training.config import RunConfig
@@ -78,14 +79,8 @@ class FeaturePictures:
 
 
 def pictures_of(
-    config: RunConfig,
-    encoder: Encoder,
-    partition: Partition,
-    device: torch.device,
-    workers: int,
-    dtype: torch.dtype | None,
+    config: RunConfig, encoder: Encoder, partition: Partition, runtime: Runtime
 ) -> FeaturePictures:
     """Return what draws a run's pictures of a partition."""
-    transforms = config.data.transforms
-    bank = FeatureBank(encoder, partition.images, transforms, device, workers=workers, dtype=dtype)
+    bank = FeatureBank(encoder, partition.images, config.data.transforms, runtime)
     return FeaturePictures(bank, partition, config.training.seed, config.classes)

@@ -4,7 +4,7 @@ import logging
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,6 +21,7 @@ from ancor.errors import InputError, RunError, choose
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
 from ancor.runtime import devices, distributed
+from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
 from ancor.training.batches import TrainingBatches
@@ -31,9 +32,10 @@ from ancor.training.run_folder import RunSaver, open_directory
 from ancor.training.state import check_resumable, restore, start_from
 from ancor.training.summary import notices, summary
 from ancor.training.trainer import Trainer
-from ancor.training.validation import validation_of
+from ancor.training.validation import Validator, validation_of
 
 log = logging.getLogger(__name__)
+Save = Callable[[Trainer, bool, bool], None]  # see `Trainer`
 
 
 @dataclass(frozen=True)
@@ -41,52 +43,102 @@ class Launch:
     """Where and how a run is carried out; none of it changes what is computed.
 
     Attributes:
-        folder: output directory.
-        device: where the work runs.
-        precision: of the network's passes (`ancor.runtime.devices.PRECISIONS`).
+        folder: output directory; None: nothing is written.
+        runtime: where and how the network's passes run; of its workers the settings decide.
         content: checkpoint to go on from, read already; None: a fresh start.
         resumed_from: its path.
         start_epoch: number to count epochs from, instead of the checkpoint's or 0.
         overwrite: replace an earlier run in the folder.
-        quiet: no progress bars.
         augment_on: who changes colours and blurs: `workers`, `device`, or `auto` (the device where
             it is a GPU); they agree to the rounding of a pixel.
     """
 
-    folder: Path
-    device: torch.device
-    precision: str = "auto"
+    folder: Path | None
+    runtime: Runtime
     content: dict[str, Any] | None = None
     resumed_from: Path | None = None
     start_epoch: int | None = None
     overwrite: bool = False
-    quiet: bool = False
     augment_on: str = "auto"
 
 
-def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
-    """Train, writing everything into the launch's folder.
+@dataclass
+class Prepared:
+    """A run that is ready to be fitted; nothing of it was written.
+
+    Attributes:
+        config: what is trained, with all that the training set tells.
+        launch: where and how; its runtime has the run's workers.
+        partition: the training images.
+        method: what is trained.
+        batches: the training images as batches.
+        validate: scores the encoder, or None.
+        notes: lines for the log, told after the summary.
+    """
+
+    config: RunConfig
+    launch: Launch
+    partition: Partition
+    method: Method
+    batches: TrainingBatches
+    validate: Validator | None
+    notes: list[str]
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """The partitions that are read."""
+        return [self.partition, *([self.validate.partition] if self.validate else [])]
+
+
+def train(config: RunConfig, launch: Launch, notes: Sequence[str] = ()) -> None:
+    """Train, writing everything into the launch's folder: `prepare`, then `fit`."""
+    fit(prepare(config, launch, notes))
+
+
+def prepare(
+    config: RunConfig,
+    launch: Launch,
+    notes: Sequence[str] = (),
+    partition: Partition | None = None,
+    validation: Partition | None = None,
+) -> Prepared:
+    """Read the images and build all that is trained.
 
     Args:
         config: what to train; the number of classes is filled in from the data.
-        launch: where.
-        notes: lines for the log, told after the summary.
+        launch: where and how.
+        notes: lines for the log.
+        partition: the training images; None: those of the dataset.
+        validation: those of validation; None: likewise.
 
     Raises:
-        InputError: the configuration, the data or the folder will not do; nothing was written.
-        RunError: training failed.
+        InputError: the configuration or the data will not do.
     """
     method_spec(config.method.name).load().check(config.encoder.head, config.method)
-    began = time.monotonic()
-    dtype = devices.autocast_dtype(launch.precision, launch.device)
+    device = launch.runtime.device
     if launch.start_epoch is not None and launch.start_epoch < 0:
         raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
-    if config.training.sync_bn and distributed.world_size() > 1 and launch.device.type != "cuda":
-        raise InputError(f"--sync-bn works on CUDA devices only, not on {launch.device.type}")
-    partition = config.data.load("train")
+    if config.training.sync_bn and distributed.world_size() > 1 and device.type != "cuda":
+        raise InputError(f"--sync-bn works on CUDA devices only, not on {device.type}")
+    partition = partition or config.data.load("train")
     config = _completed(config, partition)
     if launch.content is not None:
         notes = [*notes, *check_resumable(launch.content, config, launch.resumed_from)]
+    method = _built(config, partition, launch)
+    runtime = replace(launch.runtime, workers=_workers(config, partition))
+    launch = replace(launch, runtime=runtime)
+    validate, reason = validation_of(config, method.encoder, runtime, validation)
+    if validate is None or config.training.select == "last":
+        config = replace(config, selected_on="last")
+    batches = _batches(config, partition, method, launch)
+    seen = None if validate is None else validate.partition
+    told = [*notices(config, partition, method, batches, reason, seen)]
+    told += validate.notes if validate else []
+    return Prepared(config, launch, partition, method, batches, validate, [*notes, *told])
+
+
+def _built(config: RunConfig, partition: Partition, launch: Launch) -> Method:
+    """Build the method on the device, with the weights that it starts from."""
     labels = torch.from_numpy(partition.labels(config.training.mode))
     with torch.device("meta"):
         method = build_method(config.encoder, config.method, labels)
@@ -95,51 +147,55 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
             f"`accumulate` {config.training.accumulate}: {config.method.name} compares all images "
             "of a batch; leave it out"
         )
-    method.check_memory(devices.available_memory(launch.device), launch.device)
+    device = launch.runtime.device
+    method.check_memory(devices.available_memory(device), device)
     with seeded(config.training.seed, "weights"):
         method = build_method(config.encoder, config.method, labels)
     if config.training.init_from is not None and launch.content is None:
         start_from(method, config.training.init_from)
-    method.to(launch.device, memory_format=torch.channels_last)
-    workers = _workers(config, partition)
-    validate, reason = validation_of(config, method.encoder, launch.device, workers, dtype)
-    if validate is None or config.training.select == "last":
-        config = replace(config, selected_on="last")
-    batches = _batches(config, partition, method, workers, launch)
+    return method.to(device, memory_format=torch.channels_last)
+
+
+def fit(run: Prepared, save: Save | None = None) -> None:
+    """Train what is prepared, writing everything into the launch's folder, if it has one.
+
+    Args:
+        run: what `prepare` returned.
+        save: is given to the `Trainer` in place of what writes the folder's checkpoints.
+
+    Raises:
+        InputError: the folder will not do; nothing was written.
+        RunError: training failed.
+    """
+    began, config, launch, method = time.monotonic(), run.config, run.launch, run.method
+    runtime = launch.runtime
     first = distributed.is_first()
     first_step = launch.content["progress"]["step"] if launch.content else 0
     with ExitStack() as stack:
         run_log = NoLog()
-        if first:
+        if first and launch.folder is not None:
             metrics = stack.enter_context(open_directory(launch.folder, launch.overwrite))
-            run_log = RunLog(launch.folder, metrics, first_step, shows_bars(launch.quiet))
+            run_log = RunLog(launch.folder, metrics, first_step, shows_bars(runtime.quiet))
+            write_configuration(config, launch.folder, runtime.device)
         stack.enter_context(run_log)
-        if first:
-            write_configuration(config, launch.folder, launch.device)
-        for line in summary(
-            config, launch.folder, launch.device, partition, method, batches, workers, dtype
-        ):
-            log.info(line)
-        told = validate.notes if validate else []
-        seen = None if validate is None else validate.partition
-        shown = [*notes, *notices(config, partition, method, batches, reason, seen), *told]
-        for line in shown:
+        lines = summary(config, launch.folder, runtime, run.partition, method, run.batches)
+        for line in [*lines, *run.notes]:
             log.info("%s", line)
-        saver = RunSaver(launch.folder, config)
+        saver = save or RunSaver(launch.folder, config)
         draw = None
-        if first and config.training.figure_freq:
-            images = partition if validate is None else validate.partition
-            draw = pictures_of(config, method.encoder, images, launch.device, workers, dtype)
+        if first and config.training.figure_freq and launch.folder is not None:
+            draw = pictures_of(config, method.encoder, run.partitions[-1], runtime)
         trainer = Trainer(
-            method, batches, config.training, run_log, validate, saver, dtype, launch.quiet, draw
+            *(method, run.batches, config.training, run_log, run.validate, saver),
+            *(runtime.dtype, runtime.quiet, draw),
         )
         _resume(trainer, launch, config.fingerprint)
-        _spread(method, config, launch.device)
-        _show_batch(run_log, batches)
+        _spread(method, config, runtime.device)
+        _show_batch(run_log, run.batches)
         trainer.fit()
-        if saver.failed:
+        if isinstance(saver, RunSaver) and saver.failed:
             raise RunError(f"the last save into {str(launch.folder)!r} failed ({saver.failed})")
-        for read in [partition] if validate is None else [partition, validate.partition]:
+        for read in run.partitions:
             report_skipped(read)
         for line in _ended(config, launch, trainer, time.monotonic() - began):
             log.info("%s", line)
@@ -149,8 +205,9 @@ def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) 
     """Yield what a run came to, and what follows."""
     done = trainer.progress
     time_taken = timedelta(seconds=round(seconds))
-    yield f"Done: {done.step} steps in {time_taken}; files in {launch.folder}"
-    if done.epoch < config.training.epochs:
+    place = "" if launch.folder is None else f"; files in {launch.folder}"
+    yield f"Done: {done.step} steps in {time_taken}{place}"
+    if done.epoch < config.training.epochs and launch.folder is not None:
         yield (
             f"Stopped before the last of {config.training.epochs} epochs; --resume auto goes on "
             f"(--output-dir {launch.folder})"
@@ -158,8 +215,8 @@ def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) 
     if config.selected_on != "last" and len(done.best_accs) > 1:
         epoch = f" after epoch {trainer.best_epoch}" if trainer.best_epoch else ""
         yield f"Best validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
-    best = launch.folder / "model_best.pth.tar"
-    if best.exists():
+    best = None if launch.folder is None else launch.folder / "model_best.pth.tar"
+    if best is not None and best.exists():
         partition = "validation" if config.data.dataset in BREEDS_SETS else "test"
         yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition {partition}"
 
@@ -180,10 +237,10 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
 
 
 def _batches(
-    config: RunConfig, partition: Partition, method: Method, workers: int, launch: Launch
+    config: RunConfig, partition: Partition, method: Method, launch: Launch
 ) -> TrainingBatches:
     """Return the batches; --batch-size is a node's."""
-    training = config.training
+    training, runtime = config.training, launch.runtime
     batch_size = training.batch_size * distributed.nodes()
     if min(batch_size, len(partition)) < distributed.world_size():
         raise InputError(
@@ -197,9 +254,9 @@ def _batches(
         method.views,
         batch_size,
         training.seed,
-        workers,
-        launch.device,
-        augments_on_device(launch.augment_on, launch.device),
+        runtime.workers,
+        runtime.device,
+        augments_on_device(launch.augment_on, runtime.device),
     )
 
 

@@ -11,24 +11,25 @@ from ancor.data.notes import class_notes, name_notes
 from ancor.data.partition import Partition
 from ancor.methods.base import Method
 from ancor.runtime import devices, distributed
+from ancor.runtime.devices import Runtime
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
 
 
 def summary(
     config: RunConfig,
-    folder: Path,
-    device: torch.device,
+    folder: Path | None,
+    runtime: Runtime,
     partition: Partition,
     method: Method,
     batches: TrainingBatches,
-    workers: int,
-    dtype: torch.dtype | None,
 ) -> Iterator[str]:
     """Yield the lines that tell what is about to happen."""
+    dtype = runtime.dtype
     precision = "fp32" if dtype is None else f"{str(dtype).removeprefix('torch.')} autocast"
     training, encoder, hierarchy = config.training, config.encoder, partition.hierarchy
-    yield f"ANCOR {ancor.__version__}, torch {torch.__version__}, {devices.describe(device)}"
+    device = devices.describe(runtime.device)
+    yield f"ANCOR {ancor.__version__}, torch {torch.__version__}, {device}"
     counts = Counter(partition.labels(training.mode).tolist())
     yield (
         f"Data      {config.data.dataset}: {len(partition)} training images of "
@@ -51,9 +52,9 @@ def summary(
     yield (
         f"Processes {distributed.world_size()} on {distributed.nodes()} nodes, "
         f"{share.stop - share.start} images of a batch in {training.accumulate} passes and "
-        f"{workers} loading processes each"
+        f"{runtime.workers} loading processes each"
     )
-    yield f"Output    {folder}"
+    yield f"Output    {folder or 'none'}"
 
 
 def notices(

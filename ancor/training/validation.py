@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ancor.data.config import DataConfig
-from ancor.data.episodes import Protocol, span
+from ancor.data.episodes import EpisodeSampler, Protocol, span
 from ancor.data.partition import Partition
+from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError, MissingPartition
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.plan import mean_and_interval, plan_evaluations
@@ -16,6 +15,7 @@ from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
 from ancor.models.encoder import Encoder
 from ancor.runtime import distributed
+from ancor.runtime.devices import Runtime
 from ancor.training.config import RunConfig
 
 # Their names are those of the figures, whatever the number of ways that the data allow.
@@ -45,12 +45,10 @@ class Validator:
 
     Args:
         partition: images with fine labels.
-        data: their dataset.
+        transforms: what the encoder sees of them.
         encoder: what is scored.
-        device: where passes run.
+        runtime: where and how passes run.
         episodes: of each of the two kinds; the same ones at every call.
-        workers: processes that decode.
-        dtype: what passes are cast to by autocast; None: fp32.
 
     Attributes:
         notes: lines on what episodes cannot be made of.
@@ -63,21 +61,19 @@ class Validator:
     def __init__(
         self,
         partition: Partition,
-        data: DataConfig,
+        transforms: TransformSpec,
         encoder: Encoder,
-        device: torch.device,
+        runtime: Runtime,
         episodes: int = 200,
-        workers: int = 0,
-        dtype: torch.dtype | None = None,
     ) -> None:
         self.partition = partition
-        sampler = data.sampler(partition, "fine")
+        sampler = EpisodeSampler.of(partition, "fine")
         self.protocols = dict(PROTOCOLS)
         lone = not sampler.families(PROTOCOLS["intra-class"])
         if lone:
             del self.protocols["intra-class"]
         self.plan = plan_evaluations(
-            sampler, list(self.protocols.values()), episodes, VIEWS, transforms=data.transforms
+            sampler, list(self.protocols.values()), episodes, VIEWS, transforms=transforms
         )
         every = [self.plan.ways(which).tolist() for which in range(len(self.protocols))]
         self.ways = {n: [min(w), max(w)] for n, w in zip(self.protocols, every, strict=True)}
@@ -87,10 +83,7 @@ class Validator:
                 "Validation: no intra-class episodes, as no coarse class has 2 fine classes with "
                 "enough images"
             )
-        bank = FeatureBank(
-            encoder, partition.images, data.transforms, device, workers=workers, dtype=dtype
-        )
-        self.source = SharedSource(bank)
+        self.source = SharedSource(FeatureBank(encoder, partition.images, transforms, runtime))
         self.predict = single("Cosine")
 
     def __call__(self) -> dict[str, tuple[float, float]]:
@@ -111,23 +104,22 @@ class Validator:
 
 
 def validation_of(
-    config: RunConfig,
-    encoder: Encoder,
-    device: torch.device,
-    workers: int,
-    dtype: torch.dtype | None,
+    config: RunConfig, encoder: Encoder, runtime: Runtime, partition: Partition | None = None
 ) -> tuple[Validator | None, str | None]:
-    """Return a run's validation and no reason, or None and why there is none."""
+    """Return a run's validation and no reason, or None and why there is none.
+
+    `partition` replaces the dataset's own.
+    """
     episodes = config.training.val_episodes
     if episodes == 0:
         return None, "--val-episodes 0"
     try:
-        partition = config.data.load("validation")
+        partition = partition or config.data.load("validation")
     except MissingPartition as error:
         return None, str(error)
     if partition.fine_labels is None:
         return None, "the validation partition has no fine labels"
     try:
-        return Validator(partition, config.data, encoder, device, episodes, workers, dtype), None
+        return Validator(partition, config.data.transforms, encoder, runtime, episodes), None
     except InputError as error:  # too few classes for an episode: no reason not to train
         return None, str(error)

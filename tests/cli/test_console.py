@@ -1,7 +1,6 @@
 """The console command `ancor`: its words, its completion, and that an installation has it all."""
 
 import argparse
-import importlib
 import os
 import shutil
 import subprocess
@@ -60,7 +59,7 @@ def test_help_names_the_command_as_it_was_called(command, called_as, capsys):
 
 @pytest.mark.parametrize("command", SCRIPTS)
 def test_a_script_goes_by_its_own_name(command):
-    parser = importlib.import_module(toolkit.COMMANDS[command][0]).build_parser()
+    parser = toolkit.function_of(command, "build_parser")()
     assert parser.prog == f"{command}.py"
     assert f"python {command}.py " in parser.epilog
 
@@ -106,7 +105,7 @@ def test_bash_completes_commands_flags_and_files(completed):
 
 @pytest.mark.parametrize("command", toolkit.COMMANDS)
 def test_bash_completes_every_flag(command, completed):
-    parser = importlib.import_module(toolkit.COMMANDS[command][0]).build_parser()
+    parser = toolkit.function_of(command, "build_parser")()
     shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
     flags = {name for action in shown for name in action.option_strings}
     assert set(completed("ancor", command, "--")) == {f for f in flags if f.startswith("--")}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ancor import __main__ as toolkit
 from ancor.cli import board, compare, localize, neighbors, show, tsne
-from ancor.cli.data_flags import data_config
+from ancor.data.resolve import resolve_data
 from ancor.training.batches import TrainingBatches
 from tests import made
 
@@ -95,7 +95,7 @@ def test_compare_draws_curves_and_tells_scores_and_differences(quick_run, tmp_pa
 
 def test_show_draws_the_views_that_training_draws():
     args = show.build_parser().parse_args(["--dataset", "digits", "--n", "2", "--seed", "5"])
-    data = data_config(args)
+    data = resolve_data(vars(args), None)
     partition = data.load("train")
     rows = list(show._rows(args, data, partition))
     assert [name for name, _ in rows] == list(partition.hierarchy.coarse_names)

@@ -60,11 +60,14 @@ def predictions(capsys, arguments: list[str]) -> list[dict]:
 
 def test_help_is_grouped_and_ends_with_a_command():
     shown = subprocess.run(
-        [sys.executable, ROOT / "predict.py", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "ancor", "predict", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     last = shown.rstrip().splitlines()[-1].split()
-    assert last[:2] == ["python", "predict.py"]
-    build_parser().parse_args(last[2:])
+    assert last[:4] == ["python", "-m", "ancor", "predict"]
+    build_parser().parse_args(last[4:])
     assert all(f"\n{group}:" in shown for group in ("model", "classes", "report", "device"))
 
 
@@ -260,7 +263,7 @@ BAD = {
     "two numbers of pixels": (None, ["--image-size", "4"], ["--image-size 4"]),
     "no model": (None, ["--model_path", "/none"], ["'/none'", "check the path"]),
     "no such device": (None, ["--device", "tpu"], ["'tpu'", "cpu"]),
-    "no batch": (None, ["--test_batch_size", "0"], ["batch_size 0"]),
+    "no batch": (None, ["--test_batch_size", "0"], ["--test-batch-size 0"]),
     "an unwritable table": (None, ["--csv", "/proc/none/t"], ["/proc/none/t"]),
     "an unwritable report": (None, ["--json", "/proc/none/t"], ["/proc/none/t"]),
     "an unwritable classifier": (None, ["--save", "/proc/none/t"], ["/proc/none/t"]),

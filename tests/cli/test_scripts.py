@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ancor.cli import arguments, eval, train, tsne
+from ancor.cli import eval, train, tsne
+from ancor.evaluation import config
 from ancor.evaluation.classifiers import CLASSIFIERS
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def test_imports_that_have_to_be_quick_leave_torch_alone(statement):
 
 
 def test_help_lists_what_the_table_holds():
-    assert sorted(arguments.CLASSIFIER_HELP.split(", ")) == sorted(CLASSIFIERS)
+    assert sorted(config.CLASSIFIERS.split(", ")) == sorted(CLASSIFIERS)
 
 
 BAD_TRAINING = {
@@ -143,7 +144,7 @@ BAD_EVALUATION = {
     "one way": (["--n_ways", "1"], ["--n-ways is 1", "at least 2"]),
     "classes of one level": (["--mode", "coarse", "--fg"], ["none of 3 coarse classes"]),
     "no ways": (["--n_ways", "0"], ["--n-ways 0"]),
-    "one episode": (["--n_test_runs", "1"], ["1 episodes"]),
+    "one episode": (["--n_test_runs", "1"], ["--n-test-runs 1", "2 or more"]),
     "too few views": (["--support-views", "3"], ["--support-views 3", "5"]),
     "another backbone": (["--model", "resnet50"], ["resnet50", "conv4"]),
     "another head": (["--head", "cls", "--no-only-base"], ["cls", "seq"]),

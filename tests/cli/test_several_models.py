@@ -1,18 +1,18 @@
 """eval, ensemble, concat and cascade as a user meets them: reports, agreement, bad input."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
 from ancor.checkpoints import checkpoint
-from ancor.cli import cascade, concat, ensemble
 from ancor.cli import eval as single
 from ancor.cli.train import main as train
 from ancor.models.encoder import Encoder
 from tests.conftest import QUICK
 
-MAINS = {"ensemble": ensemble.main, "concat": concat.main, "cascade": cascade.main}
+MAINS = {name: partial(single.main, name=name) for name in ("ensemble", "concat", "cascade")}
 FEW = ["--n_test_runs", "4", "--partition", "test"]
 
 
@@ -104,10 +104,10 @@ def test_several_shots_are_what_each_alone_is(quick_run, tmp_path, monkeypatch):
 def test_a_warm_cache_opens_no_image_for_any_script(models, tmp_path, monkeypatch):
     cache = ["--feature-cache", str(tmp_path / "cache")]
     command = ["--model_path", *models, *FEW, *cache, "--json"]
-    assert concat.main([*command, str(tmp_path / "cold")]) == 0
+    assert MAINS["concat"]([*command, str(tmp_path / "cold")]) == 0
     monkeypatch.setattr(Encoder, "forward", None)
     monkeypatch.setattr("ancor.data.views.EvaluationViews.__getitem__", None)
-    assert concat.main([*command, str(tmp_path / "warm")]) == 0
+    assert MAINS["concat"]([*command, str(tmp_path / "warm")]) == 0
     assert results_of(tmp_path / "cold") == results_of(tmp_path / "warm")
     alone = ["--model_path", models[0], *FEW, *cache]
     assert single.main(alone) == 0
@@ -125,9 +125,9 @@ def test_plots_are_drawn(quick_run, tmp_path):
 
 
 BAD = {
-    "one model to cascade": ("cascade", 1, [], ["names 1 file", "exactly 2"]),
-    "three models to cascade": ("cascade", 3, [], ["names 3 files", "exactly 2"]),
-    "one model to ensemble": ("ensemble", 1, [], ["names 1 file", "at least 2"]),
+    "one model to cascade": ("cascade", 1, [], ["--model-path: 1 given", "exactly 2"]),
+    "three models to cascade": ("cascade", 3, [], ["--model-path: 3 given", "exactly 2"]),
+    "one model to ensemble": ("ensemble", 1, [], ["--model-path: 1 given", "at least 2"]),
     "NN in an ensemble": ("ensemble", 2, ["--cls", "NN"], ["--cls NN", "KNN, LR, Proto"]),
     "Cosine in an ensemble": ("ensemble", 2, ["--cls", "Cosine"], ["--cls Cosine", "LR"]),
     "unknown average": ("ensemble", 2, ["--average", "median"], ["'median'", "geometric"]),
@@ -153,7 +153,7 @@ def test_bad_input_is_one_line(name, models, capsys):
 
 def test_models_of_different_data_or_classes_are_refused(models, tmp_path, capsys):
     other = changed(models[0], tmp_path / "other", data={"dataset": "glyphs"})
-    assert concat.main(["--model_path", models[0], other, *FEW]) == 2
+    assert MAINS["concat"](["--model_path", models[0], other, *FEW]) == 2
     message = one_line(capsys)
     assert "'digits'" in message
     assert "'glyphs'" in message
@@ -164,7 +164,7 @@ def test_models_of_different_data_or_classes_are_refused(models, tmp_path, capsy
         for name, shape in (("weight", (10, 512)), ("bias", (10,))):
             state[f"module.encoder_{part}.fc.{name}"] = torch.zeros(shape)
     checkpoint.save(content, tmp_path / "ten")
-    assert ensemble.main(["--model_path", models[0], str(tmp_path / "ten"), *FEW]) == 2
+    assert MAINS["ensemble"](["--model_path", models[0], str(tmp_path / "ten"), *FEW]) == 2
     message = one_line(capsys)
     assert "number of classes is 3" in message
     assert "10" in message
@@ -177,7 +177,7 @@ def test_a_cascade_needs_a_classifier_first(models, quick_run, tmp_path, capsys)
     assert train([*command, "--output-dir", str(folder)]) == 0
     capsys.readouterr()
     paths = [str(folder / "last.pth.tar"), models[0]]
-    assert cascade.main(["--model_path", *paths, *FEW]) == 2
+    assert MAINS["cascade"](["--model_path", *paths, *FEW]) == 2
     message = one_line(capsys)
     assert "no classifier" in message
     assert repr(paths[0]) in message

@@ -18,6 +18,7 @@ from ancor.evaluation.dependencies import dependencies
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.feature_cache import FeatureCache
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.runtime.devices import Runtime
 from tests import made
 
 NAMES = ("0.bmp", "1.bmp")  # of one size in bytes, whatever they show
@@ -161,8 +162,8 @@ def test_the_cache_answers_for_new_contents_with_new_features(tmp_path):
     def features(folder: Path, cache: Path | None) -> torch.Tensor:
         config = DataConfig("folder", root=str(folder), image_size=32)
         partition = config.load("train")
-        device = torch.device("cpu")
-        bank = FeatureBank(encoder, partition.images, config.transforms, device)
+        runtime = Runtime(torch.device("cpu"))
+        bank = FeatureBank(encoder, partition.images, config.transforms, runtime)
         if cache is not None:
             bank.cache = FeatureCache(cache, dependencies(bank, partition), bank.width)
         return bank.features(pairs)
@@ -182,7 +183,7 @@ def test_what_decodes_and_resizes_is_part_of_the_key(tmp_path, monkeypatch):
     partition = DataConfig("digits").load("validation")
     encoder = Encoder(EncoderConfig("conv4", "cls", num_classes=3)).eval()
     transforms = DataConfig("digits").transforms
-    bank = FeatureBank(encoder, partition.images, transforms, torch.device("cpu"))
+    bank = FeatureBank(encoder, partition.images, transforms, Runtime(torch.device("cpu")))
     found = [dependencies(bank, partition)]
     for module in (PIL, torchvision):
         monkeypatch.setattr(module, "__version__", "another")

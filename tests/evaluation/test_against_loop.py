@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from ancor.data.config import DataConfig
-from ancor.data.episodes import Protocol
+from ancor.data.episodes import EpisodeSampler, Protocol
 from ancor.data.transforms import normalise, query_transform, support_transform
 from ancor.data.views import QUERY_VIEW, EvaluationViews
 from ancor.evaluation.feature_bank import FeatureBank
@@ -15,6 +15,7 @@ from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import Runtime
 
 EPISODES = 6
 PROTOCOLS = [Protocol(5), Protocol(1000)]
@@ -37,9 +38,9 @@ def test_fresh_views_give_the_accuracies_of_a_plain_loop_exactly():
     torch.manual_seed(0)
     config, encoder = DataConfig("digits"), Encoder(EncoderConfig("conv4", num_classes=3)).eval()
     partition = config.load("test")
-    sampler = config.sampler(partition, "fine")
+    sampler = EpisodeSampler.of(partition, "fine")
     plan = plan_evaluations(sampler, PROTOCOLS, EPISODES, views=0)
-    bank = FeatureBank(encoder, partition.images, config.transforms, CPU)
+    bank = FeatureBank(encoder, partition.images, config.transforms, Runtime(CPU))
     ours = [list(scored.accuracies) for scored in score(plan, [bank], single("LR"), quiet=True)]
     theirs = []
     for which, protocol in enumerate(PROTOCOLS):
@@ -61,10 +62,11 @@ def test_predictions_do_not_hang_on_the_batch_size():
     torch.manual_seed(0)
     config, encoder = DataConfig("digits"), Encoder(EncoderConfig("conv4", num_classes=3)).eval()
     partition = config.load("test")
-    plan = plan_evaluations(config.sampler(partition, "fine"), PROTOCOLS, 50)
+    plan = plan_evaluations(EpisodeSampler.of(partition, "fine"), PROTOCOLS, 50)
     found = {}
     for size in (1, 64, 512):
-        bank = FeatureBank(encoder, partition.images, config.transforms, CPU, batch_size=size)
+        runtime = Runtime(CPU, batch_size=size)
+        bank = FeatureBank(encoder, partition.images, config.transforms, runtime)
         scored = list(score(plan, [bank], single("LR"), quiet=True))
         found[size] = np.concatenate([p for one in scored for p in one.predictions])
     for size in (1, 64):

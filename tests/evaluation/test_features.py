@@ -22,6 +22,7 @@ from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import Runtime
 
 FLIPS = TransformSpec(16, (0.5,) * 3, (0.25,) * 3, native_size=16)
 CROPS = TransformSpec(16, (0.5,) * 3, (0.25,) * 3, native_size=16, support_padding=3)
@@ -63,7 +64,8 @@ def images():
 
 
 def bank_of(encoder, images, spec=CROPS, **options) -> FeatureBank:
-    return FeatureBank(encoder, images, spec, CPU, seed=3, **options)
+    given = {name: options.pop(name) for name in ("kind", "cache") if name in options}
+    return FeatureBank(encoder, images, spec, Runtime(CPU, **options), seed=3, **given)
 
 
 def plan_of(views=10, spec=CROPS, ways=(3, 6)):

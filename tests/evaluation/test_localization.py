@@ -12,6 +12,7 @@ from ancor.evaluation.localization import position_norms
 from ancor.evaluation.neighbors import nearest
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import Runtime
 
 CPU = torch.device("cpu")
 
@@ -21,7 +22,7 @@ def bank(size: int, **config) -> FeatureBank:
     encoder = Encoder(EncoderConfig(dim=5, num_classes=3, **config)).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, size, size), dtype=np.uint8)
     spec = TransformSpec(size, (0.5,) * 3, (0.2,) * 3, native_size=size)
-    return FeatureBank(encoder, ColourImages(pixels), spec, CPU, batch_size=2)
+    return FeatureBank(encoder, ColourImages(pixels), spec, Runtime(CPU, batch_size=2))
 
 
 def outputs(made: FeatureBank):

@@ -19,6 +19,7 @@ from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import cascade, concat, ensemble, single
 from ancor.evaluation.scoring import accuracy, score
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.runtime.devices import Runtime
 from ancor.training.validation import Validator
 from tests import made
 
@@ -307,7 +308,7 @@ def test_groceries_validate(tmp_path):
     data = DataConfig("folder", root=str(tmp_path), image_size=32, allow_outside_root=True)
     torch.manual_seed(0)
     encoder = Encoder(EncoderConfig("conv4", num_classes=3))
-    validator = Validator(data.load("validation"), data, encoder, CPU, episodes=30)
+    validator = Validator(data.load("validation"), data.transforms, encoder, Runtime(CPU), 30)
     assert validator.ways == {"5-way": [5, 5], "intra-class": [2, 5]}
     assert any("classes have fewer than 16 images" in line for line in validator.notes)
     assert any("coarse classes have fewer than 2 fine" in line for line in validator.notes)

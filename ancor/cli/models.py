@@ -1,0 +1,128 @@
+"""The flags that name trained encoders and what they meet, and the way from them to both."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ancor.cli.arguments import Parser, add_device_flags
+from ancor.cli.data_flags import add_data_flags
+from ancor.errors import InputError
+
+if TYPE_CHECKING:
+    from ancor.data.partition import Partition
+    from ancor.evaluation.models import Model
+    from ancor.runtime.devices import Runtime
+
+
+def add_model_flags(parser: Parser, many: bool = False, batch_size: int = 256) -> None:
+    """Add the flags that say which trained encoders, on which partition, and how they run.
+
+    Args:
+        parser: the command's.
+        many: whether it takes several models.
+        batch_size: default of the images a forward pass.
+    """
+    data = add_data_flags(parser, default="the one trained on")
+    data.add_argument(
+        "--partition",
+        default="validation",
+        metavar="NAME",
+        help="train, validation or test (default: validation)",
+    )
+    add = parser.add_argument_group("model").add_argument
+    each = "; one for all files, or one for each" if many else ""
+    several = "+" if many else 1
+    add(
+        "--model-path",
+        required=True,
+        nargs=several,
+        metavar="FILE",
+        help=f"a checkpoint that train.py wrote{', or several' if many else ''}",
+    )
+    for flags, dest, metavar, text in (
+        (("--model", "--arch", "-a"), "arch", "NAME", "backbone"),
+        (("--head",), "head", "NAME", "head"),
+        (("--dim", "--cst-dim"), "dim", "D", "embedding size"),
+    ):
+        add(
+            *flags,
+            dest=dest,
+            nargs=several,
+            type=int if dest == "dim" else str,
+            metavar=metavar,
+            help=f"{text} (default: from the file){each}",
+        )
+    _add_pass_flags(parser, batch_size)
+
+
+def _add_pass_flags(parser: Parser, batch_size: int) -> None:
+    device = add_device_flags(parser, precision="fp32")
+    device.add_argument(
+        "--num-workers",
+        "--workers",
+        "-j",
+        dest="workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that decode images (default: 0)",
+    )
+    device.add_argument(
+        "--test-batch-size",
+        dest="batch_size",
+        type=int,
+        default=batch_size,
+        metavar="N",
+        help=f"images a forward pass (default: {batch_size})",
+    )
+    device.add_argument(
+        "--feature-cache",
+        metavar="DIR",
+        help="keep features here, for all commands that evaluate (default: nowhere)",
+    )
+
+
+def runtime_of(args: argparse.Namespace) -> "Runtime":
+    """Return where and how passes run, as the flags say."""
+    from ancor.runtime.devices import Runtime
+
+    names = args.device or "auto", args.precision or "fp32", args.gpu
+    workers = getattr(args, "workers", 0)
+    return Runtime.named(*names, batch_size=args.batch_size, workers=workers, quiet=False)
+
+
+def read_models_of(
+    args: argparse.Namespace, only_base: bool, partition: "Partition | None" = None
+) -> "tuple[list[Model], Partition]":
+    """Read the models that flags name and the partition that they meet, if it is not given."""
+    from ancor.evaluation.models import read_models
+
+    return read_models(
+        args.model_path,
+        vars(args),
+        partition or args.partition,
+        runtime_of(args),
+        only_base=only_base,
+        cache=Path(args.feature_cache) if args.feature_cache else None,
+        expected={name: getattr(args, name) or [None] for name in ("arch", "head", "dim")},
+    )
+
+
+def output_path(name: str | None) -> Path | None:
+    """Turn a file's name into a path whose folder exists; InputError where it cannot be written.
+
+    A file that was not there is not there afterwards either.
+    """
+    if name is None:
+        return None
+    path = Path(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        with open(path, "a"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write {name!r} ({error.strerror}); name another file") from error
+    return path

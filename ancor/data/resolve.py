@@ -1,0 +1,79 @@
+"""Which data is read: what was given, what a file says of its training, and what a folder holds."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ancor.data.config import DataConfig
+from ancor.data.guess import candidates, guess
+from ancor.data.registry import DATASETS
+from ancor.errors import InputError
+from ancor.runtime.from_dict import from_dict
+from ancor.runtime.settings import settings_of
+
+log = logging.getLogger(__name__)
+
+# What no file allows, as anybody may have written it.
+PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
+
+
+def widening(told: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Say what a file allows and nobody else does, which is therefore not allowed.
+
+    Args:
+        told: what a file says, by setting.
+        given: what the user says, by setting.
+    """
+    names = [name for name in PERMISSIONS if told.get(name) and not given.get(name)]
+    return [
+        f"Notice: the file was made with `{name}`, which a file cannot allow; "
+        "give the flag again if that is meant"
+        for name in names
+        if name != "download"  # of files that are there by now
+    ]
+
+
+def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None) -> DataConfig:
+    """Return the DataConfig of what was given and what a file says.
+
+    Args:
+        given: settings by name; those that are None are not given.
+        trained_on: a file's own configuration, which they change; another dataset replaces it
+            whole. None: they stand alone.
+
+    Raises:
+        InputError: nothing names a dataset, or a value is not accepted.
+    """
+    known = settings_of(DataConfig)
+    given = {name: v for name, v in given.items() if name in known and v is not None}
+    if "dataset" not in given and "root" in given:
+        named = _told_by_folder(given["root"], (trained_on or {}).get("dataset"))
+        given |= {} if named is None else {"dataset": named}
+    if trained_on is None and "dataset" not in given:
+        raise InputError(
+            "`dataset` is needed, as the file does not tell which images it was made from; "
+            f"accepted: {', '.join(DATASETS)}"
+        )
+    base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in known}
+    if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
+        base = {}
+    for line in widening(base, given):
+        log.info("%s", line)
+    base = {field: value for field, value in base.items() if field not in PERMISSIONS}
+    return from_dict(DataConfig, {**base, **given}, "the file's settings")
+
+
+def _told_by_folder(root: str, trained_on: str | None) -> str | None:
+    """Return the dataset that a folder holds, where it is certainly not the file's; else None."""
+    names = candidates(Path(root)) if Path(root).is_dir() else ()
+    if not names or trained_on in names:
+        return None
+    return guessed(root)
+
+
+def guessed(root: str) -> str:
+    """Return the dataset that a folder is taken for, and say so; InputError if nothing tells."""
+    name, line = guess(root)
+    log.info("Notice: %s", line)
+    return name

@@ -1,0 +1,96 @@
+"""The settings of an evaluation."""
+
+from dataclasses import dataclass
+
+from ancor.errors import InputError
+from ancor.runtime.settings import at_least, check_settings, one_of, setting
+
+CLASSIFIERS = "LR, KNN, Proto, NN, Cosine"
+MODES = ("fine", "coarse")
+AVERAGES = ("geometric", "arithmetic")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Which episodes are drawn, and how they are classified (defaults: the paper's).
+
+    Attributes:
+        mode: which classes are asked for, `fine` or `coarse`.
+        n_shots: support images a class; several numbers give several evaluations.
+        n_ways: classes of an episode.
+        n_queries: query images a class, or as many as a smaller class has left.
+        n_test_runs: episodes of each evaluation.
+        n_aug_support_samples: augmented copies A of each support image.
+        support_views: augmented views of an image, of which an episode draws A; 0: fresh ones for
+            every use.
+        intra_class: classes of one coarse class, instead of all-way.
+        equal_queries: refuse classes that have fewer query images.
+        classifier: a name of `ancor.evaluation.classifiers`.
+        average: mean of an ensemble's probabilities, `geometric` or `arithmetic`.
+        untrained: score the network before training too, and the gain.
+        only_base: whether features are the backbone's, or the head's embedding.
+        seed: of every draw; 0 draws the paper's episodes.
+    """
+
+    mode: str = setting("fine", "which classes are asked for: fine or coarse", one_of(MODES))
+    n_shots: tuple[int, ...] = setting(
+        (1,),
+        "support images a class; several numbers give several evaluations",
+        at_least(1),
+        group="episodes",
+    )
+    n_ways: int = setting(5, "classes an episode", at_least(1), group="episodes")
+    n_queries: int = setting(
+        15,
+        "query images a class, or as many as a smaller one has left",
+        at_least(1),
+        group="episodes",
+    )
+    n_test_runs: int = setting(1000, "episodes", at_least(2), group="episodes")
+    n_aug_support_samples: int = setting(
+        5, "augmented copies A of each support image", at_least(1), group="episodes", metavar="A"
+    )
+    support_views: int = setting(
+        10,
+        "augmented views an image, of which an episode draws A; 0: fresh ones for every use",
+        at_least(0),
+        group="episodes",
+        metavar="V",
+    )
+    intra_class: bool = setting(
+        False,
+        "classes of one coarse class, instead of all-way",
+        flags=("--fg", "--intra-class"),
+        group="episodes",
+    )
+    equal_queries: bool = setting(
+        False, "refuse classes that have fewer query images", group="episodes"
+    )
+    classifier: str = setting(
+        "LR",
+        f"classifier: {CLASSIFIERS}",
+        flags=("--cls", "--classifier"),
+        metavar="NAME",
+        group="episodes",
+    )
+    only_base: bool = setting(
+        True, "backbone features, or the head's embedding", negatable=True, group="episodes"
+    )
+    average: str = setting(
+        "geometric",
+        "mean of the probabilities: geometric or arithmetic",
+        one_of(AVERAGES),
+        metavar="NAME",
+        group="ensemble",
+    )
+    untrained: bool = setting(
+        False,
+        "score the same network before training too, and the gain with its interval",
+        group="baseline",
+    )
+    seed: int = setting(0, "of every draw; 0 draws the paper's episodes")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if len(set(self.n_shots)) < len(self.n_shots):
+            raise InputError(f"`n_shots` {' '.join(map(str, self.n_shots))}: give each number once")

@@ -1,0 +1,203 @@
+"""The trained encoders that an evaluation scores, read from their files with the data they meet."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ancor.checkpoints import checkpoint
+from ancor.data.notes import tell
+from ancor.data.partition import Partition
+from ancor.data.resolve import resolve_data
+from ancor.data.transform_spec import TransformSpec
+from ancor.errors import InputError
+from ancor.evaluation.dependencies import dependencies
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.feature_cache import FeatureCache
+from ancor.models.backbones import same_weights
+from ancor.models.encoder import Encoder
+from ancor.runtime.devices import Runtime
+from ancor.runtime.seeding import seeded
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained encoder, and how images are prepared for it.
+
+    Attributes:
+        network: the encoder, on the runtime's device.
+        transforms: what it sees of an image.
+        runtime: where and how its passes run.
+        path: its file; empty where it comes from none.
+        content: its checkpoint, without tensors; empty likewise.
+        cache: folder that features are kept in; None: nowhere.
+    """
+
+    network: Encoder
+    transforms: TransformSpec
+    runtime: Runtime
+    path: str = ""
+    content: Mapping[str, Any] = field(default_factory=dict)
+    cache: Path | None = None
+
+    def bank(
+        self,
+        partition: Partition,
+        kind: str = "features",
+        seed: int = 0,
+        transforms: TransformSpec | None = None,
+    ) -> FeatureBank:
+        """Return a bank of its features of a partition; `transforms` may differ from its own."""
+        transforms = transforms or self.transforms
+        bank = FeatureBank(self.network, partition.images, transforms, self.runtime, seed, kind)
+        if self.cache is not None:
+            bank.cache = FeatureCache(self.cache, dependencies(bank, partition), bank.width)
+        return bank
+
+    def untrained(self) -> "Model":
+        """Return the model that the training of this one started from."""
+        config = self.content.get("config") or {}
+        with seeded((config.get("training") or {}).get("seed", 0), "weights"):
+            network = Encoder(self.network.config)
+        network = _on_device(network, self.runtime)
+        return Model(network, self.transforms, self.runtime, cache=self.cache)
+
+
+def _on_device(network: Encoder, runtime: Runtime) -> Encoder:
+    return network.to(runtime.device, memory_format=torch.channels_last)
+
+
+def read_models(
+    paths: Sequence[str],
+    data: Mapping[str, Any],
+    partition: str | Partition,
+    runtime: Runtime,
+    *,
+    only_base: bool = True,
+    cache: Path | None = None,
+    expected: Mapping[str, Sequence[Any]] | None = None,
+) -> tuple[list[Model], Partition]:
+    """Read models and the data that they are evaluated on.
+
+    Args:
+        paths: files that `ancor.checkpoints.checkpoint.load_encoder` reads.
+        data: settings of `DataConfig` that go before those in the files.
+        partition: name of the one that is evaluated, or itself.
+        runtime: where and how passes run.
+        only_base: whether backbone features are all that is used.
+        cache: folder that features are kept in; None: nowhere.
+        expected: what encoders have to be (`arch`, `head`, `dim`), one value for all or one a file.
+
+    Raises:
+        InputError: a file or the data cannot be read, or they do not fit together.
+    """
+    expected = {name: _for_each(name, list(v), paths) for name, v in (expected or {}).items()}
+    heads = expected.get("head", [None] * len(paths))
+    loaded = [checkpoint.load_encoder(p, head) for p, head in zip(paths, heads, strict=True)]
+    for number, (path, (encoder, _)) in enumerate(zip(paths, loaded, strict=True)):
+        given = {name: values[number] for name, values in expected.items()}
+        _check_agreement(given, path, encoder, only_base)
+    _check_alike(paths, loaded)
+    configs = [resolve_data(data, content["config"]["data"]) for _, content in loaded]
+    if isinstance(partition, str):
+        if data.get("root") is None and configs[0].root is not None:
+            log.info("Images are read from %r, as %r says", configs[0].root, paths[0])
+        _tell_selection(paths, loaded, partition)
+        partition = configs[0].load(partition)
+        tell(partition)
+    for path, (encoder, content) in zip(paths, loaded, strict=True):
+        _match_classes(path, encoder, content, partition)
+    models = [
+        Model(_on_device(encoder, runtime), config.transforms, runtime, path, content, cache)
+        for path, (encoder, content), config in zip(paths, loaded, configs, strict=True)
+    ]
+    return models, partition
+
+
+def _match_classes(
+    path: str, encoder: Encoder, content: Mapping[str, Any], partition: Partition
+) -> None:
+    """Give a classifier the data's numbers of coarse classes, by name; none where names differ.
+
+    Whoever uses a class weight by number asks whether there are as many as coarse classes.
+    """
+    known, wanted = checkpoint.class_names(content, path), partition.hierarchy.coarse_names
+    if not encoder.config.classifies or not known or known == wanted:
+        return
+    coarse = content["config"]["training"].get("mode") != "fine"
+    if coarse and set(wanted) <= set(known):
+        encoder.keep_classes([known.index(name) for name in wanted])
+        log.info("Notice: the data's classes are taken by name from the %d of %r", len(known), path)
+        return
+    if len(known) == len(wanted):
+        first = next((a, b) for a, b in zip(known, wanted, strict=True) if a != b)
+        log.info(
+            "Notice: %r was trained on other classes (%r where the data has %r): its own "
+            "classifier is not used",
+            path,
+            *first,
+        )
+    encoder.keep_classes([])
+
+
+def _tell_selection(paths: Sequence[str], loaded: Sequence, partition: str) -> None:
+    """Log a notice for each encoder that was chosen on the partition it now meets."""
+    for path, (_, content) in zip(paths, loaded, strict=True):
+        if content["config"]["selected_on"] == partition:
+            log.info(
+                "Notice: the encoder of %r was chosen on the partition %r that is now evaluated, "
+                "which flatters it; --partition test is fair, where the dataset has one",
+                path,
+                partition,
+            )
+
+
+def _for_each(name: str, values: list, paths: Sequence[str]) -> list:
+    """Spread one value over the files; of several there is one for each."""
+    if len(values) not in (1, len(paths)):
+        raise InputError(
+            f"`{name}` {' '.join(map(str, values))}: {len(values)} values for {len(paths)} files; "
+            "give one for each, or one for all"
+        )
+    return values * len(paths) if len(values) == 1 else values
+
+
+def _check_agreement(
+    given: Mapping[str, Any], path: str, encoder: Encoder, only_base: bool
+) -> None:
+    """Raise an InputError where an encoder is not as expected; what backbones lack is passed by."""
+    for name, value in given.items():
+        found = getattr(encoder.config, name)
+        if value is None or same_weights(value, found):
+            continue
+        if only_base and name != "arch":
+            log.info(
+                "Notice: `%s` %s given, %s in the file; backbone features use neither",
+                name,
+                value,
+                found,
+            )
+            continue
+        raise InputError(f"`{name}` {value} was given and {path!r} holds {found}; leave it out")
+
+
+def _check_alike(paths: Sequence[str], loaded: Sequence[tuple[Encoder, Mapping[str, Any]]]) -> None:
+    """Raise an InputError where files tell that they were trained on different data or classes."""
+    known = []
+    for encoder, content in loaded:
+        data = content["config"]["data"] or {}
+        about = {"dataset": data.get("dataset"), "split": data.get("split")}
+        classes = None if encoder.class_weight is None else encoder.config.num_classes
+        known.append({**about, "number of classes": classes})
+    for path, other in zip(paths[1:], known[1:], strict=True):
+        for name, value in other.items():
+            if None not in (value, known[0][name]) and value != known[0][name]:
+                raise InputError(
+                    f"the {name} is {known[0][name]!r} in {paths[0]!r} and {value!r} in {path!r}; "
+                    "give models that were trained on the same data and labels"
+                )

@@ -1,0 +1,180 @@
+"""An evaluation from models to results: eval, ensemble, concat and cascade differ in one function.
+
+Read it in this order: `plan` draws all episodes from labels alone and lists the (image, view) pairs
+that they need; `feature_bank` passes each pair through a network once (`feature_cache` keeps it on
+disk); `feature_store` holds features in bounded memory; `predictors` turn the features of episodes
+into labels, by `classifiers`; `scoring` drives them; `report` says the results.
+"""
+
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+import ancor
+from ancor.checkpoints.checkpoint import sha256
+from ancor.data.episodes import ALL_WAYS, EpisodeSampler, Protocol
+from ancor.data.partition import Partition
+from ancor.errors import InputError, choose
+from ancor.evaluation import predictors
+from ancor.evaluation.config import EvaluationConfig
+from ancor.evaluation.models import Model
+from ancor.evaluation.plan import plan_evaluations
+from ancor.evaluation.predictors import Predictor
+from ancor.evaluation.report import Result, confusion, episodes_hash, errors_in_coarse
+from ancor.evaluation.scoring import Scored, score
+
+# For each way of combining models, how few and how many it takes.
+COUNTS = {"single": (1, 1), "ensemble": (2, 100), "concat": (2, 100), "cascade": (2, 2)}
+
+
+def check_count(combine: str, count: int) -> None:
+    """Raise an InputError where too few or too many models are given to be combined."""
+    least, most = COUNTS[choose("combine", combine, COUNTS)]
+    if not least <= count <= most:
+        needed = f"at least {least}"
+        if least == most:
+            needed = f"exactly {least}" + (": the coarse model first" if least == 2 else "")
+        raise InputError(f"`model_path`: {count} given, and {combine} takes {needed}")
+
+
+class Evaluation:
+    """One or more models, and the episodes that they are scored by.
+
+    Args:
+        models: that are combined, in order.
+        partition: what episodes are drawn from.
+        config: of episodes and classifier.
+        combine: a name of `COUNTS`.
+
+    Attributes:
+        plan: the episodes; its `notes` tell of classes that they leave out.
+
+    Raises:
+        InputError: the models do not suit, or the partition holds too few images or classes.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        partition: Partition,
+        config: EvaluationConfig,
+        combine: str = "single",
+    ) -> None:
+        check_count(combine, len(models))
+        self.models, self.partition, self.config = models, partition, config
+        self.combine, self.predict = combine, _predictor(combine, config)
+        self.protocols = _protocols(config)
+        kinds = ["features" if config.only_base else "embedding"] * len(models)
+        if combine == "cascade":
+            _check_coarse(models[0], partition)
+            kinds[0] = "predicted class"
+        self.plan = plan_evaluations(
+            EpisodeSampler.of(partition, config.mode),
+            [protocol for _, protocol in self.protocols],
+            config.n_test_runs,
+            config.support_views,
+            config.seed,
+            models[0].transforms,
+        )
+        self.banks = [m.bank(partition, k, config.seed) for m, k in zip(models, kinds, strict=True)]
+        self.baseline = []
+        if config.untrained:
+            self.baseline = [models[0].untrained().bank(partition, kinds[0], config.seed)]
+
+    def results(self) -> Iterator[Result]:
+        """Score one protocol after the other."""
+        quiet = self.models[0].runtime.quiet
+        baselines = score(self.plan, self.baseline, self.predict, quiet) if self.baseline else None
+        for which, scored in enumerate(score(self.plan, self.banks, self.predict, quiet)):
+            yield self._result(which, scored, next(baselines) if baselines else None)
+
+    def _result(self, which: int, scored: Scored, base: Scored | None) -> Result:
+        mode, protocol = self.protocols[which]
+        hierarchy, level = self.partition.hierarchy, self.config.mode
+        counts = confusion(self.plan, which, scored.predictions, len(hierarchy.names(level)))
+        within = None
+        if level == "fine" and not protocol.intra_class:
+            within = errors_in_coarse(counts, np.array(hierarchy.coarse_of_fine))
+        return Result(
+            mode,
+            protocol,
+            self.plan.ways(which),
+            self.plan.queries(which),
+            self.config.classifier,
+            scored.accuracies,
+            base.accuracies if base else None,
+            scored.seconds + (base.seconds if base else 0),
+            counts,
+            within,
+        )
+
+    def about(self, script: str) -> dict[str, Any]:
+        """Collect what the results depend on, in plain values; `script` computes them."""
+        models = [
+            {
+                "path": model.path,
+                "sha256": sha256(model.path),
+                "epoch": model.content["epoch"],
+                "selected_on": model.content["config"]["selected_on"],
+            }
+            for model in self.models
+        ]
+        return {
+            "script": script,
+            **({"checkpoint": models[0]} if len(models) == 1 else {"checkpoints": models}),
+            "dataset": self.partition.dataset,
+            "partition": self.partition.name,
+            "classes": self.config.mode,
+            "only_base": self.config.only_base,
+            "support_views": self.config.support_views,
+            "seed": self.config.seed,
+            "precision": self.models[0].runtime.precision,
+            "episodes_sha256": episodes_hash(self.plan),
+            "notes": list(self.plan.notes),
+            "versions": {
+                "ancor": ancor.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+def _predictor(combine: str, config: EvaluationConfig) -> Predictor:
+    if combine == "ensemble":
+        return predictors.ensemble(config.classifier, config.average)
+    return getattr(predictors, combine)(config.classifier)
+
+
+def _protocols(config: EvaluationConfig) -> list[tuple[str, Protocol]]:
+    """List (mode, protocol) of all evaluations: few-way, and all-way or inside a coarse class."""
+    second = ("Fine-Grained", config.n_ways) if config.intra_class else ("All-Way", ALL_WAYS)
+    return [
+        (
+            mode,
+            Protocol(
+                ways,
+                shots,
+                config.n_queries,
+                config.n_aug_support_samples,
+                mode == "Fine-Grained",
+                config.equal_queries,
+            ),
+        )
+        for shots in config.n_shots
+        for mode, ways in (("N-Way", config.n_ways), second)
+    ]
+
+
+def _check_coarse(model: Model, partition: Partition) -> None:
+    """Raise an InputError where a model cannot tell the coarse classes of a partition."""
+    weight, coarse = model.network.class_weight, partition.hierarchy.num_coarse
+    if weight is None or len(weight) != coarse:
+        have = "no classifier" if weight is None else f"a classifier of {len(weight)} classes"
+        raise InputError(
+            f"{model.path!r} has {have} (head {model.network.config.head!r}), and the first model "
+            f"of a cascade tells the {coarse} coarse classes of {partition.dataset!r}; give a file "
+            "trained with --mode coarse and --head seq, fork or cls"
+        )

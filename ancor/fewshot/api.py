@@ -1,0 +1,212 @@
+"""The toolkit from Python: read a dataset, train on it, evaluate; as the scripts do."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ancor.checkpoints import checkpoint
+from ancor.data.config import PARTITIONS, DataConfig
+from ancor.data.partition import Partition
+from ancor.data.registry import DATASETS
+from ancor.errors import InputError, choose
+from ancor.evaluation.config import EvaluationConfig
+from ancor.evaluation.models import Model, read_models
+from ancor.evaluation.report import Result
+from ancor.evaluation.run import Evaluation
+from ancor.fewshot.image_encoder import ImageEncoder
+from ancor.runtime.devices import Runtime
+from ancor.runtime.from_dict import from_dict
+from ancor.runtime.settings import settings_of
+from ancor.training.config import paper_defaults, resolve
+from ancor.training.run import Launch, fit, prepare
+from ancor.training.run_folder import output_directory
+from ancor.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+class Dataset:
+    """A dataset; `dataset["test"]` reads a partition when it is first asked for.
+
+    Args:
+        config: which dataset, and how a network sees its images.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self._read: dict[str, Partition] = {}
+
+    def __getitem__(self, partition: str) -> Partition:
+        choose("partition", partition, PARTITIONS)
+        if partition not in self._read:
+            self._read[partition] = self.config.load(partition)
+        return self._read[partition]
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.config.dataset!r})"
+
+
+def load_dataset(dataset: str, root: str | Path | None = None, **settings: Any) -> Dataset:
+    """Return a dataset, of which nothing is read yet.
+
+    Args:
+        dataset: a name of `ancor.data.registry.DATASETS`; `folder` for images of one's own.
+        root: folder of its files; None: its own default, where it has one.
+        settings: others of `ancor.data.config.DataConfig`.
+
+    Raises:
+        InputError: a setting is not known or not accepted.
+    """
+    _check_names(settings, settings_of(DataConfig))
+    given = {"dataset": dataset, "root": None if root is None else str(root), **settings}
+    return Dataset(from_dict(DataConfig, given, "load_dataset"))
+
+
+def train(
+    data: Dataset | Partition,
+    *,
+    validation: Partition | None = None,
+    output_dir: str | Path | None = None,
+    overwrite: bool = False,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    quiet: bool = True,
+    **settings: Any,
+) -> ImageEncoder:
+    """Train an encoder on coarse labels, as train.py does, and return the best one.
+
+    Args:
+        data: a dataset, whose train and validation partitions are used; or training images.
+        validation: what the best epoch is chosen on where `data` is a partition; None: nothing, and
+            the last epoch is the best.
+        output_dir: where checkpoints and figures go; None: no file is written.
+        overwrite: whether an earlier run there is replaced.
+        device: auto, cuda, mps or cpu, or a torch device.
+        precision: of training: fp32, bf16, fp16 or auto.
+        quiet: whether to show no progress bars.
+        settings: those of train.py by field, `epochs=2`; mode is `coarse` if not given.
+
+    Returns:
+        The encoder that train.py writes as `model_best`; its passes are in fp32.
+
+    Raises:
+        InputError: a setting is not accepted, or the data or the folder will not do.
+        RunError: training failed.
+    """
+    _check_names(settings, paper_defaults())
+    given = {"mode": "coarse", **settings}
+    partition = None
+    if isinstance(data, Dataset):
+        own = {name: getattr(data.config, name) for name in settings_of(DataConfig)}
+        given = {**own, **given}
+    else:
+        partition = data
+        given.setdefault("dataset", data.dataset if data.dataset in DATASETS else "folder")
+        if validation is None:
+            given["val_episodes"] = 0
+    config, _ = resolve(given)
+    folder = None
+    if output_dir is not None:
+        folder = output_directory(str(output_dir), "", overwrite, resume=False)
+    launch = Launch(folder, Runtime.named(device, precision, quiet=quiet), overwrite=overwrite)
+    run = prepare(config, launch, partition=partition, validation=validation)
+    runtime = replace(run.launch.runtime, dtype=None)
+    if folder is not None:
+        fit(run)
+        network, content = checkpoint.load_encoder(folder / checkpoint.BEST)
+        return ImageEncoder(network, config.data.transforms, runtime, content=content)
+    best = _Best()
+    fit(run, best)
+    network = run.method.encoder
+    network.load_state_dict(best.state)
+    content = {"epoch": best.epoch, "config": run.config.plain()}
+    return ImageEncoder(network, config.data.transforms, runtime, content=content)
+
+
+class _Best:
+    """Keeps the best encoder's weights in memory; given to `Trainer` as `save`."""
+
+    def __call__(self, trainer: Trainer, best: bool, keep: bool) -> None:
+        if best:
+            state = trainer.method.encoder.state_dict()
+            self.state = {name: tensor.detach().clone() for name, tensor in state.items()}
+            self.epoch = trainer.progress.epoch
+
+
+def evaluate(
+    models: str | Path | ImageEncoder | Sequence[str | Path | ImageEncoder],
+    partition: Partition | str = "validation",
+    *,
+    combine: str = "single",
+    device: str | torch.device = "auto",
+    precision: str = "fp32",
+    quiet: bool = True,
+    **settings: Any,
+) -> list[Result]:
+    """Score one or more encoders by few-shot episodes, as eval.py and its like do.
+
+    Args:
+        models: encoders, or files that eval.py reads.
+        partition: what episodes are drawn from; or the name of a partition of the dataset that the
+            files were trained on.
+        combine: single, ensemble, concat or cascade.
+        device, precision: of models that are read from files.
+        quiet: whether to show no progress bars.
+        settings: those of `ancor.evaluation.config.EvaluationConfig`: n_shots, n_test_runs, ...
+
+    Returns:
+        Few-way and all-way results for each number of shots, or with `intra_class=True` few-way and
+        intra-class ones; `accuracy` and `ci95` of each are in percent.
+
+    Raises:
+        InputError: a setting is not accepted, or models and data do not fit together.
+    """
+    _check_names(settings, settings_of(EvaluationConfig))
+    models = (
+        list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    )
+    if isinstance(settings.get("n_shots"), int):
+        settings["n_shots"] = (settings["n_shots"],)
+    encoders = [model for model in models if isinstance(model, ImageEncoder)]
+    if encoders:
+        settings.setdefault("only_base", encoders[0].only_base)
+    config = from_dict(EvaluationConfig, settings, "evaluate")
+    paths = [str(model) for model in models if not isinstance(model, ImageEncoder)]
+    if encoders and isinstance(partition, str):
+        raise InputError(
+            f"partition {partition!r}: an encoder does not tell its dataset; expected a partition, "
+            'as load_dataset("digits")["test"]'
+        )
+    read = []
+    if paths:
+        runtime = Runtime.named(device, precision, quiet=quiet)
+        read, partition = read_models(paths, {}, partition, runtime, only_base=config.only_base)
+    files = iter(read)
+    chosen = [
+        _model(each, partition, combine) if isinstance(each, ImageEncoder) else next(files)
+        for each in models
+    ]
+    return list(Evaluation(chosen, partition, config, combine).results())
+
+
+def _model(encoder: ImageEncoder, partition: Partition, combine: str) -> Model:
+    """Return an encoder as a model of an evaluation."""
+    content = encoder.content
+    if combine == "cascade" and content:
+        names = checkpoint.class_names(content, repr(encoder))
+        if names and names != partition.hierarchy.coarse_names:
+            raise InputError(
+                "the encoder was trained on other coarse classes than the partition has; give its "
+                "file, whose classes are matched by name"
+            )
+    return Model(encoder.network, encoder.transforms, encoder.runtime, "", content)
+
+
+def _check_names(settings: dict[str, Any], known: Any) -> None:
+    """Raise an InputError where a setting's name is not known."""
+    for name in settings:
+        choose("setting", name, known)

@@ -1,0 +1,120 @@
+"""The toolkit from Python: the same numbers as the scripts, and no file that nobody asked for."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import ancor
+from ancor.cli import eval as scripts
+from ancor.cli.train import main as train_script
+from ancor.errors import InputError
+
+SETTINGS = {"epochs": 2, "batch_size": 64, "val_episodes": 20}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return ancor.load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def encoder(data):
+    return ancor.train(data, **SETTINGS)
+
+
+def scores(results):
+    return [(result.mode, result.accuracy, result.ci95) for result in results]
+
+
+def test_six_lines_give_the_numbers_of_the_scripts(data, encoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = ancor.evaluate(encoder, data["test"], n_test_runs=20)
+    again = ancor.train(data, **SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+    command = ["--dataset", "digits", "--mode", "coarse", "--epochs", "2", "-b", "64"]
+    command += ["--val-episodes", "20", "--output-dir", "run"]
+    assert train_script(command) == 0
+    flags = ["--model-path", "run/model_best.pth.tar", "--partition", "test", "--n-test-runs", "20"]
+    assert scripts.main([*flags, "--json", "report.json"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())["results"]
+    assert scores(found) == [(r["mode"], r["accuracy"], r["ci95"]) for r in report]
+    assert [result.mode for result in found] == ["N-Way", "All-Way"]
+    loaded = ancor.load_encoder("run/model_best.pth.tar")
+    for name, tensor in loaded.network.state_dict().items():
+        assert torch.equal(tensor, encoder.network.state_dict()[name]), name
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+    assert scores(ancor.evaluate("run/model_best.pth.tar", "test", n_test_runs=20)) == scores(found)
+
+
+def test_files_are_written_where_asked_and_the_best_is_returned(data, encoder, tmp_path):
+    asked = ancor.train(data, output_dir=tmp_path / "run", **SETTINGS)
+    assert {"last.pth.tar", "model_best.pth.tar", "metrics.jsonl"} <= {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
+    for name, tensor in asked.network.state_dict().items():
+        assert torch.equal(tensor, encoder.network.state_dict()[name]), name
+    with pytest.raises(InputError, match="already holds a run"):
+        ancor.train(data, output_dir=tmp_path / "run", **SETTINGS)
+
+
+def test_partitions_of_ones_own_are_trained_on(data):
+    few = data["train"].subset(np.arange(400))
+    encoder = ancor.train(few, validation=data["validation"], **SETTINGS)
+    last = ancor.train(few, **SETTINGS)
+    assert encoder.content["config"]["images"] == last.content["config"]["images"] == 400
+    assert encoder.content["config"]["selected_on"] == "validation"
+    assert last.content["config"]["selected_on"] == "last"
+    assert last.content["epoch"] == 2
+    (few_way, inside) = ancor.evaluate(last, data["test"], intra_class=True, n_test_runs=10)
+    assert (few_way.mode, inside.mode) == ("N-Way", "Fine-Grained")
+
+
+def test_several_encoders_are_combined(data, encoder):
+    other = ancor.train(data, seed=1, **SETTINGS)
+    few = {"n_test_runs": 10, "n_shots": 5}
+    alone = ancor.evaluate(encoder, data["test"], **few)
+    for combine in ("ensemble", "concat", "cascade"):
+        both = ancor.evaluate([encoder, other], data["test"], combine=combine, **few)
+        assert [result.protocol.n_shots for result in both] == [5, 5]
+        assert scores(both) != scores(alone)
+    (gain, _) = ancor.evaluate(encoder, data["test"], untrained=True, n_test_runs=10)
+    assert gain.baseline is not None
+    assert str(gain).startswith("N-Way (5 ways, 1 shots): ")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda d, e: ancor.load_dataset("digit"), ["'digit'", "digits"]),
+        (lambda d, e: ancor.load_dataset("digits", image_sise=3), ["image_sise", "image_size"]),
+        (lambda d, e: d["tests"], ["'tests'", "test"]),
+        (lambda d, e: ancor.train(d, epoch=3), ["epoch", "epochs"]),
+        (lambda d, e: ancor.train(d, epochs=0), ["`epochs` 0"]),
+        (lambda d, e: ancor.evaluate(e, d["test"], n_shot=3), ["n_shot", "n_shots"]),
+        (lambda d, e: ancor.evaluate(e, d["test"], classifier="SVM"), ["SVM", "LR"]),
+        (lambda d, e: ancor.evaluate(e, "test"), ["'test'", "load_dataset"]),
+        (lambda d, e: ancor.evaluate([e, e], d["test"]), ["2", "exactly 1"]),
+        (lambda d, e: ancor.evaluate(e, d["test"], combine="sum"), ["'sum'", "ensemble"]),
+        (lambda d, e: ancor.evaluate("/nowhere/x.pth", "test"), ["/nowhere/x.pth"]),
+    ],
+)
+def test_bad_input_is_one_line(call, words, data, encoder):
+    with pytest.raises(InputError) as error:
+        call(data, encoder)
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_importing_is_quick_and_leaves_torch_alone():
+    code = (
+        "import sys; import ancor; "
+        "print('torch' in sys.modules, set(ancor.__all__) <= set(dir(ancor)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "True"]
+    assert all(callable(getattr(ancor, name)) for name in ancor.__all__)
