@@ -5,15 +5,13 @@ import warnings
 import zlib
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from ancor.data.files import HOW_TO_READ, formats
 from ancor.errors import InputError, RunError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 HEIC = (b"heic", b"heix", b"hevc")  # brands that the first bytes of such a file name
 # What to do about a file that is no image.
@@ -23,7 +21,7 @@ BACKGROUND = "white"  # what shows through transparency, as on a page
 SAMPLE_FORMAT, BITS_PER_SAMPLE, PHOTOMETRIC = 339, 258, 262  # tags of TIFF
 
 
-def read_image(path: str, upright: bool = False, advice: str = ADVICE) -> "Image.Image":
+def read_image(path: str, upright: bool = False, advice: str = ADVICE) -> Image.Image:
     """Read an image file (see `decode`).
 
     Raises:
@@ -44,7 +42,7 @@ def read_bytes(path: str) -> bytes:
         raise InputError(f"cannot read {path!r} ({error.strerror}); check it") from error
 
 
-def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVICE) -> "Image.Image":
+def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVICE) -> Image.Image:
     """Decode an image into a PIL image of mode RGB.
 
     Of an animation the first frame is taken, of 16-bit grey the upper eight bits. Transparent
@@ -61,7 +59,7 @@ def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVIC
             `check_size` refuses.
     """
 
-    def read() -> "Image.Image":
+    def read() -> Image.Image:
         if not content:
             raise ValueError("the file is empty")
         if "HEIF" not in formats() and _is_heic(content):
@@ -75,7 +73,7 @@ def _is_heic(content: bytes) -> bool:
     return content[4:8] == b"ftyp" and any(brand in content[8:40] for brand in HEIC)
 
 
-def as_rgb(image: "Image.Image", name: str, advice: str) -> "Image.Image":
+def as_rgb(image: Image.Image, name: str, advice: str) -> Image.Image:
     """Turn an open PIL image upright and into mode RGB; InputError as by `decode`."""
     return _as_rgb(lambda: image, name, True, advice)
 
@@ -86,8 +84,6 @@ def check_size(width: int, height: int, name: str, advice: str = ADVICE) -> None
     That is of more pixels than Pillow thinks sound (itself it only warns of up to twice as many),
     or so long that it grows without bound when its shorter side is resized.
     """
-    from PIL import Image
-
     most = Image.MAX_IMAGE_PIXELS
     if not min(width, height) or max(width, height) > LONGEST * min(width, height):
         reason = f"sides of a ratio up to {LONGEST} are accepted"
@@ -98,9 +94,7 @@ def check_size(width: int, height: int, name: str, advice: str = ADVICE) -> None
     raise InputError(f"{name!r} is {width} x {height} pixels; {reason}; {advice}")
 
 
-def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Image":
-    from PIL import Image, ImageOps
-
+def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> Image.Image:
     broken = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError)
     broken += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
     broken += (RuntimeError,)  # of the readers of AVIF and HEIC
@@ -121,10 +115,8 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> "Image.Ima
         raise InputError(f"{name!r} cannot be decoded ({reason}); {advice}") from error
 
 
-def _opened(content: bytes) -> "Image.Image":
+def _opened(content: bytes) -> Image.Image:
     """Read an image's header."""
-    from PIL import Image
-
     for kind in (Image.DecompressionBombWarning, UserWarning):  # both say what is an error or fine
         warnings.filterwarnings("ignore", category=kind, module="PIL")
     return Image.open(BytesIO(content), formats=formats())
@@ -144,7 +136,7 @@ class _Form(NamedTuple):
     white_is_zero: bool
 
 
-def _form(image: "Image.Image") -> _Form:
+def _form(image: Image.Image) -> _Form:
     """Look at an image before it is loaded or turned, either of which forgets this."""
     tags = getattr(image, "tag_v2", {})
     if image.mode == "L" and 2 in tags.get(SAMPLE_FORMAT, ()):
@@ -158,10 +150,8 @@ def _form(image: "Image.Image") -> _Form:
     return _Form(packing, bits, tags.get(PHOTOMETRIC) == 0)
 
 
-def _rgb(image: "Image.Image", form: _Form) -> "Image.Image":
+def _rgb(image: Image.Image, form: _Form) -> Image.Image:
     """Bring an image of any mode to RGB; what is transparent shows `BACKGROUND`."""
-    from PIL import Image
-
     if image.mode in ("I", "F") and not form.bits:
         raise ValueError(f"32-bit pixels, mode {image.mode}, have no known range")
     hidden = _color_key(image, form)
@@ -180,7 +170,7 @@ def _rgb(image: "Image.Image", form: _Form) -> "Image.Image":
     return image
 
 
-def _color_key(image: "Image.Image", form: _Form) -> np.ndarray | None:
+def _color_key(image: Image.Image, form: _Form) -> np.ndarray | None:
     """Tell, (H, W) of bool, which pixels have the one color that a file calls transparent."""
     key, mode = np.asarray(image.info.get("transparency")), image.mode
     if key.dtype.kind not in "iu" or key.shape != ((3,) if mode == "RGB" else ()):

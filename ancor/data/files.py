@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import features
+
 from ancor.errors import InputError
 from ancor.safe_io.own_files import hint
 
@@ -36,8 +38,6 @@ LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "los
 @cache
 def formats() -> tuple[str, ...]:
     """Name the `KINDS` that can be read here; HEIC needs pillow-heif, which Pillow then uses."""
-    from PIL import features
-
     known = {**features.modules, **features.codecs}
     lacking = {kind for kind, name in OPTIONAL.items() if not (name in known and _has(name))}
     try:
@@ -50,8 +50,6 @@ def formats() -> tuple[str, ...]:
 
 
 def _has(feature: str) -> bool:
-    from PIL import features
-
     return bool(features.check(feature))
 
 

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from functools import partial
 from math import exp, log, sqrt
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from ancor.data.color import draw, recolour
 from ancor.data.transform_spec import TransformSpec
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 MOST_RESIZED = 2**27  # pixels of a resized image, before its crop
 
@@ -65,7 +65,7 @@ def cropped(pixels: Tensor, crop: Crop, size: int) -> Tensor:
     return resized.flip(-1) if crop.mirrored else resized
 
 
-def pixels_of(image: "Image.Image | Tensor") -> Tensor:
+def pixels_of(image: Image.Image | Tensor) -> Tensor:
     """Return an image, PIL or tensor, as bytes (3, H, W), without moving pixels of a PIL image."""
     if isinstance(image, Tensor):
         return image
@@ -96,8 +96,6 @@ def training_view(
 
 def support_transform(spec: TransformSpec) -> Callable:
     """Return the mild random transform of a support view: image -> bytes (3, S, S)."""
-    from torchvision.transforms import v2
-
     steps = _resize(spec)
     if spec.native_size is None:
         steps += [v2.RandomCrop(spec.size)]
@@ -114,8 +112,6 @@ def stored_form(spec: TransformSpec) -> Callable:
     That is square and of the native size, by resizing the shorter side and cropping the centre; or,
     of photographs, of the shorter side that all their transforms begin with.
     """
-    from torchvision.transforms import v2
-
     if spec.native_size is None:
         return v2.Compose([v2.ToImage(), *_resize(spec)])
     side = spec.native_size
@@ -124,15 +120,11 @@ def stored_form(spec: TransformSpec) -> Callable:
 
 def query_transform(spec: TransformSpec) -> Callable:
     """Return the test transform, which draws nothing: image -> bytes (3, S, S)."""
-    from torchvision.transforms import v2
-
     crop = [v2.CenterCrop(spec.size)] if spec.native_size is None else []
     return v2.Compose([v2.ToImage(), *_resize(spec), *crop])
 
 
 def _resize(spec: TransformSpec) -> list:
-    from torchvision.transforms import v2
-
     if spec.native_size is None:
         return [partial(_shorter_side, spec.resize)]
     return [] if spec.size == spec.native_size else [v2.Resize((spec.size, spec.size))]
@@ -144,8 +136,6 @@ def _shorter_side(side: int, image: Tensor) -> Tensor:
     An image may be a hundred times longer than wide (`ancor.data.decode.check_size`), and `side`
     thousands of pixels.
     """
-    from torchvision.transforms.v2 import functional
-
     height, width = image.shape[-2:]
     shorter = min(height, width)
     longest = max(shorter, shorter * MOST_RESIZED // side**2)

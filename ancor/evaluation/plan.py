@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from ancor.data.episodes import MOST_VIEWS, Episode, EpisodeSampler, Protocol
 from ancor.data.transform_spec import TransformSpec
@@ -130,8 +131,6 @@ def _unique_pairs(uses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def mean_and_interval(scores: np.ndarray) -> tuple[float, float]:
     """Mean, and half the width of its 95% interval: t_{0.975, n-1} * sd / sqrt(n)."""
-    from scipy import stats
-
     scores = np.asarray(scores, dtype=np.float64)
     half = stats.t.ppf(0.975, len(scores) - 1) * stats.sem(scores)
     return float(scores.mean()), float(half)

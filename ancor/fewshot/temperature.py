@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 RANGE = (1e-3, 1e3)
@@ -21,8 +22,6 @@ def fit_temperature(scores: Tensor, labels: Tensor, weights: Tensor | None = Non
     Returns:
         T, within `RANGE`; 1 where nothing is left to fit it to.
     """
-    from scipy.optimize import minimize_scalar
-
     candidates = torch.isfinite(scores)
     kept = candidates.gather(1, labels[:, None])[:, 0] & (candidates.sum(1) > 1)
     if not kept.any():

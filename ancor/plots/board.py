@@ -6,23 +6,23 @@ Functions take a `torch.utils.tensorboard.SummaryWriter`.
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
 
 from ancor.plots.style import write
 from ancor.plots.thumbnails import thumbnail
 from ancor.runtime.text import printable
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from torch.utils.tensorboard import SummaryWriter
-
 SIDE = 32  # of a thumbnail in the projector's sprite, in pixels
 
 
 def add_projector(
-    writer: "SummaryWriter",
+    writer: SummaryWriter,
     features: np.ndarray,
     images: Sequence[Any],
     labels: Mapping[str, Sequence[str]],
@@ -39,8 +39,6 @@ def add_projector(
         step: optimiser steps done.
         tag: what the projector calls them.
     """
-    import torch
-
     sprites = np.stack([np.asarray(thumbnail(image, SIDE)) for image in images])
     rows = [[_cell(name) for name in row] for row in zip(*labels.values(), strict=True)]
     with redirect_stdout(None):  # it says so when it replaces what an earlier call wrote
@@ -60,7 +58,7 @@ def _cell(name: str) -> str:
 
 
 def add_hparams(
-    writer: "SummaryWriter", settings: Mapping[str, Any], scores: Mapping[str, float]
+    writer: SummaryWriter, settings: Mapping[str, Any], scores: Mapping[str, float]
 ) -> None:
     """Put a run's settings and scores into the table of hyper-parameters.
 
@@ -77,10 +75,8 @@ def add_hparams(
     writer.add_hparams(plain, {f"score/{k}": v for k, v in scores.items()}, run_name=".")
 
 
-def add_figure(writer: "SummaryWriter", name: str, figure: "Figure", step: int) -> None:
+def add_figure(writer: SummaryWriter, name: str, figure: Figure, step: int) -> None:
     """Put a matplotlib figure among the images."""
-    from PIL import Image
-
     buffer = io.BytesIO()
     write(figure, buffer, format="png", dpi=100)
     pixels = np.asarray(Image.open(buffer).convert("RGB"))

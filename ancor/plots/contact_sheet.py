@@ -1,22 +1,17 @@
 """A contact sheet: images beside the query and key views that training draws of them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ancor.plots.grid import grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 VIEWS = ("original", "query", "key")
 
 
-def contact_sheet(
-    rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], title: str
-) -> "Figure":
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], title: str) -> Figure:
     """Draw a row for each class.
 
     Args:

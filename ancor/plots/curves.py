@@ -1,14 +1,12 @@
 """Training curves of several runs side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ancor.plots.style import finished, legend, line, plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Curves = Mapping[str, tuple[Sequence[int], Sequence[float]]]
 # What a panel's axis is called, by the group of its figure.
@@ -27,14 +25,12 @@ def panels(runs: Mapping[str, Curves]) -> list[str]:
     return [n for group in GROUPS for n in names if n.startswith(f"{group}/")]
 
 
-def curves_figure(runs: Mapping[str, Curves]) -> "Figure":
+def curves_figure(runs: Mapping[str, Curves]) -> Figure:
     """Draw a panel for each figure, and in it a line for each run that has it.
 
     Args:
         runs: curves by name, of each run by its name.
     """
-    from matplotlib.figure import Figure
-
     names = panels(runs)
     wide = min(WIDE, len(names))
     rows = -(-len(names) // wide)
@@ -62,9 +58,7 @@ def curves_figure(runs: Mapping[str, Curves]) -> "Figure":
     return finished(figure)
 
 
-def _legend(figure: "Figure", names: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
+def _legend(figure: Figure, names: Sequence[str]) -> None:
     lines = [Line2D([], [], linewidth=1.4, **line(number)) for number in range(len(names))]
     how = {"loc": "outside upper center", "ncols": min(3, len(names)), "frameon": False}
     legend(figure, lines, names, **how)

@@ -1,20 +1,18 @@
 """Pictures of an evaluation: accuracy over its episodes, and what is taken for what."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ancor.plots.style import COLOURS, LONGEST_TITLE, finished, plain
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAMED_CLASSES = 70  # a confusion matrix of more names only the coarse classes
 
 
-def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: str) -> "Figure":
+def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: str) -> Figure:
     """Draw how the accuracies of episodes spread, with their mean and its interval.
 
     Args:
@@ -22,8 +20,6 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
         mean, half: their mean and half the interval's width, in 0-1.
         title: of the picture.
     """
-    from matplotlib.figure import Figure
-
     mean, half = 100 * mean, 100 * half
     figure = Figure(figsize=(7, 4))
     axes = figure.add_subplot()
@@ -61,7 +57,7 @@ def confusion_figure(
     coarse_of_fine: Sequence[int] | None,
     errors_in_coarse: float | None,
     title: str,
-) -> "Figure":
+) -> Figure:
     """Draw which class is taken for which, in percent of a class's queries.
 
     Args:
@@ -73,8 +69,6 @@ def confusion_figure(
         errors_in_coarse: share of the errors inside the right coarse class, for the title.
         title: of the picture.
     """
-    from matplotlib.figure import Figure
-
     present = np.flatnonzero(counts.sum(1))
     coarse = np.zeros(len(counts), int) if coarse_of_fine is None else np.array(coarse_of_fine)
     order = present[np.argsort(coarse[present], kind="stable")]
@@ -103,13 +97,13 @@ def confusion_figure(
     return finished(figure)
 
 
-def _write_shares(axes: "Axes", shares: np.ndarray) -> None:
+def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 50 else "black"
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
 
 
-def _frame_blocks(axes: "Axes", coarse: np.ndarray, names: Sequence[str], above: bool) -> None:
+def _frame_blocks(axes: Axes, coarse: np.ndarray, names: Sequence[str], above: bool) -> None:
     """Frame the blocks of each coarse class in a sorted list (C,); name them along the axes.
 
     Args:
@@ -118,8 +112,6 @@ def _frame_blocks(axes: "Axes", coarse: np.ndarray, names: Sequence[str], above:
         names: of the coarse classes.
         above: whether names go above the matrix, and not to where those of the classes would be.
     """
-    from matplotlib.patches import Rectangle
-
     starts = np.flatnonzero(np.diff(coarse, prepend=-1))
     ends = np.append(starts[1:], len(coarse))
     for start, end in zip(starts, ends, strict=True):

@@ -1,15 +1,12 @@
 """Tables of pictures: an axes without ticks for each image, framed where a meaning asks for it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ancor.plots.style import COLOURS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Frames told apart by colour and by line style.
 RIGHT = {"color": COLOURS[0], "linestyle": "-", "linewidth": 2.5}
@@ -18,7 +15,7 @@ WRONG = {"color": COLOURS[3], "linestyle": (0, (2, 1.5)), "linewidth": 2.5}
 
 def grid(
     rows: int, columns: int, side: float = 1.0, gaps: Sequence[int] = (), above: float = 0.1
-) -> "tuple[Figure, np.ndarray]":
+) -> tuple[Figure, np.ndarray]:
     """Return a figure and axes (rows, columns), all bare.
 
     Args:
@@ -27,8 +24,6 @@ def grid(
         gaps: columns before which some room is left.
         above: room above each picture for its name, as a share of its side.
     """
-    from matplotlib.figure import Figure
-
     ratios: list[float] = []
     places = []
     for column in range(columns):
@@ -45,7 +40,7 @@ def grid(
     return figure, every[:, places]
 
 
-def show(axes: "Axes", pixels: np.ndarray, name: str = "", frame: dict | None = None) -> None:
+def show(axes: Axes, pixels: np.ndarray, name: str = "", frame: dict | None = None) -> None:
     """Put an image, bytes (H, W, 3), into its place, under a name and in a frame."""
     axes.imshow(pixels, interpolation="nearest" if max(pixels.shape) < 100 else "antialiased")
     axes.set_title(name, fontsize=8, pad=3)

@@ -1,15 +1,14 @@
 """Where an encoder looks, as a heat map over the image."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from ancor.plots.grid import grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAP = "viridis"  # even in lightness, so that it reads without colour too
 PAIRS = 4  # images in a row, each beside its heat map
@@ -17,7 +16,7 @@ PAIRS = 4  # images in a row, each beside its heat map
 
 def localize_figure(
     images: Sequence[np.ndarray], norms: np.ndarray, names: Sequence[str], title: str, label: str
-) -> "Figure":
+) -> Figure:
     """Draw each image, and beside it its heat map over the image in grey.
 
     Args:
@@ -27,9 +26,6 @@ def localize_figure(
         title: of the figure.
         label: of the colours.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     wide = min(PAIRS, len(images))
     rows = -(-len(images) // wide)
     figure, every = grid(rows, 2 * wide, side=1.5, gaps=range(2, 2 * wide, 2), above=0.17)

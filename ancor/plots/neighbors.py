@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ancor.plots.grid import RIGHT, WRONG, grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,8 @@ class Shown:
     number: int
 
 
-def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> "Figure":
+def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> Figure:
     """Draw an image a row and its neighbours, nearest first, right and wrong classes framed."""
-    from matplotlib.lines import Line2D
-
     figure, every = grid(len(rows), 1 + len(rows[0][1]), side=1.15, gaps=(1,), above=0.22)
     for axes, (query, found) in zip(every, rows, strict=True):
         show(axes[0], query.pixels, plain(query.class_name, 14))

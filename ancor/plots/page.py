@@ -1,7 +1,6 @@
 """t-SNE pictures as one HTML page, complete in itself, that shows the image under the mouse."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,26 @@ from ancor.plots.thumbnails import data_uri
 from ancor.plots.tsne import Layout
 from ancor.runtime.text import printable
 
-if TYPE_CHECKING:
-    from bokeh.models import GlyphRenderer
+try:
+    import bokeh
+    from bokeh.core.properties import value
+    from bokeh.embed import file_html
+    from bokeh.layouts import column
+    from bokeh.models import (
+        Arrow,
+        ColumnDataSource,
+        GlyphRenderer,
+        HoverTool,
+        Legend,
+        LegendItem,
+        NormalHead,
+        PlainText,
+        Title,
+    )
     from bokeh.plotting import figure
+    from bokeh.resources import INLINE
+except ImportError:  # the extra "html"
+    bokeh = None
 
 SIDE = 64  # of a thumbnail, in pixels
 # What bokeh calls the markers of `ancor.plots.style`; each is drawn another way.
@@ -36,10 +52,8 @@ TOOLTIP = """<div style="display: flex; gap: 8px; align-items: center">
 
 def require_bokeh() -> None:
     """Raise an InputError where bokeh is not installed."""
-    try:
-        import bokeh  # noqa: F401
-    except ImportError as error:
-        raise InputError("--html needs bokeh: pip install 'ancor-toolkit[html]'") from error
+    if bokeh is None:
+        raise InputError("--html needs bokeh: pip install 'ancor-toolkit[html]'")
 
 
 def page(title: str, layouts: Sequence[Layout], partition: Partition) -> str:
@@ -50,19 +64,11 @@ def page(title: str, layouts: Sequence[Layout], partition: Partition) -> str:
         layouts: the pictures.
         partition: what their images are numbered in.
     """
-    from bokeh.embed import file_html
-    from bokeh.layouts import column
-    from bokeh.resources import INLINE
-
     plots = [_plot(layout, partition) for layout in layouts]
     return file_html(column(plots), INLINE, printable(title))
 
 
 def _plot(layout: Layout, partition: Partition) -> "figure":
-    from bokeh.core.properties import value
-    from bokeh.models import HoverTool, Legend, LegendItem, PlainText, Title
-    from bokeh.plotting import figure
-
     plot = figure(
         # Text between $$ would be mathematics.
         title=Title(text=PlainText(plain(layout.title, LONGEST_TITLE))),
@@ -100,8 +106,6 @@ def _plot(layout: Layout, partition: Partition) -> "figure":
 
 def _points(plot: "figure", layout: Layout, number: int, partition: Partition) -> "GlyphRenderer":
     """Draw the points of one class, each with what the mouse shows."""
-    from bokeh.models import ColumnDataSource
-
     own = np.flatnonzero(layout.labels == number)
     images, hierarchy = layout.images[own], partition.hierarchy
     fine = [""] * len(own)
@@ -128,8 +132,6 @@ def _shape(number: int) -> dict[str, str]:
 
 
 def _arrows(plot: "figure", layout: Layout) -> None:
-    from bokeh.models import Arrow, NormalHead
-
     x, y = layout.stars[0]
     for number, (end_x, end_y) in zip(np.unique(layout.labels), layout.medians(), strict=True):
         colour = look(number)["color"]

@@ -4,17 +4,18 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from ancor.errors import capped
 from ancor.runtime.text import printable, shortened
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def legend_columns(names: int) -> int:
     return -(-names // 24)
 
 
-def legend(place: "Axes | Figure", handles: Sequence, names: Sequence[str], **how: Any) -> "Legend":
+def legend(place: Axes | Figure, handles: Sequence, names: Sequence[str], **how: Any) -> Legend:
     """Add a legend with all names, also those that matplotlib would leave out for a leading `_`."""
     made = place.legend(handles, [str(number) for number in range(len(names))], **how)
     for text, name in zip(made.get_texts(), names, strict=True):
@@ -68,7 +69,7 @@ def legend(place: "Axes | Figure", handles: Sequence, names: Sequence[str], **ho
     return made
 
 
-def legend_beside(axes: "Axes", handles: Sequence, names: Sequence[str]) -> None:
+def legend_beside(axes: Axes, handles: Sequence, names: Sequence[str]) -> None:
     """Put a legend right of the axes, in as many columns as its entries need."""
     legend(
         axes,
@@ -83,13 +84,11 @@ def legend_beside(axes: "Axes", handles: Sequence, names: Sequence[str]) -> None
     )
 
 
-def finished(figure: "Figure") -> "Figure":
+def finished(figure: Figure) -> Figure:
     """Return a figure whose text is drawn as it is: no formulas, and in fonts that have it.
 
     Says in one line which text no installed font has; its characters are drawn as boxes.
     """
-    from matplotlib.text import Text
-
     texts = figure.findobj(Text)
     shown = dict.fromkeys(text.get_text() for text in texts)
     fallbacks, missing = _fonts(frozenset("".join(shown)))
@@ -112,7 +111,7 @@ def _tell(names: tuple[str, ...]) -> None:
     )
 
 
-def write(figure: "Figure", target: "Path | IO[bytes]", **how: Any) -> None:
+def write(figure: Figure, target: Path | IO[bytes], **how: Any) -> None:
     """Write a figure, nothing cut off; `finished` told of the characters that no font has."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
@@ -123,8 +122,6 @@ def write(figure: "Figure", target: "Path | IO[bytes]", **how: Any) -> None:
 @cache
 def _fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
     """Return names of fonts for what the usual one lacks, and the characters that none has."""
-    from matplotlib.font_manager import FontProperties, findfont
-
     missing = {c for c in characters if ord(c) >= 128} - _glyphs(findfont(FontProperties()))
     names = []
     for name, path in _installed() if missing else ():
@@ -139,8 +136,6 @@ def _fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
 
 def _installed() -> Iterator[tuple[str, str]]:
     """Yield each installed font's name and the file that it stands for, sans serif first."""
-    from matplotlib.font_manager import FontProperties, findfont, fontManager
-
     names = {font.name for font in fontManager.ttflist}
     for name in sorted(names, key=lambda name: ("Sans" not in name, name)):
         if not name.startswith((LAST_RESORT, PRIVATE)):
@@ -150,8 +145,6 @@ def _installed() -> Iterator[tuple[str, str]]:
 @cache
 def _glyphs(path: str) -> frozenset[str]:
     """List the characters of a font that can be scaled; none where it cannot be used."""
-    from matplotlib.ft2font import FT2Font
-
     try:
         font = FT2Font(path)
         return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()

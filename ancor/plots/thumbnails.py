@@ -2,30 +2,25 @@
 
 import base64
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
 
 from ancor.data.transforms import pixels_of
 
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
 
-
-def picture(image: "Image.Image | Tensor") -> np.ndarray:
+def picture(image: Image.Image | Tensor) -> np.ndarray:
     """Return an image of a dataset, PIL or tensor, as bytes (H, W, 3)."""
     return pixels_of(image).permute(1, 2, 0).numpy()
 
 
-def thumbnail(image: "Image.Image | Tensor", side: int) -> "Image.Image":
+def thumbnail(image: Image.Image | Tensor, side: int) -> Image.Image:
     """Return an image's middle square as a PIL image of `side` pixels."""
-    from PIL import Image, ImageOps
-
     return ImageOps.fit(Image.fromarray(np.ascontiguousarray(picture(image))), (side, side))
 
 
-def data_uri(image: "Image.Image | Tensor", side: int) -> str:
+def data_uri(image: Image.Image | Tensor, side: int) -> str:
     """Return an image's thumbnail as the text that an HTML page shows as a picture."""
     buffer = io.BytesIO()
     thumbnail(image, side).save(buffer, "PNG")

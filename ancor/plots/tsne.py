@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
 
 from ancor.plots.style import LONGEST_TITLE, finished, legend_beside, look, plain
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,6 @@ def project(
     Returns:
         Points of the features, (N, 2), and of the weights, (C, 2) or (0, 2).
     """
-    from sklearn.manifold import TSNE
-
     together = features if weights is None else np.concatenate([features, weights])
     together = together / np.linalg.norm(together, axis=1, keepdims=True)
     model = TSNE(
@@ -74,10 +70,8 @@ def project(
     return points[: len(features)], points[len(features) :]
 
 
-def figure(layout: Layout) -> "Figure":
+def figure(layout: Layout) -> Figure:
     """Draw points by class, class weights as stars, and arrows from one to the classes' medians."""
-    from matplotlib.figure import Figure
-
     drawn = Figure(figsize=(8, 7))
     axes = drawn.add_subplot()
     axes.set(title=plain(layout.title, LONGEST_TITLE), xticks=[], yticks=[])
@@ -107,7 +101,7 @@ def figure(layout: Layout) -> "Figure":
     return finished(drawn)
 
 
-def _arrows(axes: "Axes", layout: Layout) -> None:
+def _arrows(axes: Axes, layout: Layout) -> None:
     for number, median in zip(np.unique(layout.labels), layout.medians(), strict=True):
         colour = look(number)["color"]
         axes.annotate(

@@ -9,6 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from ancor.runtime.distributed import is_first
 from ancor.runtime.settings import with_flags
 from ancor.runtime.text import printable
@@ -61,8 +64,6 @@ def _ends_a_line(path: Path) -> bool:
 
 def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
     """Wrap in a tqdm bar on stderr where that is a terminal; elsewhere, or if quiet, in none."""
-    from tqdm import tqdm
-
     return tqdm(items, disable=not shows_bars(quiet), leave=False, **bar)
 
 
@@ -87,7 +88,6 @@ class RunLog:
         self, folder: Path, metrics: TextIO, first_step: int = 0, bars: bool = False
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
-        from tqdm.contrib.logging import logging_redirect_tqdm
 
         self._stack, self._failed = ExitStack(), False
         handler = _LogFile(folder / "log.txt", encoding="utf-8")

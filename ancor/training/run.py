@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torchvision.utils import make_grid
 
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
@@ -323,7 +324,5 @@ def _check_position(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
 
 def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
     """Put a picture of the first training images into TensorBoard, one row a view."""
-    from torchvision.utils import make_grid
-
     count = min(16, batches.batch_size)
     run_log.picture("augmented batch", make_grid(batches.preview(count), nrow=count))

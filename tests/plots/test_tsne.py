@@ -95,7 +95,7 @@ def test_every_marker_has_a_shape_of_its_own():
 
 
 def test_without_bokeh_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "bokeh", None)
+    monkeypatch.setattr(pages, "bokeh", None)
     with pytest.raises(InputError, match=re.escape("pip install 'ancor-toolkit[html]'")):
         pages.require_bokeh()
 

@@ -3,16 +3,14 @@
 import os
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from torchvision.datasets import FGVCAircraft
 
 from ancor.data import files
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
-
-if TYPE_CHECKING:
-    from torchvision.datasets import FGVCAircraft
 
 COARSE_LEVELS = ("manufacturer", "family")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -61,10 +59,8 @@ def _first(pair: tuple[str, str]) -> str:
     return pair[0]
 
 
-def _read(root: Path, partition: str, level: str) -> "FGVCAircraft":
+def _read(root: Path, partition: str, level: str) -> FGVCAircraft:
     """Return torchvision's dataset of one level of labels, which reads lists and no images."""
-    from torchvision.datasets import FGVCAircraft
-
     try:
         return FGVCAircraft(root, split=SPLITS[partition], annotation_level=level)
     except (RuntimeError, OSError, KeyError, ValueError) as error:

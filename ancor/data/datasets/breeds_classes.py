@@ -17,6 +17,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from ancor.data.registry import SETS, SPLITS
 from ancor.errors import InputError, choose
 
@@ -102,8 +104,6 @@ def info_digest(info: Path) -> str:
 @contextmanager
 def robustness_importable() -> Iterator[None]:
     """Inside the block, give `robustness` the module that torchvision no longer has."""
-    import torch
-
     name = "torchvision.models.utils"
     stand_in = types.ModuleType(name)
     stand_in.load_state_dict_from_url = torch.hub.load_state_dict_from_url

@@ -1,6 +1,9 @@
 """scikit-learn's digits (UCI, 1797 images of 8x8 pixels): the dataset that needs no file."""
 
 import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch.nn import functional as F
 
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
@@ -17,10 +20,6 @@ REMAINDERS = {"train": (2, 3, 4), "validation": (1,), "test": (0,)}
 
 def load(partition: str) -> Partition:
     """Read a partition: grey values 0-16 become 0-255, 8x8 pixels become 32x32 bilinearly."""
-    import torch
-    from sklearn.datasets import load_digits
-    from torch.nn import functional as F
-
     digits = load_digits()
     kept = np.isin(np.arange(len(digits.target)) % 5, REMAINDERS[partition])
     small = torch.from_numpy(digits.images[kept])[:, None] * (255 / 16)

@@ -7,18 +7,16 @@ a fine class is met in several faces.
 import random
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.runtime.seeding import address_seed
-
-if TYPE_CHECKING:
-    from PIL import ImageFont
 
 
 def _span(first: int, last: int) -> str:
@@ -70,8 +68,6 @@ def load(partition: str) -> Partition:
 @cache
 def faces() -> tuple[str, ...]:
     """Paths of the 16 faces, DejaVu (not Display) and STIXGeneral, sorted by file name."""
-    import matplotlib
-
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     found = [*folder.glob("DejaVu*.ttf"), *folder.glob("STIXGeneral*.ttf")]
     kept = sorted((path for path in found if "Display" not in path.name), key=lambda p: p.name)
@@ -84,16 +80,12 @@ def faces() -> tuple[str, ...]:
 
 
 @cache
-def _font(face: int, size: int) -> "ImageFont.FreeTypeFont":
-    from PIL import ImageFont
-
+def _font(face: int, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(faces()[face], size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def draw(seed: int, character: int, face: int, drawing: int) -> np.ndarray:
     """Draw a character, light on dark: (32, 32) of uint8, a function of the arguments alone."""
-    from PIL import Image, ImageDraw
-
     rng = random.Random(address_seed(seed, "glyph", character, face, drawing))
     font = _font(face, rng.randint(34, 47))
     right, down = rng.uniform(-5, 5), rng.uniform(-5, 5)
