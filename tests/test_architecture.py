@@ -1,6 +1,7 @@
 """The house: which way imports flow, and that what is said of the project holds."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -119,3 +120,19 @@ def test_the_readmes_commands_are_known_to_their_parsers():
     for script, flags in commands:
         parser = function_of(script, "build_parser")()
         parser.parse_args(flags.split("#")[0].split())
+
+
+def test_the_way_through_the_code_leads_somewhere():
+    """CONTRIBUTING's map: five files a row, each with the name to look for."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| one .*$", text.partition("## Reading the code")[2], re.M)
+    assert len(rows) == 2
+    for row in rows:
+        steps = re.findall(r"`([\w/]+)\.py` \((.*?)\)", row)
+        assert len(steps) == 5, row
+        for path, names in steps:
+            module = importlib.import_module(path.replace("/", "."))
+            for name in re.findall(r"`([\w.]+)`", names):
+                found = module
+                for part in name.split("."):
+                    found = getattr(found, part)

@@ -1,7 +1,7 @@
 """ANCOR (Bukchin et al., CVPR 2021, arXiv 2012.03515), and what it shares its parts with.
 
 MoCo-v2 and training on coarse labels alone are the same method with other parts; the module's table
-of flags is in the README.
+of flags is in docs/training.md.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
