@@ -1,11 +1,12 @@
 """Train an encoder on coarse labels (or fine ones, for comparison)."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ancor.cli.arguments import Parser, add_device_flags, run
-from ancor.cli.data_flags import add_data_flags
+from ancor.cli.data_flags import PERMISSIONS, add_data_flags
 from ancor.cli.options import add_settings, flags_of, group_of
 from ancor.cli.settings import run_config
 from ancor.errors import InputError
@@ -18,6 +19,11 @@ from ancor.training.config import TrainConfig
 if TYPE_CHECKING:
     from ancor.runtime.launch import Group
 
+# Flags of one start only, and those that the command which goes on has or does not need.
+NOT_REPEATED = (
+    *("output_dir", "overwrite", "resume", "config", "start_epoch", "loss_types", "debug"),
+    "download",
+)
 MODE_HELP = "which labels to train on: coarse (the method) or fine (an upper bound); required"
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -180,8 +186,20 @@ def _train(given: dict[str, Any]) -> None:
         overwrite,
         given.get("quiet", False),
         given.get("augment_on", "auto"),
+        tuple(_of_no_file(given)),
     )
     train(config, launch, notes)
+
+
+def _of_no_file(given: dict[str, Any]) -> Iterator[str]:
+    """Yield the flags that a run's files do not hold, for the command that goes on with it."""
+    from ancor.training.config import paper_defaults
+
+    held = {*NOT_REPEATED, *paper_defaults().keys() - set(PERMISSIONS)}
+    for name, flag in flags_of(build_parser()).items():
+        if name in given and name not in held:
+            value = given[name]
+            yield from [flag] if value is True else [flag, str(value)]
 
 
 def _resumed(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:

@@ -1,13 +1,9 @@
 """A whole training run: from a configuration to a folder of files."""
 
 import logging
-import shlex
-import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +11,14 @@ import torch
 
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
-from ancor.data.registry import BREEDS_SETS
 from ancor.data.scan import report_skipped
-from ancor.errors import InputError, RunError, choose
+from ancor.errors import InputError, Interrupted, RunError, choose
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
 from ancor.runtime import devices, distributed
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
+from ancor.training import outcome
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
 from ancor.training.pictures import pictures_of
@@ -51,6 +47,7 @@ class Launch:
         quiet: no progress bars.
         augment_on: who changes colours and blurs: `workers`, `device`, or `auto` (the device where
             it is a GPU); they agree to the rounding of a pixel.
+        flags: what was given of this, as a command that goes on with the run has to give it again.
     """
 
     folder: Path
@@ -62,6 +59,7 @@ class Launch:
     overwrite: bool = False
     quiet: bool = False
     augment_on: str = "auto"
+    flags: tuple[str, ...] = ()
 
 
 def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
@@ -77,7 +75,6 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         RunError: training failed.
     """
     method_spec(config.method.name).load().check(config.encoder.head, config.method)
-    began = time.monotonic()
     dtype = devices.autocast_dtype(launch.precision, launch.device)
     if launch.start_epoch is not None and launch.start_epoch < 0:
         raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
@@ -120,9 +117,9 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
             config, launch.folder, launch.device, partition, method, batches, workers, dtype
         ):
             log.info(line)
-        told = validate.notes if validate else []
+        about = validate.notes if validate else []
         seen = None if validate is None else validate.partition
-        shown = [*notes, *notices(config, partition, method, batches, reason, seen), *told]
+        shown = [*notes, *notices(config, partition, method, batches, reason, seen), *about]
         for line in shown:
             log.info("%s", line)
         saver = RunSaver(launch.folder, config)
@@ -136,32 +133,18 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         _resume(trainer, launch, config.fingerprint)
         _spread(method, config, launch.device)
         _show_batch(run_log, batches)
-        trainer.fit()
+        try:
+            trainer.fit()
+        except Interrupted as ended:
+            told = outcome.stopped(config, saver, launch.flags)
+            raise Interrupted(ended.number, f"{ended}, {told}") from ended
         if saver.failed:
             raise RunError(f"the last save into {str(launch.folder)!r} failed ({saver.failed})")
         for read in [partition] if validate is None else [partition, validate.partition]:
             report_skipped(read)
-        for line in _ended(config, launch, trainer, time.monotonic() - began):
-            log.info("%s", line)
-
-
-def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) -> Iterator[str]:
-    """Yield what a run came to, and what follows."""
-    done = trainer.progress
-    time_taken = timedelta(seconds=round(seconds))
-    yield f"Done: {done.step} steps in {time_taken}; files in {launch.folder}"
-    if done.epoch < config.training.epochs:
-        yield (
-            f"Stopped before the last of {config.training.epochs} epochs; --resume auto goes on "
-            f"(--output-dir {launch.folder})"
-        )
-    if config.selected_on != "last" and len(done.best_accs) > 1:
-        epoch = f" after epoch {trainer.best_epoch}" if trainer.best_epoch else ""
-        yield f"Best validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
-    best = launch.folder / "model_best.pth.tar"
-    if best.exists():
-        partition = "validation" if config.data.dataset in BREEDS_SETS else "test"
-        yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition {partition}"
+        if first:
+            for line in outcome.ended(config, launch.folder, launch.flags, trainer, partition):
+                log.info("%s", line)
 
 
 def _completed(config: RunConfig, partition: Partition) -> RunConfig:
@@ -246,7 +229,7 @@ def _resume(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
         part = f" and {done.position} batches" if done.position else ""
         log.info("Going on from %s after epoch %d%s", launch.resumed_from, done.epoch, part)
     if launch.start_epoch is not None:
-        trainer.progress.epoch, trainer.progress.position = launch.start_epoch, 0
+        trainer.begin_again(launch.start_epoch)
 
 
 def _check_position(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
@@ -255,7 +238,7 @@ def _check_position(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
     told = launch.content["config"].get("fingerprint")
     if done.position and told and told != fingerprint:
         log.info("The epoch that was cut off begins again, as its images have changed")
-        done.position = 0
+        trainer.begin_again(done.epoch)
     if done.position > steps:
         raise InputError(
             f"{str(launch.resumed_from)!r} stands after {done.position} batches of an epoch, which "

@@ -117,10 +117,12 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
     return {
         "state_dict": method_state(trainer.method),
         "optimizer": trainer.optimizer.state_dict(),
+        "seconds": trainer.seconds(),
         "progress": {
             "step": progress.step,
             "position": progress.position,
             "undone": progress.undone,
+            "best_epochs": list(progress.best_epochs),
             "meter": trainer.meter.state(),
             "scaler": trainer.scaler.state_dict(),
             "clocks": clocks(trainer.method),
@@ -211,6 +213,17 @@ def _meter(told: dict[str, Any] | None) -> Meter:
     return meter
 
 
+def _best_epochs(told: Any, count: int) -> list[int | None]:
+    """Return the epoch of each best accuracy, as far as a file tells."""
+    fits = isinstance(told, list) and len(told) == count
+    return [epoch if type(epoch) is int else None for epoch in told] if fits else [None] * count
+
+
+def _seconds(told: Any) -> float | None:
+    """Return the time that earlier starts took; None where a file does not tell (old files)."""
+    return float(told) if type(told) in (int, float) and 0 <= told < 1e10 else None
+
+
 def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     """Put a trainer into the state that `trainer_state` returned."""
     method = trainer.method
@@ -219,13 +232,16 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     progress = content["progress"]
     set_clocks(method, progress["clocks"])
     method.load_extra_state(progress)
+    best = [float(accuracy) for accuracy in content["best_accs"]] or [0.0]
     # Format 1 knew only whole epochs.
     trainer.progress = Progress(
         content["epoch"],
         progress.get("position", 0),
         progress["step"],
         progress.get("undone", 0),
-        [float(accuracy) for accuracy in content["best_accs"]] or [0.0],
+        best,
+        _best_epochs(progress.get("best_epochs"), len(best)),
+        _seconds(content.get("seconds")),
     )
     trainer.meter = _meter(progress.get("meter"))
     if progress.get("scaler"):
