@@ -240,6 +240,7 @@ def print_report(report: dict, lines: Iterable[str], json_target: str | None) ->
         say(line)
     if json_target is not None:
         try:
+            Path(json_target).parent.mkdir(parents=True, exist_ok=True)
             Path(json_target).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(

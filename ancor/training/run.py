@@ -76,8 +76,11 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
     """
     method_spec(config.method.name).load().check(config.encoder.head, config.method)
     dtype = devices.autocast_dtype(launch.precision, launch.device)
-    if launch.start_epoch is not None and launch.start_epoch < 0:
-        raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
+    epochs = config.training.epochs
+    if launch.start_epoch is not None and not 0 <= launch.start_epoch < epochs:
+        raise InputError(
+            f"--start-epoch {launch.start_epoch}: expected 0 to {epochs - 1}, below `epochs`"
+        )
     if config.training.sync_bn and distributed.world_size() > 1 and launch.device.type != "cuda":
         raise InputError(f"--sync-bn works on CUDA devices only, not on {launch.device.type}")
     partition = config.data.load("train")
