@@ -87,8 +87,12 @@ def _plain(name: Any) -> str:
 
 
 def capped(words: Iterable[str], most: int = 5) -> str:
-    """Join words for a message: the first `most`, and how many more there are."""
+    """Join words for a message: the first `most`, each cut if long, and how many more there are."""
     rest = iter(words)
-    shown = ", ".join(islice(rest, most))
+    shown = ", ".join(_cut(word) for word in islice(rest, most))
     more = sum(1 for _ in rest)
     return f"{shown} and {more} more" if more else shown
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= 2 * LONGEST else f"{word[: 2 * LONGEST]}..."
