@@ -9,7 +9,7 @@ from ancor.cli.arguments import Parser, add_device_flags, run
 from ancor.cli.data_flags import PERMISSIONS, add_data_flags
 from ancor.cli.options import add_settings, flags_of, group_of
 from ancor.cli.settings import run_config
-from ancor.errors import InputError
+from ancor.errors import InputError, capped
 from ancor.methods.config import MethodConfig
 from ancor.methods.registry import METHODS
 from ancor.models.config import EncoderConfig
@@ -166,7 +166,7 @@ def _train(given: dict[str, Any]) -> None:
         keep_freed_memory()
     losses = set(given.get("loss_types", ())) - {"ce"}
     if losses:
-        raise InputError(f"--loss-types {' '.join(sorted(losses))}: expected ce, the only loss")
+        raise InputError(f"--loss-types {capped(sorted(losses))}: expected ce, the only loss")
     resume_from, content = _resumed(given)
     config, notes = run_config(given, content)
     kind = getattr(config.method, "metric", config.method.name)

@@ -156,16 +156,18 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
                 _check_classes(class_names(content, path), config.classes, path)
             if before != now:
                 raise InputError(
-                    f"{section} setting {name!r} is {before!r} in {str(path)!r} and {now!r} now; "
-                    "a resumed run cannot change it: leave the flag out, or start a new run"
+                    f"{section} setting {name!r} is {before!r:.80} in {str(path)!r} and "
+                    f"{now!r:.80} now; a resumed run cannot change it: leave the flag out, or "
+                    "start a new run"
                 )
     # Before a method of the file's sizes is made.
     check_encoder_state(config.encoder, tensors_of(content, str(path)), QUERY)
     if theirs.get("fingerprint") in (None, ours["fingerprint"]):  # old files have none
         return []
     return [
-        f"The training images are not those of {str(path)!r} ({theirs.get('images')} images then, "
-        f"{config.images} now, by names, sizes and labels): training goes on with those of now"
+        f"The training images are not those of {str(path)!r} ({theirs.get('images')!r:.20} "
+        f"images then, {config.images} now, by names, sizes and labels): training goes on with "
+        "those of now"
     ]
 
 
@@ -177,8 +179,8 @@ def _check_classes(before: tuple[str, ...], now: tuple[str, ...], path: Path) ->
     was, is_now = next(differing)
     raise InputError(
         f"the classes are not those of {str(path)!r}: {len(before)} then and {len(now)} now, the "
-        f"first that differs {was!r} then and {is_now!r} now; give the data that it was trained "
-        "on, or start a new run"
+        f"first that differs {was!r:.80} then and {is_now!r:.80} now; give the data that it was "
+        "trained on, or start a new run"
     )
 
 

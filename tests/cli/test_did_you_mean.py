@@ -7,11 +7,12 @@ import time
 import pytest
 
 from ancor import __main__ as toolkit
+from ancor.checkpoints import checkpoint
+from ancor.cli import compare, inspect, train
 from ancor.cli import eval as evaluation
-from ancor.cli import train
 from ancor.cli.arguments import Parser
 from ancor.cli.ending import run
-from ancor.errors import InputError, choose, did_you_mean
+from ancor.errors import InputError, capped, choose, did_you_mean
 from ancor.runtime.from_dict import from_dict
 from ancor.training.config import TrainConfig
 from tests.faults.runs import ROOT
@@ -145,3 +146,29 @@ def test_a_wrong_command_is_suggested_by_its_begin():
         )
         assert ended.returncode == 2
         assert f"did you mean {meant}" in ended.stderr
+
+
+def test_lists_of_names_are_capped_wherever_they_are_told(tmp_path, quick_run, capsys):
+    """C20: `inspect` printed all class names, cut without a word; other cases beside it."""
+    content = dict(checkpoint.read(quick_run / "model_best.pth.tar"))
+    names = [f"class {number}" for number in range(3)]
+    content["config"] = {**content["config"], "classes": ["z" * 9999, *names[1:]]}
+    path = tmp_path / "model.pth.tar"
+    checkpoint.save(content, path)
+    assert inspect.main([str(path)]) == 0
+    (named,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("named")]
+    assert named.endswith("z..., class 1, class 2")
+    assert len(named) < 300
+    said = refused(compare.main, [str(quick_run)] * 900, capsys)
+    assert "and 895 more" in said
+    flags = ["--mode", "coarse", "--loss-types", *map(str, range(900))]
+    assert "and 895 more" in refused(train.main, flags, capsys)
+    flags = ["--mode", "coarse", "--crop-scale", "1" * 300, "2"]
+    assert len(refused(train.main, flags, capsys)) < 300
+
+
+def test_capped_lists_say_how_many_more_there_are():
+    """C20: the one helper caps the number of names and the length of each."""
+    assert capped(["a", "b"]) == "a, b"
+    assert capped(map(str, range(9000)), most=3) == "0, 1, 2 and 8997 more"
+    assert len(capped([LONG] * 100)) < 1200
