@@ -6,8 +6,8 @@ from functools import partial
 from importlib import import_module
 
 import ancor
-from ancor.cli.ending import heard
-from ancor.errors import did_you_mean
+from ancor.cli.ending import heard, tell
+from ancor.errors import LONGEST, did_you_mean
 
 # For each command its module and what it does. The module's `build_parser()` and `main(argv)` are
 # the command's; those of a module of several commands take the `name` of one as well.
@@ -44,10 +44,10 @@ def _dispatched(argv: list[str]) -> int:
         print(f"ancor {ancor.__version__}")
         return 0
     if argv[0] not in COMMANDS:
-        print(
-            f"ancor: error: command {argv[0]!r} is not known{did_you_mean(argv[0], COMMANDS)}; "
-            f"accepted: {', '.join(COMMANDS)}",
-            file=sys.stderr,
+        near = did_you_mean(argv[0], COMMANDS)
+        tell(
+            f"ancor: error: command {argv[0]!r:.{LONGEST}} is not known{near}; accepted: "
+            f"{', '.join(COMMANDS)}"
         )
         return 2
     return function_of(argv[0], "main")(argv[1:])

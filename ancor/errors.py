@@ -20,6 +20,9 @@ BROKEN_PICKLE = (
 )
 
 
+LONGEST = 100  # characters of a value that are shown, and of a name that is compared
+
+
 class InputError(ValueError):
     """A mistake in what was given: an argument, a file, a folder.
 
@@ -58,20 +61,38 @@ def choose(what: str, value: str, accepted: Collection[str]) -> str:
     if value not in accepted:
         shown = capped(sorted(accepted), most=20)  # class names may be thousands
         near = did_you_mean(value, accepted)
-        raise InputError(f"{what} {value!r} is not known{near}; accepted: {shown}")
+        raise InputError(f"{what} {value!r:.{LONGEST}} is not known{near}; accepted: {shown}")
     return value
 
 
 def did_you_mean(value: Any, accepted: Iterable[str]) -> str:
-    """Return `, did you mean X?` for the accepted name that nearly matches, else nothing."""
-    plain = {name.lower().replace("_", "-"): name for name in accepted}
-    near = get_close_matches(str(value).lower().replace("_", "-"), plain, n=1, cutoff=0.7)
-    return f", did you mean {plain[near[0]]}?" if near else ""
+    """Return `, did you mean X?` for accepted names like a value, else nothing.
+
+    They begin with the value (up to three do), or nearly match it, or have it inside.
+    """
+    text = _plain(value)
+    if not 0 < len(text) <= LONGEST:
+        return ""
+    names = {_plain(name): name for name in accepted if len(name) <= LONGEST}
+    longer = [name for name in names if name.startswith(text)]
+    close = get_close_matches(text, names, n=1, cutoff=0.7)
+    inside = [name for name in names if len(text) > 2 and text in name]
+    near = next((found for found in (longer, close, inside) if 0 < len(found) <= 3), [])
+    return f", did you mean {' or '.join(names[name] for name in near)}?" if near else ""
+
+
+def _plain(name: Any) -> str:
+    """Return a name without what is easily mistaken: case, `_` for `-`, the dashes of a flag."""
+    return str(name).lower().replace("_", "-").lstrip("-")
 
 
 def capped(words: Iterable[str], most: int = 5) -> str:
-    """Join words for a message: the first `most`, and how many more there are."""
+    """Join words for a message: the first `most`, each cut if long, and how many more there are."""
     rest = iter(words)
-    shown = ", ".join(islice(rest, most))
+    shown = ", ".join(_cut(word) for word in islice(rest, most))
     more = sum(1 for _ in rest)
     return f"{shown} and {more} more" if more else shown
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= 2 * LONGEST else f"{word[: 2 * LONGEST]}..."

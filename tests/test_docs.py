@@ -13,6 +13,8 @@ from tests.pages import LANGUAGES, ROOT, SHOWN, Block, anchors, commands, links,
 
 COPIED = ("ancor", "benchmarks", "docs", "examples", "recipes", "tools")
 PAGES = [page for page in pages() if page.parts[0] != "tests"]
+# The flags by which commands are told where to write, and their values.
+WRITES = re.compile(r"(?:--(?:output(?:[-_]dir)?|save|json|csv|plot|feature[-_]cache)[ =]|> )(\S+)")
 # So many first blocks of these pages are quick enough for every run of the tests.
 QUICK = {"docs/method.md": 1, "docs/own-images.md": 2}
 
@@ -53,6 +55,14 @@ def test_every_page_and_picture_of_docs_is_linked():
     assert set(ROOT.glob("docs/images/*")) <= reached_from(PAGES)
 
 
+def git(folder: Path, *words: str) -> str:
+    """Run git in a folder, if there is one here, and return what it says."""
+    if shutil.which("git") is None:
+        return ""
+    command = ["git", "-c", "safe.directory=*", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
+
+
 @pytest.fixture
 def clone(tmp_path):
     """A copy of the project, and what runs a block in it as its reader would."""
@@ -61,8 +71,11 @@ def clone(tmp_path):
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, home / name, ignore=ignored)
-    for file in [*ROOT.glob("*.py"), *ROOT.glob("*.md"), ROOT / "requirements.txt"]:
+    kept = (ROOT / name for name in ("requirements.txt", ".gitignore"))
+    for file in [*ROOT.glob("*.py"), *ROOT.glob("*.md"), *kept]:
         shutil.copy(file, home)
+    git(home, "init", "-q")
+    git(home, "add", "-A")
     programs.mkdir()
     for name, words in (("python", ""), ("ancor", "-m ancor")):
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
@@ -81,8 +94,23 @@ def clone(tmp_path):
         ended = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment)
         where = f"{block.page}:{block.line}"
         assert ended.returncode == 0, f"{where}\n{block.text}\n{ended.stdout}\n{ended.stderr}"
+        # E25: what a page writes is nothing that git tracks, or would.
+        written = git(home, "status", "--porcelain")
+        changed = [line for line in written.splitlines() if not line.startswith("A  ")]
+        assert not changed, f"{where} wrote {changed}"
 
     return run
+
+
+def shell_commands() -> list[tuple[Path, str]]:
+    """Return the commands of all pages, each on one line, with their pages."""
+    return [
+        (page, command)
+        for page in pages()
+        for block in commands(page)
+        if block.language == "shell"
+        for command in block.text.replace("\\\n", " ").splitlines()
+    ]
 
 
 def runnable(page: Path) -> list[Block]:
@@ -110,11 +138,32 @@ def test_no_two_pages_train_into_one_folder():
     """E25: pasted in order, the second page found the first one's run and stopped."""
     folders = [
         (str(page), folder)
-        for page in pages()
-        for block in commands(page)
-        for command in block.text.replace("\\\n", " ").splitlines()
-        if "train.py" in command and block.needs is None
+        for page, command in shell_commands()
+        if "train.py" in command
         for folder in re.findall(r"--output-dir (\S+)", command)
     ]
-    assert len(folders) >= 5
+    assert len(folders) >= 15
     assert len({folder for _, folder in folders}) == len(folders), folders
+
+
+def test_what_pages_write_is_ignored_by_git(tmp_path):
+    """E25: pictures.md drew into docs/images, and own-images.md made folders that git would add.
+
+    The commands that no test runs, as they need data, are looked at here.
+    """
+    if shutil.which("git") is None:
+        pytest.skip("no git here")
+    written = [
+        (str(page), path)
+        for page, command in shell_commands()
+        for path in [
+            *WRITES.findall(command),
+            *(command.split()[1:] if command.startswith("mkdir ") else []),
+        ]
+        if not path.startswith("-")
+    ]
+    assert len(written) >= 20
+    git(tmp_path, "init", "-q")
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    ignored = git(tmp_path, "check-ignore", "--no-index", *(path for _, path in written)).split()
+    assert [(page, path) for page, path in written if path not in ignored] == []

@@ -7,14 +7,16 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
 from ancor.cli.ending import run as run
+from ancor.cli.ending import tell
 from ancor.cli.options import group_of
 from ancor.errors import InputError, did_you_mean
-from ancor.runtime.text import printable
+from ancor.runtime.text import installed_name, printable
 
 SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
 
@@ -23,11 +25,12 @@ class Parser(argparse.ArgumentParser):
     """A parser whose long flags may be spelled with _ or -, and whose errors are one line."""
 
     def __init__(self, **options) -> None:
-        name = _installed_name()
+        name = installed_name()
         if name is not None:
             options["prog"] = SCRIPT.sub(r"ancor \1", options["prog"])
             epilog = options.get("epilog", "").replace("python -m ancor", name)
             options["epilog"] = SCRIPT.sub(rf"{name} \1", epilog)
+        self._given: list[str] = []
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
         )
@@ -41,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         namespace: argparse.Namespace | None = None,
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as argparse does, after turning _ into - in the names of long flags."""
-        args = sys.argv[1:] if args is None else args
+        args = self._given = list(sys.argv[1:] if args is None else args)
         for arg in args:
             if re.match(r"--[a-zA-Z][^=]*=--$", arg):  # argparse makes an empty list of it
                 self.error(f"{arg.partition('=')[0]} '--': this is no value")
@@ -50,20 +53,25 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([_dashed(arg) for arg in args], namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print one line and exit with status 2; name the flag that an unknown one nearly is."""
-        unknown = message.partition("unrecognized arguments: ")[2].split()
-        if unknown and unknown[0].startswith("--"):
-            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
-            message += did_you_mean(unknown[0].partition("=")[0], known)
-        self.exit(2, f"{self.prog}: error: {printable(message)} (--help lists the flags)\n")
+        """Print one line and exit with status 2; name the flags that unknown ones nearly are."""
+        known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        near = ((flag, did_you_mean(flag, known)) for flag in islice(self._unknown(), 5))
+        message += "".join(f"; {flag}{meant}" for flag, meant in near if meant)
+        tell(f"{self.prog}: error: {message} (--help lists the flags)")
+        self.exit(2)
 
+    def _unknown(self) -> Iterator[str]:
+        """Yield what was given like a flag and is none, each once.
 
-def _installed_name() -> str | None:
-    """Tell how the command was called if not by its script: `ancor` or `python -m ancor`."""
-    called = Path(sys.argv[0])
-    if called.stem == "ancor":
-        return "ancor"
-    return "python -m ancor" if called.parts[-2:] == ("ancor", "__main__.py") else None
+        A short flag may have its value behind it, `-b64`; but `-arch` is not `-a rch`.
+        """
+        flags = [given.partition("=")[0] for given in self._given]
+        flags = flags[: flags.index("--")] if "--" in flags else flags
+        for flag in dict.fromkeys(flag for flag in flags if re.match(r"--?[a-zA-Z]", flag)):
+            known = self._option_string_actions
+            short = flag[:2] in known and f"-{flag}" not in known
+            if _dashed(flag) not in known and not short:
+                yield flag
 
 
 def _dashed(argument: str) -> str:
@@ -118,6 +126,7 @@ def print_report(report: dict, lines: Iterable[str], json_target: str | None) ->
         say(line)
     if json_target is not None:
         try:
+            Path(json_target).parent.mkdir(parents=True, exist_ok=True)
             Path(json_target).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(

@@ -49,11 +49,11 @@ def _names(folders: list[str]) -> list[str]:
     """Name runs by their folders, and by their whole paths where folders are called alike."""
     from pathlib import Path
 
-    from ancor.errors import InputError
+    from ancor.errors import InputError, capped
 
     paths = [Path(os.path.realpath(folder)) for folder in folders]  # which bears loops of links
     if len(set(paths)) < len(paths):
-        raise InputError(f"{' '.join(folders)}: give each run once")
+        raise InputError(f"{capped(map(repr, folders))}: give each run once")
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(Path(f)) for f in folders]
 

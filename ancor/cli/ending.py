@@ -12,7 +12,7 @@ from contextlib import suppress
 from ancor.cli.options import flags_of
 from ancor.errors import InputError, Interrupted, RunError
 from ancor.runtime.settings import show_as, with_flags
-from ancor.runtime.text import printable
+from ancor.runtime.text import LONGEST_LINE, printable, shortened
 
 SIGPIPE = 13  # which Windows does not name
 # What the system is short of, or the user has to mend. Others, such as EINVAL and EBADF, are
@@ -57,16 +57,19 @@ def heard(say: Callable[[], int]) -> int:
         if error.errno not in ENVIRONMENT:
             raise
         if not status:
-            _tell(f"standard output cannot be written ({error.strerror}); mend it and try again")
+            tell(f"standard output cannot be written ({error.strerror}); mend it and try again")
             status = 1
     _drop_what_is_not_written()
     return status
 
 
-def _tell(line: str) -> None:
-    """Write to stderr, or nothing where nobody reads that: the status tells as much."""
+def tell(line: str) -> None:
+    """Write to stderr, or nothing where nobody reads that: the status tells as much.
+
+    No name or value of any length steers the terminal or fills it.
+    """
     with suppress(OSError):
-        print(line, file=sys.stderr)
+        print(printable(shortened(line, LONGEST_LINE)), file=sys.stderr)
 
 
 def _drop_what_is_not_written() -> None:
@@ -107,10 +110,10 @@ def _ended(
         return _refuse(parser, args, told, 1)
     except Interrupted as ended:
         if ended.number != SIGPIPE:  # other programs do not tell of it either
-            _tell(f"{parser.prog}: {ended}")
+            tell(f"{parser.prog}: {ended}")
         return 128 + ended.number
     except KeyboardInterrupt:
-        _tell(f"{parser.prog}: interrupted")
+        tell(f"{parser.prog}: interrupted")
         return 130
     return 0
 
@@ -122,7 +125,7 @@ def _refuse(
         traceback.print_exc()
     process = int(os.environ.get("RANK", 0))  # torchrun starts this once a process
     whose = f" of process {process}" if process else ""
-    _tell(f"{parser.prog}: error{whose}: {printable(with_flags(str(error).rstrip()))}")
+    tell(f"{parser.prog}: error{whose}: {with_flags(str(error).rstrip())}")
     return status
 
 

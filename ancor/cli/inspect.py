@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
+from ancor.errors import capped
 from ancor.runtime.text import printable
 
 EXAMPLE = """example, after the one of train.py --help:
@@ -45,19 +46,17 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         "head": report["head"] + (" + mlp" if report["mlp"] else ""),
         "embedding": report["dim"],
         "classes": report["num_classes"],
-        "named": ", ".join(report["class_names"]) or None,
+        "named": capped(report["class_names"]) or None,
         "epoch": report["epoch"],
         "trained on": report["dataset"],
         "chosen on": report["selected_on"],
         "file": f"{report['bytes'] / 2**20:.1f} MB",
     }
     for name, value in head.items():
-        yield f"{name:<14}{'unknown' if value is None else printable(value, 120)}"
+        yield f"{name:<14}{'unknown' if value is None else printable(value, 1200)}"
     for part, size in report["parts"].items():
         yield f"  {part:<12}{size['tensors']} tensors, {size['bytes'] / 2**20:.1f} MB"
     for kind in ("missing", "unexpected"):
         names = report[kind]
-        shown = ", ".join(f"{name!r:.120}" for name in names[:5]) + (
-            ", ..." if len(names) > 5 else ""
-        )
+        shown = capped(f"{name!r:.120}" for name in names)
         yield f"{kind:<14}{len(names)} names{': ' + shown if names else ''}"

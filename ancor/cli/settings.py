@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ancor.data.config import PERMISSIONS
 from ancor.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def run_config(
         given: flags that were given, by setting.
         content: the checkpoint that is resumed; None: a new run.
     """
-    from ancor.data.resolve import PERMISSIONS, guessed, widening
+    from ancor.data.resolve import guessed, widening
     from ancor.runtime.devices import check_workers
     from ancor.training.config import resolve, settings_in
 

@@ -1,6 +1,7 @@
 """Train an encoder on coarse labels (or fine ones, for comparison)."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,8 @@ from ancor.cli.arguments import Parser, add_device_flags, run
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.options import add_settings, flags_of, group_of
 from ancor.cli.settings import run_config
-from ancor.errors import InputError
+from ancor.data.config import PERMISSIONS
+from ancor.errors import InputError, capped
 from ancor.methods.config import MethodConfig
 from ancor.methods.registry import METHODS
 from ancor.models.config import EncoderConfig
@@ -18,6 +20,11 @@ from ancor.training.config import TrainConfig
 if TYPE_CHECKING:
     from ancor.runtime.launch import Group
 
+# Flags of one start only, and those that the command which goes on has or does not need.
+NOT_REPEATED = (
+    *("output_dir", "overwrite", "resume", "config", "start_epoch", "loss_types", "debug"),
+    "download",
+)
 MODE_HELP = "which labels to train on: coarse (the method) or fine (an upper bound); required"
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -163,7 +170,7 @@ def _train(given: dict[str, Any]) -> None:
         keep_freed_memory()
     losses = set(given.get("loss_types", ())) - {"ce"}
     if losses:
-        raise InputError(f"--loss-types {' '.join(sorted(losses))}: expected ce, the only loss")
+        raise InputError(f"--loss-types {capped(sorted(losses))}: expected ce, the only loss")
     resume_from, content = _resumed(given)
     config, notes = run_config(given, content)
     kind = getattr(config.method, "metric", config.method.name)
@@ -181,8 +188,20 @@ def _train(given: dict[str, Any]) -> None:
         given.get("start_epoch"),
         overwrite,
         given.get("augment_on", "auto"),
+        tuple(_of_no_file(given)),
     )
     train(config, launch, notes)
+
+
+def _of_no_file(given: dict[str, Any]) -> Iterator[str]:
+    """Yield the flags that a run's files do not hold, for the command that goes on with it."""
+    from ancor.training.config import paper_defaults
+
+    held = {*NOT_REPEATED, *paper_defaults().keys() - set(PERMISSIONS)}
+    for name, flag in flags_of(build_parser()).items():
+        if name in given and name not in held:
+            value = given[name]
+            yield from [flag] if value is True else [flag, str(value)]
 
 
 def _resumed(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:

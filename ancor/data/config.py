@@ -24,6 +24,8 @@ CROP_SCALE = Check(
 )
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
+# What no file allows, as anybody may have written it.
+PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 
 
 @dataclass(frozen=True)

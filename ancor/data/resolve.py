@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ancor.data.config import DataConfig
+from ancor.data.config import PERMISSIONS, DataConfig
 from ancor.data.guess import candidates, guess
 from ancor.data.registry import DATASETS
 from ancor.errors import InputError
@@ -13,9 +13,6 @@ from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import settings_of
 
 log = logging.getLogger(__name__)
-
-# What no file allows, as anybody may have written it.
-PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 
 
 def widening(told: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ancor.errors import InputError
+from ancor.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 
@@ -30,7 +30,8 @@ def from_dict(kind: type[T], values: Any, source: str) -> T:
     for name, value in values.items():
         if name not in known:
             raise InputError(
-                f"{source}: setting {name!r:.80} is not known; known: {', '.join(known)}"
+                f"{source}: setting {name!r:.80} is not known{did_you_mean(name, known)}; known: "
+                f"{', '.join(known)}"
             )
         if not fits(value, hints[name]):
             raise InputError(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from multiprocessing.queues import SimpleQueue
 from urllib.parse import urlparse
 
 import torch
@@ -21,6 +22,7 @@ from ancor.runtime.distributed import (
     check_minutes,
     join,
     leave,
+    local_rank,
     meeting,
     wait_for,
     world_size,
@@ -90,6 +92,7 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
             resource_tracker.ensure_running()  # else it ends at a SIGHUP to all
         if in_main_thread():
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the processes launched here
+    told = torch.multiprocessing.get_context("spawn").SimpleQueue()
     # The agent's own account of a failure, many lines long; what matters is raised below.
     elastic = "torch.distributed.elastic"
     for name in (elastic, f"{elastic}.agent.server.api", "torch.multiprocessing.spawn"):
@@ -110,16 +113,21 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
     )
     try:
         with meeting(group.minutes):
-            elastic_launch(config, _member)(function, group, arguments)
+            elastic_launch(config, _member)(function, group, arguments, told)
     except SignalException as ended:
-        raise _interrupted(ended.sigval) from ended
+        raise _interrupted(ended.sigval, told) from ended
     except errors.ChildFailedError as error:
-        raise _own_error(*error.get_first_failure()) from error
+        process, failure = error.get_first_failure()
+        if failure.exitcode > 128:  # as a shell tells that a signal ended it
+            raise _interrupted(failure.exitcode - 128, told) from error
+        raise _own_error(process, failure) from error
 
 
 @record
-def _member(function: Callable[..., None], group: Group, arguments: tuple) -> None:
-    """Be one process of a launched group."""
+def _member(
+    function: Callable[..., None], group: Group, arguments: tuple, told: SimpleQueue
+) -> None:
+    """Be one process of a launched group; the first of a node tells what a signal left."""
     torch.set_num_threads(max(1, torch.get_num_threads() // group.processes))
     join(group.backend, group.minutes)
     if world_size() != group.nodes * group.processes:
@@ -130,11 +138,15 @@ def _member(function: Callable[..., None], group: Group, arguments: tuple) -> No
     try:
         function(*arguments)
     except Interrupted as ended:
+        if local_rank() == 0:
+            told.put(str(ended))
         sys.exit(128 + ended.number)
     leave()
 
 
-def _interrupted(number: int) -> Interrupted:
+def _interrupted(number: int, told: SimpleQueue) -> Interrupted:
+    if not told.empty():
+        return Interrupted(number, told.get())
     name = signal.Signals(number).name
     return Interrupted(number, f"stopped by {name}; --resume auto goes on from the last save")
 
@@ -144,8 +156,6 @@ def _own_error(process: int, failure: ProcessFailure) -> Exception:
     if failure.exitcode < 0:
         name = failure.signal_name()
         return RunError(f"process {process} ended by signal {name}; all others were ended too")
-    if failure.exitcode > 128:  # as a shell tells that a signal ended it
-        return _interrupted(failure.exitcode - 128)
     message = failure.message
     if isinstance(message, dict):  # as a Python process records it
         message = message["message"]

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ancor.runtime.distributed import is_first
 from ancor.runtime.settings import with_flags
-from ancor.runtime.text import printable
+from ancor.runtime.text import LONGEST_LINE, printable, shortened
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger("ancor")
 
@@ -25,7 +28,7 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record as text, escaping what is not printable, line by line."""
         text = with_flags(super().format(record))
-        return "\n".join(map(printable, text.split("\n")))
+        return "\n".join(printable(shortened(line, LONGEST_LINE)) for line in text.split("\n"))
 
 
 class _Console(logging.StreamHandler):
@@ -62,7 +65,7 @@ def _ends_a_line(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def progress(items: Iterable, quiet: bool = False, **bar: Any) -> Iterable:
+def progress(items: Iterable, quiet: bool = False, **bar: Any) -> "tqdm":
     """Wrap in a tqdm bar on stderr where that is a terminal; elsewhere, or if quiet, in none."""
     return tqdm(items, disable=not shows_bars(quiet), leave=False, **bar)
 

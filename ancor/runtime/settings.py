@@ -35,7 +35,7 @@ class Check:
                 choose(what, item, self.names)
         elif not all(map(self.holds, items)):
             shown = " ".join(map(str, items))
-            raise InputError(f"{what} {shown}: expected {self.expected}")
+            raise InputError(f"{what} {shown:.80}: expected {self.expected}")
 
 
 @dataclass(frozen=True)

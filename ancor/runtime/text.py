@@ -1,6 +1,8 @@
 """Text that strangers chose (names of classes, files and runs) in reports, tables and pictures."""
 
 import csv
+import shlex
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 from ancor.errors import InputError
 
+LONGEST_LINE = 4000  # characters of a message, which may hold anybody's names
 # What makes a spreadsheet read a cell as a formula; the wide forms do in East Asian settings.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -56,6 +59,25 @@ def shortened(name: str, most: int) -> str:
     """Return a name of at most `most` characters, cut before its end: that often tells it apart."""
     end = most // 3
     return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
+
+
+def installed_name() -> str | None:
+    """Return how the program was called if not by a script: `ancor` or `python -m ancor`."""
+    called = Path(sys.argv[0])
+    if called.stem == "ancor":
+        return "ancor"
+    return "python -m ancor" if called.parts[-2:] == ("ancor", "__main__.py") else None
+
+
+def command_line(command: str, *words: object) -> str:
+    """Write a command with a script of its own for a shell, called as this program was."""
+    shown = installed_name()
+    if shown is None:
+        script = Path(sys.argv[0] or "python").with_name(f"{command}.py")
+        shown = f"python {shlex.quote(str(script if script.is_file() else script.name))}"
+    else:
+        shown += f" {command}"
+    return f"{shown} {shlex.join(map(str, words))}"
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,13 +1,10 @@
 """A whole training run: from a configuration to a folder of files."""
 
 import logging
-import shlex
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +13,15 @@ from torchvision.utils import make_grid
 
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
-from ancor.data.registry import BREEDS_SETS
 from ancor.data.scan import report_skipped
-from ancor.errors import InputError, RunError, choose
+from ancor.errors import InputError, Interrupted, RunError, choose
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
+from ancor.training import outcome
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
 from ancor.training.pictures import pictures_of
@@ -52,6 +49,7 @@ class Launch:
         overwrite: replace an earlier run in the folder.
         augment_on: who changes colours and blurs: `workers`, `device`, or `auto` (the device where
             it is a GPU); they agree to the rounding of a pixel.
+        flags: what was given of this, as a command that goes on with the run has to give it again.
     """
 
     folder: Path | None
@@ -61,6 +59,7 @@ class Launch:
     start_epoch: int | None = None
     overwrite: bool = False
     augment_on: str = "auto"
+    flags: tuple[str, ...] = ()
 
 
 @dataclass
@@ -117,8 +116,11 @@ def prepare(
     """
     method_spec(config.method.name).load().check(config.encoder.head, config.method)
     device = launch.runtime.device
-    if launch.start_epoch is not None and launch.start_epoch < 0:
-        raise InputError(f"--start-epoch {launch.start_epoch}: 0 or more are needed")
+    epochs = config.training.epochs
+    if launch.start_epoch is not None and not 0 <= launch.start_epoch < epochs:
+        raise InputError(
+            f"--start-epoch {launch.start_epoch}: expected 0 to {epochs - 1}, below `epochs`"
+        )
     if config.training.sync_bn and distributed.world_size() > 1 and device.type != "cuda":
         raise InputError(f"--sync-bn works on CUDA devices only, not on {device.type}")
     partition = partition or config.data.load("train")
@@ -168,7 +170,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         InputError: the folder will not do; nothing was written.
         RunError: training failed.
     """
-    began, config, launch, method = time.monotonic(), run.config, run.launch, run.method
+    config, launch, method = run.config, run.launch, run.method
     runtime = launch.runtime
     first = distributed.is_first()
     first_step = launch.content["progress"]["step"] if launch.content else 0
@@ -193,33 +195,20 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         _resume(trainer, launch, config.fingerprint)
         _spread(method, config, runtime.device)
         _show_batch(run_log, run.batches)
-        trainer.fit()
+        try:
+            trainer.fit()
+        except Interrupted as ended:
+            if launch.folder is None:
+                raise
+            told = outcome.stopped(config, saver, launch.flags)
+            raise Interrupted(ended.number, f"{ended}, {told}") from ended
         if isinstance(saver, RunSaver) and saver.failed:
             raise RunError(f"the last save into {str(launch.folder)!r} failed ({saver.failed})")
         for read in run.partitions:
             report_skipped(read)
-        for line in _ended(config, launch, trainer, time.monotonic() - began):
-            log.info("%s", line)
-
-
-def _ended(config: RunConfig, launch: Launch, trainer: Trainer, seconds: float) -> Iterator[str]:
-    """Yield what a run came to, and what follows."""
-    done = trainer.progress
-    time_taken = timedelta(seconds=round(seconds))
-    place = "" if launch.folder is None else f"; files in {launch.folder}"
-    yield f"Done: {done.step} steps in {time_taken}{place}"
-    if done.epoch < config.training.epochs and launch.folder is not None:
-        yield (
-            f"Stopped before the last of {config.training.epochs} epochs; --resume auto goes on "
-            f"(--output-dir {launch.folder})"
-        )
-    if config.selected_on != "last" and len(done.best_accs) > 1:
-        epoch = f" after epoch {trainer.best_epoch}" if trainer.best_epoch else ""
-        yield f"Best validation accuracy: {done.best_accs[-1]:.2f}{epoch}"
-    best = None if launch.folder is None else launch.folder / "model_best.pth.tar"
-    if best is not None and best.exists():
-        partition = "validation" if config.data.dataset in BREEDS_SETS else "test"
-        yield f"Next: python eval.py --model_path {shlex.quote(str(best))} --partition {partition}"
+        if first and launch.folder is not None:
+            for line in outcome.ended(config, launch.folder, launch.flags, trainer, run.partition):
+                log.info("%s", line)
 
 
 def _completed(config: RunConfig, partition: Partition) -> RunConfig:
@@ -304,7 +293,7 @@ def _resume(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
         part = f" and {done.position} batches" if done.position else ""
         log.info("Going on from %s after epoch %d%s", launch.resumed_from, done.epoch, part)
     if launch.start_epoch is not None:
-        trainer.progress.epoch, trainer.progress.position = launch.start_epoch, 0
+        trainer.begin_again(launch.start_epoch)
 
 
 def _check_position(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
@@ -313,7 +302,7 @@ def _check_position(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
     told = launch.content["config"].get("fingerprint")
     if done.position and told and told != fingerprint:
         log.info("The epoch that was cut off begins again, as its images have changed")
-        done.position = 0
+        trainer.begin_again(done.epoch)
     if done.position > steps:
         raise InputError(
             f"{str(launch.resumed_from)!r} stands after {done.position} batches of an epoch, which "

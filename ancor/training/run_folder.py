@@ -144,8 +144,8 @@ class RunSaver:
                 "Could not save into %r (%s); earlier files are whole, the next save tries again",
                 *(str(self.folder), self.failed),
             )
-            if best and len(trainer.progress.best_accs) > 1:
-                trainer.progress.best_accs.pop()  # it is in no file: a later one may be as good
+            if best:
+                trainer.progress.forget_best()
 
     def _write(self, trainer: Trainer, best: bool, keep: bool) -> None:
         progress, method = trainer.progress, trainer.method

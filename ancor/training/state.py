@@ -117,10 +117,12 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
     return {
         "state_dict": method_state(trainer.method),
         "optimizer": trainer.optimizer.state_dict(),
+        "seconds": trainer.seconds(),
         "progress": {
             "step": progress.step,
             "position": progress.position,
             "undone": progress.undone,
+            "best_epochs": list(progress.best_epochs),
             "meter": trainer.meter.state(),
             "scaler": trainer.scaler.state_dict(),
             "clocks": clocks(trainer.method),
@@ -154,16 +156,18 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
                 _check_classes(class_names(content, path), config.classes, path)
             if before != now:
                 raise InputError(
-                    f"{section} setting {name!r} is {before!r} in {str(path)!r} and {now!r} now; "
-                    "a resumed run cannot change it: leave the flag out, or start a new run"
+                    f"{section} setting {name!r} is {before!r:.80} in {str(path)!r} and "
+                    f"{now!r:.80} now; a resumed run cannot change it: leave the flag out, or "
+                    "start a new run"
                 )
     # Before a method of the file's sizes is made.
     check_encoder_state(config.encoder, tensors_of(content, str(path)), QUERY)
     if theirs.get("fingerprint") in (None, ours["fingerprint"]):  # old files have none
         return []
     return [
-        f"The training images are not those of {str(path)!r} ({theirs.get('images')} images then, "
-        f"{config.images} now, by names, sizes and labels): training goes on with those of now"
+        f"The training images are not those of {str(path)!r} ({theirs.get('images')!r:.20} "
+        f"images then, {config.images} now, by names, sizes and labels): training goes on with "
+        "those of now"
     ]
 
 
@@ -175,8 +179,8 @@ def _check_classes(before: tuple[str, ...], now: tuple[str, ...], path: Path) ->
     was, is_now = next(differing)
     raise InputError(
         f"the classes are not those of {str(path)!r}: {len(before)} then and {len(now)} now, the "
-        f"first that differs {was!r} then and {is_now!r} now; give the data that it was trained "
-        "on, or start a new run"
+        f"first that differs {was!r:.80} then and {is_now!r:.80} now; give the data that it was "
+        "trained on, or start a new run"
     )
 
 
@@ -211,6 +215,17 @@ def _meter(told: dict[str, Any] | None) -> Meter:
     return meter
 
 
+def _best_epochs(told: Any, count: int) -> list[int | None]:
+    """Return the epoch of each best accuracy, as far as a file tells."""
+    fits = isinstance(told, list) and len(told) == count
+    return [epoch if type(epoch) is int else None for epoch in told] if fits else [None] * count
+
+
+def _seconds(told: Any) -> float | None:
+    """Return the time that earlier starts took; None where a file does not tell (old files)."""
+    return float(told) if type(told) in (int, float) and 0 <= told < 1e10 else None
+
+
 def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     """Put a trainer into the state that `trainer_state` returned."""
     method = trainer.method
@@ -219,13 +234,16 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     progress = content["progress"]
     set_clocks(method, progress["clocks"])
     method.load_extra_state(progress)
+    best = [float(accuracy) for accuracy in content["best_accs"]] or [0.0]
     # Format 1 knew only whole epochs.
     trainer.progress = Progress(
         content["epoch"],
         progress.get("position", 0),
         progress["step"],
         progress.get("undone", 0),
-        [float(accuracy) for accuracy in content["best_accs"]] or [0.0],
+        best,
+        _best_epochs(progress.get("best_epochs"), len(best)),
+        _seconds(content.get("seconds")),
     )
     trainer.meter = _meter(progress.get("meter"))
     if progress.get("scaler"):

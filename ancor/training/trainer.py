@@ -3,9 +3,9 @@
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,10 +20,13 @@ from ancor.runtime.logging import RunLog, progress
 from ancor.runtime.seeding import address_seed, generator
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
-from ancor.training.metrics import Failure, Meter
-from ancor.training.progress import Progress
+from ancor.training.metrics import Failure, Meter, shown
+from ancor.training.progress import Pace, Progress
 from ancor.training.signals import Requests
 from ancor.training.step_guard import StepGuard
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +77,8 @@ class Trainer:
         )
         self.guard = StepGuard(method.moved_by_losses())
         self._norm: Tensor | None = None
-        self._saved = self._begun = time.monotonic()
-        self._first_step = 0
-        self.best_epoch: int | None = None  # of `model_best`, if it was written by this trainer
+        self._saved = time.monotonic()
+        self.pace = Pace(0)  # of this start
 
     def fit(self) -> None:
         """Train from where `progress` stands to the last epoch, or to `max_steps`.
@@ -85,12 +87,24 @@ class Trainer:
             Interrupted: a signal asked to stop; everything is saved.
             RunError: something was not finite.
         """
-        self._begun, self._first_step = time.monotonic(), self.progress.step
+        self.pace = Pace(self.progress.step)
         if self.progress.step == 0:
             self.method.before_training(self.batches)
         with self.requests:
-            while self.progress.epoch < self.config.epochs and not self._at_max_steps():
+            while self._steps_left(self.config.epochs) > 0:
                 self._epoch(self.progress.epoch)
+
+    def begin_again(self, epoch: int) -> None:
+        """Begin an epoch, from 0, anew; figures of another one that has begun are dropped."""
+        self.progress.epoch, self.progress.position, self.meter = epoch, 0, Meter()
+
+    def seconds(self) -> float | None:
+        """Return the time that the run was trained for, over all starts; None: not known."""
+        before = self.progress.seconds
+        return None if before is None else before + self.pace.seconds()
+
+    def _steps_left(self, epochs: int) -> int:
+        return self.progress.steps_left(epochs, len(self.batches), self.config.max_steps)
 
     def _epoch(self, epoch: int) -> None:
         """Do an epoch, or what is left of it, and what follows."""
@@ -101,13 +115,11 @@ class Trainer:
         if self.progress.position == len(self.batches):
             self.progress.epoch, self.progress.position = epoch + 1, 0
         figures = {"epoch": epoch + 1, "seconds": time.perf_counter() - started}
-        last = self.progress.epoch == self.config.epochs or self._at_max_steps()
+        last = self._steps_left(self.config.epochs) <= 0
         keep = last or epoch in self.config.keep_epochs
         if keep or self.progress.epoch % self.config.save_freq == 0:
             scores = self._validation(epoch)
-            best = self._is_best(scores, last)
-            self.best_epoch = epoch + 1 if best else self.best_epoch
-            self._save(best, keep)
+            self._save(self._is_best(scores, last, epoch + 1), keep)
             figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
             if scores:
                 figures["validation_ways"] = self.validate.ways
@@ -117,25 +129,23 @@ class Trainer:
             self.draw(self.run_log, self.progress.step)
 
     def _save(self, best: bool = False, keep: bool = False) -> None:
+        self.meter.stop()
         self.save(self, best, keep)
         self._saved, self.requests.save = time.monotonic(), False
-
-    def _at_max_steps(self) -> bool:
-        return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
 
     def _validation(self, epoch: int) -> dict[str, tuple[float, float]]:
         scores = self.validate() if self.validate else {}
         if scores:
-            shown = ", ".join(
+            means = ", ".join(
                 f"{self.validate.title(kind)} {100 * mean:.2f} ± {100 * half:.2f}"
                 for kind, (mean, half) in scores.items()
             )
-            log.info("Epoch %d/%d  validation: %s", epoch + 1, self.config.epochs, shown)
+            log.info("Epoch %d/%d  validation: %s", epoch + 1, self.config.epochs, means)
         return scores
 
-    def _is_best(self, scores: dict[str, tuple[float, float]], last: bool) -> bool:
-        """Tell whether `model_best` is to be this epoch's encoder."""
-        improved = bool(scores) and self.progress.improves(100 * scores["5-way"][0])
+    def _is_best(self, scores: dict[str, tuple[float, float]], last: bool, epoch: int) -> bool:
+        """Return whether `model_best` is to be the encoder after this epoch, counted from 1."""
+        improved = bool(scores) and self.progress.improves(100 * scores["5-way"][0], epoch)
         return improved if scores and self.config.select == "validation" else last
 
     def _train_one_epoch(self, epoch: int) -> None:
@@ -143,37 +153,45 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.method.train()
+        bar = self._bar(epoch)
+        self.meter.start()
         asked = time.perf_counter()
-        for number, batch in enumerate(self._bar(epoch), start=self.progress.position + 1):
+        for number, batch in enumerate(bar, start=self.progress.position + 1):
             self.meter.waited(time.perf_counter() - asked)
             self._step(batch, self.meter)
             self.progress.position = number
-            last = number == len(self.batches) or self._at_max_steps()
-            prints = last or self._ends_window(number)
+            bar.set_postfix_str(f"run: {self._left()} left", refresh=False)
+            left = self._steps_left(epoch + 1)
+            prints = self._ends_window(left)
             if prints:
                 self._print(epoch, number, rate, *self.meter.read())
-                self.meter = Meter()
+                self.meter = self.meter.rest(self._lent(number))
             self._heed_requests(prints)
-            if last:
+            if left <= 0:
                 break
+            self.meter.start()
             asked = time.perf_counter()
 
-    def _ends_window(self, number: int) -> bool:
-        """Return whether figures are printed after so many steps of an epoch.
+    def _ends_window(self, left: int) -> bool:
+        """Return whether figures are printed where so many steps of the epoch are left to do.
 
         The last window takes the steps that are too few for one of their own: a mean over one step
         beside means over ten would make every curve a saw.
         """
-        freq = self.config.print_freq
-        return number % freq == 0 and len(self.batches) - number >= freq
+        return left <= 0 or min(len(self.meter), left) >= self.config.print_freq
+
+    def _lent(self, number: int) -> int:
+        """Return how many steps the next window repeats, so that it is long enough.
+
+        It repeats some where `max_steps` ends the run shortly before the epoch's end: a resumed run
+        has too few steps for a window then.
+        """
+        missing = self.config.print_freq - (len(self.batches) - number)
+        return missing if 0 < missing < self.config.print_freq else 0
 
     def _left(self) -> str:
         """Return the time that the rest of the run takes at the pace until now, `0:12:34`."""
-        steps = self.config.epochs * len(self.batches)
-        if self.config.max_steps is not None:
-            steps = min(steps, self.config.max_steps)
-        pace = (time.monotonic() - self._begun) / (self.progress.step - self._first_step)
-        return str(timedelta(seconds=round(pace * (steps - self.progress.step))))
+        return self.pace.left(self.progress.step, self._steps_left(self.config.epochs))
 
     def _heed_requests(self, at_print: bool) -> None:
         """Save if it is time to, and stop if a signal asks; several processes agree at prints."""
@@ -187,11 +205,10 @@ class Trainer:
         if stop:
             raise Interrupted(
                 stop,
-                f"stopped by {signal.Signals(stop).name} after step {self.progress.step}, all of "
-                "it saved; --resume auto goes on",
+                f"stopped by {signal.Signals(stop).name} after step {self.progress.step}",
             )
 
-    def _bar(self, epoch: int) -> Iterable[Batch]:
+    def _bar(self, epoch: int) -> "tqdm[Batch]":
         return progress(
             self.batches.epoch(epoch, self.progress.position),
             self.quiet,
@@ -302,19 +319,8 @@ class Trainer:
         record = {"epoch": epoch + 1, "lr": rate, **figures, **self._health()}
         record["memory_mb"] = used_memory(self.batches.device) / 2**20
         self.run_log.record("step", self.progress.step, record)
-        losses = "  ".join(
-            f"{name.removeprefix('loss/')} {value:.3f}" + _accuracy(name, figures)
-            for name, value in figures.items()
-            if name.startswith("loss/")
-        )
         log.info(
-            "Epoch %d/%d [%d/%d]  lr %.3g  %s  %.0f images/s, %.0f%% waiting for data, %s left",
-            *(epoch + 1, self.config.epochs, number, len(self.batches), rate, losses),
-            *(figures["images_per_s"], 100 * figures["data_wait"], self._left()),
+            "Epoch %d/%d [%d/%d]  lr %.3g  %s, %s left",
+            *(epoch + 1, self.config.epochs, number, len(self.batches), rate),
+            *(shown(figures), self._left()),
         )
-
-
-def _accuracy(loss: str, figures: dict[str, float]) -> str:
-    """Show the top-1 accuracy of `loss/NAME`, where it has one."""
-    name = loss.replace("loss", "top1", 1)
-    return f" (top-1 {figures[name]:.1f})" if name in figures else ""

@@ -1,4 +1,4 @@
-"""Draw docs/images/method.png: what angular normalisation does around a class weight.
+"""Draw runs/method.png (copied to docs/images): what angular normalisation does around a weight.
 
     python docs/figures/method.py
 
@@ -114,7 +114,7 @@ def main() -> None:
     assert torch.allclose(q, normalise(query - W))
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=12)
-    path = ROOT / "docs" / "images" / "method.png"
+    path = ROOT / "runs" / "method.png"
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     print(f"Wrote {path.relative_to(ROOT)}")

@@ -77,6 +77,7 @@ BAD_TRAINING = {
     "pictures every -1 epochs": (["--figure-freq", "-1"], ["--figure-freq -1", "0 or more"]),
     "weights of some losses": (["--loss-weights", "1"], ["--loss-weights 1.0", "--calc-types"]),
     "negative start": (["--start-epoch", "-1"], ["--start-epoch -1"]),
+    "start at the end": (["--start-epoch", "20"], ["--start-epoch 20", "0 to 19"]),
 }
 
 

@@ -96,6 +96,10 @@ def test_two_processes_stop_at_the_same_step(tmp_path):
     assert len(said.splitlines()) == 1, said
     step = content(folder)["progress"]["step"]
     assert step % 16 % 3 == 0  # a print
+    # E25: what the first process says reaches the terminal, the command to go on among it.
+    assert f"after step {step}, all of it saved; go on: python" in said
+    assert "--resume auto" in said
+    assert " ".join(launched[:5]) in said
 
 
 def test_a_second_run_in_a_folder_is_refused_while_the_first_lives(tmp_path, capsys):
