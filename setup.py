@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 EXTRAS = {
     "html": ["bokeh>=3.4"],
-    "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2", "safetensors>=0.4"],
+    "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
     "completion": ["shtab>=1.7"],
     "test": [
         "pytest>=8",

@@ -1,24 +1,9 @@
 """The ways in which a command ends badly."""
 
-import pickle
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
-
-# What an unpickler may raise on bytes that are no whole pickle.
-BROKEN_PICKLE = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    MemoryError,
-)
-
 
 LONGEST = 100  # characters of a value that are shown, and of a name that is compared
 

@@ -43,7 +43,7 @@ ARROWS = {
     "models": {"runtime"},
     "data": {"runtime", "safe_io"},
     "safe_io": set(),
-    "runtime": set(),
+    "runtime": {"safe_io"},
 }
 
 

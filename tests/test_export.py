@@ -15,7 +15,7 @@ from ancor.models.config import BARE, HEADS, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.seeding import seeded
 
-for package in ("onnx", "onnxruntime", "onnxscript", "safetensors"):
+for package in ("onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(package)
 
 FORMS = [

@@ -21,13 +21,9 @@ TABLES = Path(breeds_classes.__file__).parent / "breeds_tables"
 
 def content(name: str, info: Path) -> dict:
     """Compute all splits of a set: what its JSON file holds."""
-    helpers = breeds_classes.helpers()
-    hierarchy = helpers.ClassHierarchy(str(info))
-    make = getattr(helpers, f"make_{name}")
-    tables = {
-        split: breeds_classes.from_robustness(hierarchy, *make(str(info), split))
-        for split in (None, *breeds_classes.SPLITS)
-    }
+    level = breeds_classes.LEVELS[name]
+    splits = (None, *breeds_classes.SPLITS)
+    tables = {split: breeds_classes.computed_table(info, *level, split) for split in splits}
     names = {wnid: text for table in tables.values() for wnid, text in table.class_names.items()}
     plain = tables[None]
     return {

@@ -26,6 +26,7 @@ from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.from_dict import from_dict
 from ancor.safe_io import weights
+from ancor.safe_io.writing import atomic_write, replacing
 
 log = logging.getLogger(__name__)
 
@@ -36,40 +37,19 @@ BEST, LAST, PREVIOUS = "model_best.pth.tar", "last.pth.tar", "previous.pth.tar"
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint with its checksum to a temporary name in the same folder, then rename it.
-
-    At no moment does `path` name a file that is cut off, not even after a loss of power.
+    """Write a checkpoint with its checksum; `path` never names a file that is cut off.
 
     Raises:
         OSError: it cannot be written; what `path` named before is untouched.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            try:
-                torch.save(sealed(content), file)
-            except RuntimeError as error:
-                cause = error.__context__  # torch hides what the file said
-                if not isinstance(cause, OSError):
-                    raise
-                raise OSError(cause.errno, cause.strerror) from error
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Have the names in a folder survive a loss of power, where folders can be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+    with atomic_write(path) as file:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            torch.save(sealed(content), file)
+        except RuntimeError as error:
+            cause = error.__context__  # torch hides what the file said
+            if not isinstance(cause, OSError):
+                raise
+            raise OSError(cause.errno, cause.strerror) from error
 
 
 def stamp(path: Path) -> Stamp:
@@ -99,17 +79,11 @@ def keep_as_previous(folder: Path, written: Stamp | None) -> None:
         except InputError as error:
             log.warning("Not kept as %s: %s", PREVIOUS, error)
             return
-    temporary = folder / (PREVIOUS + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(last, temporary)
-    except OSError:  # a file system without links
+    with replacing(folder / PREVIOUS) as temporary:
         try:
+            os.link(last, temporary)
+        except OSError:  # a file system without links
             shutil.copyfile(last, temporary)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-    os.replace(temporary, folder / PREVIOUS)
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -5,7 +5,6 @@ there stands in each file's metadata.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +24,7 @@ from ancor.errors import InputError, RunError, choose
 from ancor.models.encoder import Encoder
 from ancor.runtime.seeding import generator
 from ancor.safe_io import weights
+from ancor.safe_io.writing import replacing
 
 OUTPUTS = ("features", "embedding", "logits")
 TOLERANCE = 1e-4
@@ -199,19 +200,15 @@ def _own_content(content: dict, data: DataConfig) -> dict:
 @contextmanager
 def _renamed_when_right(path: Path) -> Iterator[Path]:
     """Yield a name in the same folder; rename it to `path` at the end, or remove it on an error."""
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")  # readers go by the suffix
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb"):
-            pass
-        yield temporary
-        os.replace(temporary, path)
+        with replacing(path, f".tmp{path.suffix}") as temporary:  # readers go by it
+            temporary.touch()
+            yield temporary
     except OSError as error:
         raise InputError(
             f"cannot write {str(path)!r} ({error.strerror}); name another --output"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @torch.inference_mode()
@@ -279,7 +276,7 @@ def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) ->
     content = json.loads(about[weights.CONTENT])
     content[CHECKSUM] = checksum({**content, "state_dict": state})
     about = {**about, weights.CONTENT: json.dumps(content)}
-    path.write_bytes(_package("safetensors.torch", "safetensors").save(state, metadata=about))
+    path.write_bytes(safetensors.torch.save(state, metadata=about))
     return Graph(checkpoint.load_encoder(path)[0], graph.outputs)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run, say
 from ancor.cli.pictures import add_output_flag, picture_path, save
-from ancor.runtime.text import printable
+from ancor.runtime.text import columns, printable
 
 if TYPE_CHECKING:
     from ancor.training.read_run import Run
@@ -61,13 +61,13 @@ def _names(folders: list[str]) -> list[str]:
 def _scores(runs: "dict[str, Run]") -> Iterator[str]:
     """Yield a table of each run's final and best scores."""
     scores = {name: run.final_scores() for name, run in runs.items()}
-    columns = dict.fromkeys(column for own in scores.values() for column in own)
+    kinds = dict.fromkeys(kind for own in scores.values() for kind in own)
     rows = [
-        [name, *(f"{own[column]:.3f}" if column in own else "-" for column in columns)]
+        [name, *(f"{own[kind]:.3f}" if kind in own else "-" for kind in kinds)]
         for name, own in scores.items()
     ]
-    titles = [column.removeprefix("validation/") for column in columns]
-    yield from _table([["run", *titles], *rows])
+    titles = [kind.removeprefix("validation/") for kind in kinds]
+    yield from columns(_shown([["run", *titles], *rows]))
 
 
 def _differences(runs: "dict[str, Run]") -> Iterator[str]:
@@ -80,14 +80,10 @@ def _differences(runs: "dict[str, Run]") -> Iterator[str]:
         if len(set(values)) > 1:
             rows.append([name, *values])
     if rows:
-        yield from _table([["setting", *runs], *rows])
+        yield from columns(_shown([["setting", *runs], *rows]))
     elif len(runs) > 1:
         yield "The runs' settings are the same"
 
 
-def _table(rows: list[list[str]]) -> Iterator[str]:
-    """Yield rows of words in columns."""
-    rows = [[printable(word, 80) for word in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+def _shown(rows: list[list[str]]) -> list[list[str]]:
+    return [[printable(word, 80) for word in row] for row in rows]

@@ -1,6 +1,7 @@
 """What the commands that draw pictures share: which images, their features, where pictures go."""
 
 import argparse
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from ancor.cli.models import add_model_flags, output_path
 from ancor.cli.options import add_settings
 from ancor.errors import InputError, choose
 from ancor.evaluation.config import EvaluationConfig
+from ancor.safe_io.writing import write_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +72,9 @@ def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Write a figure and say so."""
     from ancor.plots.style import write
 
-    write(figure, path, dpi=dpi)
+    buffer = io.BytesIO()
+    write(figure, buffer, format=path.suffix[1:].lower(), dpi=dpi)
+    write_result(path, buffer.getvalue())
     say(f"Wrote {path}")
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ancor.runtime.text import printable
+from ancor.runtime.text import columns, printable
 
 if TYPE_CHECKING:
     from ancor.fewshot.classifier import FewShotClassifier
@@ -99,10 +99,8 @@ def cells(row: dict[str, Any]) -> list[Any]:
 
 def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Lay the answers out in columns; what would break a line is shown by its repr."""
-    shown = [[_word(row["path"]), _word(row["class"])] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for (path, name), row in zip(shown, rows, strict=True):
-        line = f"{path:<{widths[0]}}  {name:<{widths[1]}}  {row['probability']:.3f}"
+    shown = [[_word(row["path"]), _word(row["class"]), f"{row['probability']:.3f}"] for row in rows]
+    for line, row in zip(columns(shown), rows, strict=True):
         if "candidates" in row:
             listed = (f"{_word(c['class'])} {c['probability']:.3f}" for c in row["candidates"])
             line += f"  ({', '.join(listed)})"

@@ -15,6 +15,7 @@ from ancor.cli.pictures import (
     episode_images,
     save,
 )
+from ancor.safe_io.writing import write_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +101,7 @@ def command(args: argparse.Namespace) -> None:
         save(figure(layout), output_path(f"{stem}_{name}.{args.format}"), dpi=150)
     if args.html:
         path = output_path(f"{stem}.html")
-        path.write_text(page(stem.name, drawn, partition), encoding="utf-8")
+        write_result(path, page(stem.name, drawn, partition))
         say(f"Wrote {path}")
     report_skipped(partition)
 

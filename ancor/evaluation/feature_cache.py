@@ -10,8 +10,7 @@ import errno
 import hashlib
 import json
 import logging
-import os
-import tempfile
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -25,12 +24,13 @@ from torch import Tensor
 from ancor.errors import InputError
 from ancor.evaluation.rows import RowReader
 from ancor.safe_io import bounded
+from ancor.safe_io.broken import BROKEN
+from ancor.safe_io.writing import atomic_write
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # 1: before transparency and blue-first arrays were heeded
 BLOCK = 8192  # features a file
-UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 Compute = Callable[[np.ndarray], Iterator[Tensor]]
 
 
@@ -104,7 +104,7 @@ class FeatureCache:
         for path in sorted(self.folder.glob("*.features")):
             try:
                 pairs = self._read(path, features=False)
-            except UNREADABLE as error:
+            except BROKEN as error:
                 _discard(path, error)
                 continue
             codes.append(_codes(pairs))
@@ -142,12 +142,12 @@ class FeatureCache:
     def _open(self, path: Path) -> Tensor | None:
         try:
             return torch.from_numpy(self._read(path, features=True))
-        except UNREADABLE as error:
+        except BROKEN as error:
             _discard(path, error)
             return None
 
     def _read(self, path: Path, features: bool) -> np.ndarray:
-        """Read a file's pairs or features; one of `UNREADABLE` where it is not as written."""
+        """Read a file's pairs or features; one of `BROKEN` where it is not as written."""
         with open(path, "rb") as file:
             header = bounded.parsed(file.readline(10_000))
             if header["key"] != self.key or header["width"] != self.width:
@@ -172,19 +172,12 @@ class FeatureCache:
         }
         header = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         header |= {"key": self.key, "width": self.width, "rows": len(pairs)}
-        temporary = None
         try:
-            descriptor, temporary = tempfile.mkstemp(".part", dir=self.folder)
-            with open(descriptor, "wb") as file:
+            # Another name for each that is written, as other runs write here too.
+            with atomic_write(self.folder / f"{secrets.token_hex(8)}.features") as file:
                 file.write(json.dumps(header).encode() + b"\n")
-                for content in contents.values():
-                    file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, Path(temporary).with_suffix(".features"))
+                file.writelines(contents.values())
         except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
             self._stop_writing(error)
 
     def _stop_writing(self, error: OSError) -> None:
@@ -211,6 +204,6 @@ def _discard(path: Path, error: Exception) -> None:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove what runs that were cut off had not finished, a day later."""
-    for path in folder.glob("*.part"):
+    for path in (*folder.glob("*.tmp"), *folder.glob("*.part")):  # as versions before called it
         if path.stat().st_mtime < time.time() - 86_400:
             path.unlink(missing_ok=True)

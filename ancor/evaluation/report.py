@@ -11,7 +11,8 @@ import numpy as np
 
 from ancor.data.episodes import ALL_WAYS, Protocol, span
 from ancor.evaluation.plan import Plan, mean_and_interval
-from ancor.runtime.text import write_csv
+from ancor.runtime.text import columns, write_csv
+from ancor.safe_io.writing import write_result
 
 
 @dataclass(frozen=True)
@@ -129,16 +130,8 @@ TITLES = ("mode", "ways", "shots", "episodes", "accuracy", "errors in coarse, %"
 
 def table(results: Sequence[Result]) -> str:
     """Lay all results out as a table."""
-    rows = [list(TITLES), *(result.row() for result in results)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        first, *others = [
-            f"{cell:<{w}}" if not n else f"{cell:>{w}}" for n, (cell, w) in enumerate(cells)
-        ]
-        lines.append("  ".join([first, *others]))
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    head, *lines = columns([TITLES, *(result.row() for result in results)], right=len(TITLES) - 1)
+    return "\n".join([head, "-" * len(head), *lines])
 
 
 def confusion(
@@ -179,7 +172,7 @@ def episodes_hash(plan: Plan) -> str:
 def write_json(path: Path, results: list[Result], about: dict[str, Any]) -> None:
     """Write `{"results": [...], ...}`."""
     content = {"results": [result.as_dict() for result in results], **about}
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_result(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_episodes(path: Path, results: list[Result]) -> None:

@@ -18,6 +18,7 @@ from ancor.fewshot import inputs, saved
 from ancor.fewshot.image_encoder import ImageEncoder
 from ancor.fewshot.support_set import Features, Support, known_features
 from ancor.runtime.devices import Runtime
+from ancor.safe_io.broken import BROKEN
 
 UNKNOWN = "unknown"
 
@@ -183,10 +184,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             model._remember(support, classes, arrays["labels"])
             model.temperature_ = float(about["temperature"])
             model._check_types()
-        except (
-            *(KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError),
-            *(OverflowError, MemoryError),
-        ) as error:
+        except BROKEN as error:
             raise InputError(
                 f"{str(path)!r} holds no classifier that this version can use "
                 f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); save it anew"

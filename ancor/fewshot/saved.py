@@ -7,7 +7,6 @@ fits. So a file that is cut off or damaged is found out before anything of it is
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ import numpy as np
 
 from ancor.errors import InputError
 from ancor.safe_io import bounded, npz
+from ancor.safe_io.broken import BROKEN
 from ancor.safe_io.own_files import hint
+from ancor.safe_io.writing import write_result
 
 KIND = "ancor few-shot classifier"
 VERSION = 1
@@ -40,17 +41,9 @@ def write(path: Path | str, about: Mapping[str, Any], arrays: Mapping[str, np.nd
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     header = json.dumps({"kind": KIND, "version": VERSION, "sha256": digest})
-    path = Path(path)
-    temporary = Path(f"{path}.part")
     try:
-        with open(temporary, "wb") as file:
-            file.write(header.encode() + b"\n" + content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_result(path, header.encode() + b"\n" + content)
     except OSError as error:
-        if temporary.is_file():
-            temporary.unlink()
         raise InputError(
             f"cannot write {str(path)!r} ({error.strerror}); name another file"
         ) from error
@@ -88,7 +81,7 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         arrays = npz.load(io.BytesIO(content))
         return bounded.parsed(arrays.pop(ABOUT).tobytes()), arrays
-    except (ValueError, KeyError) as error:
+    except BROKEN as error:
         raise InputError(f"{name} holds no classifier ({error}); save it anew") from error
 
 

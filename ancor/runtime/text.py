@@ -1,14 +1,16 @@
 """Text that strangers chose (names of classes, files and runs) in reports, tables and pictures."""
 
 import csv
+import io
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ancor.errors import InputError
+from ancor.safe_io.writing import write_result
 
 LONGEST_LINE = 4000  # characters of a message, which may hold anybody's names
 # What makes a spreadsheet read a cell as a formula; the wide forms do in East Asian settings.
@@ -80,6 +82,21 @@ def command_line(command: str, *words: object) -> str:
     return f"{shown} {shlex.join(map(str, words))}"
 
 
+def columns(rows: Sequence[Sequence[str]], right: int = 0) -> Iterator[str]:
+    """Yield rows of words (R, C) as lines, the words of a column below each other.
+
+    Args:
+        rows: of equal length.
+        right: how many columns, counted from the last, are moved to the right, as numbers are.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        last = len(row) - right
+        cells = enumerate(zip(row, widths, strict=True))
+        words = (w.ljust(n) if place < last else w.rjust(n) for place, (w, n) in cells)
+        yield "  ".join(words).rstrip()
+
+
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table in UTF-8 that spreadsheets read as data.
 
@@ -89,10 +106,11 @@ def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[A
     Raises:
         OSError: it cannot be written.
     """
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([_cell(value) for value in row] for row in rows)
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    write_result(path, file.getvalue())
 
 
 def _cell(value: Any) -> Any:

@@ -159,16 +159,20 @@ _DISPATCH = {
 }
 
 
-class _Counted(dict):
+class _Counted:
     """The table of instructions; each look into it is paid for."""
 
+    __slots__ = ("account",)
+
     def __init__(self, account: Account) -> None:
-        super().__init__(_DISPATCH)
         self.account = account
 
     def __getitem__(self, code: int) -> Callable:
-        self.account.spend(STEP)
-        return super().__getitem__(code)
+        account = self.account  # `spend` written out: it would be a third of the time of reading
+        account.left -= STEP
+        if account.left < 0:
+            account.spend(0)
+        return _DISPATCH[code]
 
 
 def check_plain(

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ancor.errors import BROKEN_PICKLE, InputError
+from ancor.errors import InputError
 from ancor.safe_io import bounded
+from ancor.safe_io.broken import BROKEN
 
 MOST_OF_NOTHING = 10_000  # rows that an array without a byte in it may have
 DTYPE_CODES = re.compile(r"b1|[iu][1248]|f[248]|f16|c8|c16|c32|O[48]?|[SU]\d{1,9}")
@@ -187,7 +188,7 @@ def _load(file: BinaryIO, size: int, source: str) -> Any:
         return value
     except InputError:
         raise
-    except (*BROKEN_PICKLE, RecursionError) as error:
+    except BROKEN as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
             f"{source!r} is no whole pickle of plain data ({reason:.200}); fetch the file again"

@@ -15,36 +15,15 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
-from ancor.errors import BROKEN_PICKLE, InputError
+from ancor.errors import InputError
 from ancor.safe_io import bounded
+from ancor.safe_io.broken import BROKEN
 from ancor.safe_io.own_files import SAFETENSORS, hint, recognized
 
-BROKEN = (
-    *BROKEN_PICKLE,
-    RuntimeError,
-    OSError,
-    AssertionError,
-    StopIteration,
-    NotImplementedError,
-    RecursionError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-SAFETENSORS_TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 # In a .safetensors file's metadata: in JSON, what a checkpoint holds beside its tensors.
 CONTENT = "checkpoint"
 
@@ -284,31 +263,18 @@ def _members(file: BinaryIO, size: int) -> Mapping[str, Any]:
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:
-    """Read tensors, sorted by name: length of the header, the header in JSON, all tensors' bytes.
+    """Read tensors, sorted by name, by the library, once the header is known to be small and plain.
 
     Where the metadata has it, the content of a checkpoint, whose `state_dict` the tensors are.
     """
-    content = path.read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    if length > len(content) - 8:
-        raise ValueError(f"a header of {length} bytes in a file of {len(content)}")
-    header = bounded.parsed(content[8 : 8 + length])
-    about = header.pop("__metadata__", {})
+    content = path.read_bytes()  # not mapped: a file that is cut off later would kill the process
+    length = int.from_bytes(content[:8], "little")
+    about = bounded.parsed(content[8 : 8 + length]).get("__metadata__", {})
     account = bounded.Account(len(content))
-    data = memoryview(content)[8 + length :]
-    tensors = {name: _slice(name, entry, data, account) for name, entry in sorted(header.items())}
-    if CONTENT not in about:
-        return tensors
-    return {**bounded.parsed(about[CONTENT]), "state_dict": tensors}
-
-
-def _slice(name: str, entry: dict[str, Any], data: memoryview, account: bounded.Account) -> Tensor:
-    kind, shape = SAFETENSORS_TYPES[entry["dtype"]], entry["shape"]
-    start, end = entry["data_offsets"]
-    if not 0 <= start <= end <= len(data) or end - start != prod(shape) * kind.itemsize:
-        raise ValueError(f"{name!r} lies outside the file or does not fit its shape {shape}")
-    account.spend(bounded.extent(shape, kind.itemsize))
-    part = torch.empty(prod(shape), dtype=kind)
-    if part.numel():
-        part = torch.frombuffer(bytearray(data[start:end]), dtype=kind)
-    return part.reshape(shape)
+    found = safetensors.torch.load(content)
+    for tensor in found.values():
+        account.spend(bounded.extent(tensor.shape, tensor.itemsize))
+    tensors = dict(sorted(found.items()))
+    return (
+        {**bounded.parsed(about[CONTENT]), "state_dict": tensors} if CONTENT in about else tensors
+    )

@@ -13,6 +13,7 @@ import torch
 import ancor
 from ancor.checkpoints.checkpoint import FORMAT
 from ancor.runtime import devices
+from ancor.safe_io.writing import write_result
 from ancor.training.config import RunConfig
 
 
@@ -27,10 +28,10 @@ def write_configuration(config: RunConfig, folder: Path, device: torch.device) -
         "device": devices.describe(device),
     }
     text = json.dumps({"format": FORMAT, **config.plain(), "environment": environment}, indent=2)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_result(folder / "config.json", text + "\n")
     command = shlex.join(["python", *sys.argv])
     # Names of files need not be UTF-8: their bytes are written as they were given.
-    (folder / "command.txt").write_bytes(f"{command}\n".encode(errors="surrogateescape"))
+    write_result(folder / "command.txt", f"{command}\n".encode(errors="surrogateescape"))
 
 
 def _git_revision() -> str | None:

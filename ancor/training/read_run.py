@@ -8,8 +8,10 @@ from typing import Any
 
 from ancor.errors import InputError
 from ancor.safe_io import bounded
+from ancor.safe_io.broken import BROKEN
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
+MOST_FIGURES = 200  # each is a panel of a picture and a column of a table; a run has some twenty
 # Of config.json: where and on what a run was made.
 NOT_SETTINGS = ("environment", "format", "classes", "images", "fingerprint")
 
@@ -55,9 +57,16 @@ def read_run(folder: Path | str) -> Run:
     config = _read(folder / CONFIG)
     try:
         settings = dict(_flat(bounded.parsed(config)))
-    except (ValueError, AttributeError) as error:
+    except BROKEN as error:
         raise InputError(f"{str(folder / CONFIG)!r} is no run's config.json ({error})") from error
-    return Run(folder, settings, _curves(_records(folder / METRICS)))
+    curves = _curves(_records(folder / METRICS))
+    if len(curves) > MOST_FIGURES:
+        raise InputError(
+            f"{str(folder / METRICS)!r} names {len(curves)} figures, the last "
+            f"{next(reversed(curves))!r:.80}, and at most {MOST_FIGURES} are drawn; "
+            "remove the lines that no run wrote"
+        )
+    return Run(folder, settings, curves)
 
 
 def _read(path: Path) -> str:
@@ -89,7 +98,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
         try:
             record = bounded.parsed(line, finite=False)
             record = {**record, "kind": str(record["kind"]), "step": int(record["step"])}
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except BROKEN as error:
             if number == len(lines) and records:
                 break
             raise InputError(
@@ -124,5 +133,5 @@ def _real_ways(name: str, ways: Any) -> str:
     """Return `validation/2-way` of two classes; `name` where a record does not tell."""
     try:
         return f"validation/{int(ways['5-way'][1])}-way"
-    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
+    except BROKEN:
         return name

@@ -21,6 +21,7 @@ from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
+from ancor.safe_io.broken import BROKEN
 from ancor.training import outcome
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
@@ -276,14 +277,7 @@ def _resume(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
     if launch.content is not None:
         try:
             restore(trainer, launch.content)
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            AttributeError,
-            RuntimeError,
-        ) as error:
+        except BROKEN as error:
             raise InputError(
                 f"{str(launch.resumed_from)!r} holds no state that this run can go on from "
                 f"({error!r:.200}); give another file, or start afresh"

@@ -27,7 +27,7 @@ METRICS = "metrics.jsonl"
 RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, METRICS)
 LOCK = ".lock"
 # What --overwrite removes; all else is written anew, or is not the run's.
-OWN = ("*.pth.tar", "*.pth.tar.tmp", METRICS, "log.txt", "events.out.tfevents.*")
+OWN = ("*.pth.tar", "*.pth.tar.*tmp", METRICS, "log.txt", "events.out.tfevents.*")
 
 
 def output_directory(named: str | None, default: str, overwrite: bool, resume: bool) -> Path:

@@ -205,6 +205,17 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
         optimizer.state[parameter] = {"momentum_buffer": kept}
 
 
+def _restore_scaler(scaler: torch.GradScaler, told: Any) -> None:
+    """Take the scale of a file and the steps it has held; what changes it is this run's own."""
+    scale, steps, ours = told["scale"], told["_growth_tracker"], scaler.state_dict()
+    bounds = torch.finfo(torch.float32)
+    if type(scale) not in (int, float) or not bounds.tiny <= scale <= bounds.max:
+        raise ValueError(f"a loss scale of {scale!r:.80}")
+    if type(steps) is not int or not 0 <= steps <= ours["growth_interval"]:
+        raise ValueError(f"a loss scale that has held for {steps!r:.80} steps")
+    scaler.load_state_dict({**ours, "scale": float(scale), "_growth_tracker": steps})
+
+
 def _meter(told: dict[str, Any] | None) -> Meter:
     """Return the meter that a file tells of; ValueError where its steps are no rows of figures."""
     meter = Meter(told)
@@ -246,5 +257,5 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
         _seconds(content.get("seconds")),
     )
     trainer.meter = _meter(progress.get("meter"))
-    if progress.get("scaler"):
-        trainer.scaler.load_state_dict(progress["scaler"])
+    if progress.get("scaler") and trainer.scaler.is_enabled():
+        _restore_scaler(trainer.scaler, progress["scaler"])

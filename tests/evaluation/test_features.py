@@ -215,7 +215,7 @@ def test_a_full_disk_stops_nothing(encoder, images, tmp_path, caplog, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     plan = plan_of()
-    monkeypatch.setattr(cache_module.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     found = cached(encoder, images, tmp_path).features(plan.pairs)
     assert torch.equal(found, bank_of(encoder, images).features(plan.pairs))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

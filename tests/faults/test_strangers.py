@@ -6,6 +6,7 @@ Each reading ends in a value or in one line. D22, D23 and D24 are lines of an is
 import copy
 import io
 import json
+import os
 import pickle
 import random
 import struct
@@ -188,8 +189,31 @@ def test_tensors_of_safetensors_do_not_share_bytes(tmp_path, soon):
     entry = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
     path = tmp_path / "x.safetensors"
     path.write_bytes(crafted.safetensors({str(n): entry for n in range(1000)}, data))
+    with pytest.raises(InputError, match="cannot be read"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_headers_of_safetensors_are_plain_and_small(tmp_path, monkeypatch, count):
+    """D23: a shape of millions of axes, and thousands of tensors of nothing."""
+    monkeypatch.setattr(bounded, "FLOOR", 2**20)
+    entry = {"dtype": "U8", "shape": [0] * 100_000, "data_offsets": [0, 0]}
+    small = {**entry, "shape": [0]}
+    header = {"a": entry} if count == 1 else {str(n): small for n in range(10_000)}
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(crafted.safetensors(header))
     with pytest.raises(InputError, match="far larger"):
         weights.load(path)
+
+
+def test_tensors_of_safetensors_outlive_their_file(tmp_path):
+    """A file that is cut off after it was read takes nothing away."""
+    path = tmp_path / os.fsdecode(b"x\xff.safetensors")
+    entry = {"dtype": "U8", "shape": [2**20], "data_offsets": [0, 2**20]}
+    path.write_bytes(crafted.safetensors({"a": entry}, b"\1" * 2**20))
+    tensors = weights.load(path)
+    os.truncate(path, 0)
+    assert tensors["a"].sum() == 2**20
 
 
 # D24: values that are not plain.

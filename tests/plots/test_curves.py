@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ancor.cli.compare import main as compare
 from ancor.errors import InputError
 from ancor.plots.curves import curves_figure, panels
 from ancor.training.read_run import read_run
@@ -19,6 +20,18 @@ def write_run(folder, records, config=None, tail=""):
 
 def step(number, loss, **more):
     return {"kind": "step", "step": number, "epoch": 1, "loss/cls": loss, **more}
+
+
+@pytest.mark.parametrize("names", [1, 300])
+def test_figures_without_end_are_refused(tmp_path, capsys, names):
+    """D: each name is a panel and a column: many in one line, or one in each of many lines."""
+    rows = [{f"loss/{n * names + k}": 1.0 for k in range(names)} for n in range(300 // names)]
+    write_run(tmp_path / "a", [{"kind": "step", "step": n, **row} for n, row in enumerate(rows)])
+    assert compare([str(tmp_path / "a"), "--output", str(tmp_path / "x.png")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "names 300 figures" in line
+    assert "at most 200" in line
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_a_cut_off_last_line_is_passed_over(tmp_path):

@@ -11,6 +11,7 @@ from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
+from ancor.safe_io.broken import BROKEN
 
 COARSE_LEVELS = ("manufacturer", "family")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -63,7 +64,7 @@ def _read(root: Path, partition: str, level: str) -> FGVCAircraft:
     """Return torchvision's dataset of one level of labels, which reads lists and no images."""
     try:
         return FGVCAircraft(root, split=SPLITS[partition], annotation_level=level)
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
+    except BROKEN as error:
         raise InputError(
             f"no FGVC-Aircraft in {str(root)!r} ({error}); it is {LAYOUT}: unpack "
             "fgvc-aircraft-2013b.tar.gz there, or give --download"

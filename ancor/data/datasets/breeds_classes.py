@@ -9,8 +9,7 @@ import hashlib
 import json
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -101,30 +100,21 @@ def info_digest(info: Path) -> str:
     return hashlib.sha256(b"".join((info / name).read_bytes() for name in INFO_FILES)).hexdigest()
 
 
-@contextmanager
-def robustness_importable() -> Iterator[None]:
-    """Inside the block, give `robustness` the module that torchvision no longer has."""
-    name = "torchvision.models.utils"
-    stand_in = types.ModuleType(name)
-    stand_in.load_state_dict_from_url = torch.hub.load_state_dict_from_url
-    before = sys.modules.setdefault(name, stand_in)
-    try:
-        yield
-    finally:
-        if before is stand_in:
-            del sys.modules[name]
-
-
 def helpers() -> types.ModuleType:
     """Return `robustness.tools.breeds_helpers`; InputError where it is not installed."""
+    stand_in = types.ModuleType("torchvision.models.utils")  # which it asks for, and is no more
+    stand_in.load_state_dict_from_url = torch.hub.load_state_dict_from_url
+    found = sys.modules.setdefault(stand_in.__name__, stand_in)
     try:
-        with robustness_importable():
-            from robustness.tools import breeds_helpers
+        from robustness.tools import breeds_helpers
     except ImportError as error:
         raise InputError(
             f"BREEDS sets of another hierarchy or level need the package robustness ({error}); "
             "pip install robustness, or use one of " + ", ".join(SETS)
         ) from error
+    finally:
+        if found is stand_in:
+            del sys.modules[stand_in.__name__]
     return breeds_helpers
 
 
@@ -168,7 +158,7 @@ def computed_table(
             f"no superclass at --breeds-level {level} has {subclasses} subclasses; "
             "lower --breeds-subclasses"
         )
-    return from_robustness(generator.hierarchy, *found)
+    return _table(generator.hierarchy, *found)
 
 
 def _check_level(hierarchy: "ClassHierarchy", level: int, ancestor: str | None) -> None:
@@ -185,7 +175,7 @@ def _check_level(hierarchy: "ClassHierarchy", level: int, ancestor: str | None) 
         )
 
 
-def from_robustness(
+def _table(
     hierarchy: "ClassHierarchy",
     superclasses: Sequence[str],
     subclass_splits: Sequence[Sequence[Sequence[int]]],

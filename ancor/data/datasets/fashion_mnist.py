@@ -1,7 +1,6 @@
 """Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747), from its four IDX files."""
 
 import gzip
-import zlib
 from math import prod
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
+from ancor.safe_io.broken import BROKEN
 
 HIERARCHY = Hierarchy(
     coarse_names=("upper-body garments", "other", "footwear"),
@@ -74,13 +74,16 @@ def _folder(named: str | None, download: bool) -> Path:
 
 
 def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
-    """Read an IDX file of bytes: magic number, big-endian sizes, data."""
+    """Read an IDX file of bytes: magic number, big-endian sizes, data.
+
+    torchvision's reader takes no packed file and no limit, and tells errors by bare assertions.
+    """
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.exists() else packed
     try:
         with (open if path == plain else gzip.open)(path, "rb") as file:
             raw = file.read(LARGEST)  # what a small archive unpacks to has no end
-    except (OSError, EOFError, zlib.error) as error:
+    except BROKEN as error:
         raise InputError(f"cannot read {str(path)!r} ({error}); fetch the file again") from error
     header = 4 + 4 * dimensions
     sizes = np.frombuffer(raw[4:header], dtype=">u4").tolist() if len(raw) >= header else []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ancor.data.files import Listing, left_out, listing
 from ancor.errors import InputError, capped
+from ancor.safe_io.broken import BROKEN
 
 LAYOUT = "ImageNet: Data/CLS-LOC/{train,val}/<wnid>/*.JPEG, or {train,val}/<wnid>/ directly"
 WNID = re.compile(rb"<name>\s*(n\d{8})\s*</name>")
@@ -103,7 +104,7 @@ def _read_solution(path: Path) -> dict[str, str]:
             return {
                 row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)
             }
-    except (KeyError, IndexError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+    except BROKEN as error:
         raise InputError(
             f"{str(path)!r} is no solution file: columns ImageId and PredictionString "
             "(class and box) are needed; fetch it again"

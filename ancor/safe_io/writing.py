@@ -1,0 +1,69 @@
+"""Files that are whole or not there: written under another name, then renamed."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
+    """Yield a new name in the same folder, for a file that takes the name `path` at the end.
+
+    Args:
+        path: if it is a link, the link is replaced, not what it leads to.
+        suffix: how the new name ends.
+
+    Raises:
+        OSError: it cannot be written; like any error inside the block, it leaves `path` as it was.
+    """
+    # Short enough to be a name wherever `path` is one, and another one for each who writes.
+    temporary = path.with_name(f"{path.name[:40]}.{secrets.token_hex(4)}{suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # where folders can be opened, the name survives a loss of power too
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file for bytes that takes the name `path` once it is whole and on the disk.
+
+    Raises:
+        OSError: as `replacing`.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_result(path: Path | str, content: str | bytes) -> None:
+    """Write a file that a user named: through a link, and into a pipe or device as it is.
+
+    Args:
+        path: its name; a file under it that cannot be written to stays.
+        content: the bytes, or a text, which becomes UTF-8.
+
+    Raises:
+        OSError: it cannot be written; a file that was there is as before.
+    """
+    if isinstance(content, str):
+        content = content.encode()
+    if os.path.exists(path) and not os.path.isfile(path):
+        Path(path).write_bytes(content)
+        return
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    with atomic_write(Path(os.path.realpath(path))) as file:
+        file.write(content)
