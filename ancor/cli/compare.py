@@ -67,7 +67,7 @@ def _scores(runs: "dict[str, Run]") -> Iterator[str]:
         for name, own in scores.items()
     ]
     titles = [kind.removeprefix("validation/") for kind in kinds]
-    yield from columns(_shown([["run", *titles], *rows]))
+    yield from columns([[printable(word, 80) for word in row] for row in [["run", *titles], *rows]])
 
 
 def _differences(runs: "dict[str, Run]") -> Iterator[str]:
@@ -80,10 +80,6 @@ def _differences(runs: "dict[str, Run]") -> Iterator[str]:
         if len(set(values)) > 1:
             rows.append([name, *values])
     if rows:
-        yield from columns(_shown([["setting", *runs], *rows]))
+        yield from columns([[printable(w, 80) for w in row] for row in [["setting", *runs], *rows]])
     elif len(runs) > 1:
         yield "The runs' settings are the same"
-
-
-def _shown(rows: list[list[str]]) -> list[list[str]]:
-    return [[printable(word, 80) for word in row] for row in rows]

@@ -91,9 +91,8 @@ def columns(rows: Sequence[Sequence[str]], right: int = 0) -> Iterator[str]:
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        last = len(row) - right
-        cells = enumerate(zip(row, widths, strict=True))
-        words = (w.ljust(n) if place < last else w.rjust(n) for place, (w, n) in cells)
+        left = len(row) - right
+        words = [*map(str.ljust, row[:left], widths), *map(str.rjust, row[left:], widths[left:])]
         yield "  ".join(words).rstrip()
 
 

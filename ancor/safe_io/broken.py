@@ -10,24 +10,10 @@ import zlib
 from safetensors import SafetensorError
 
 # Of Python's own, NumPy's, torch's and torchvision's readers, on bytes that anybody may have
-# written. Errors in a row of the toolkit's own (InputError, RunError) are caught by these too.
+# written. The toolkit's own InputError and RunError are among them.
 BROKEN = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    StopIteration,
-    TypeError,
-    ValueError,
-    SafetensorError,
-    csv.Error,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError),
+    *(OSError, RuntimeError, StopIteration, TypeError, ValueError),
+    *(SafetensorError, csv.Error, pickle.UnpicklingError, struct.error, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error),
 )

@@ -37,11 +37,7 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file for bytes that takes the name `path` once it is whole and on the disk.
-
-    Raises:
-        OSError: as `replacing`.
-    """
+    """As `replacing`, yield a file for bytes, which is on the disk before it takes its name."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         yield file
         file.flush()

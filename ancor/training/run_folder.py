@@ -27,7 +27,8 @@ METRICS = "metrics.jsonl"
 RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, METRICS)
 LOCK = ".lock"
 # What --overwrite removes; all else is written anew, or is not the run's.
-OWN = ("*.pth.tar", "*.pth.tar.*tmp", METRICS, "log.txt", "events.out.tfevents.*")
+UNFINISHED = "*.pth.tar.*tmp"  # which a killed run leaves behind
+OWN = ("*.pth.tar", UNFINISHED, METRICS, "log.txt", "events.out.tfevents.*")
 
 
 def output_directory(named: str | None, default: str, overwrite: bool, resume: bool) -> Path:
@@ -78,7 +79,7 @@ def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
             # hand it on to loading processes. It does so too when the process closes the file by
             # any handle: so it is on a file that nothing else opens.
             _lock(stack.enter_context((folder / LOCK).open("a")), folder)
-            for pattern in OWN if overwrite else ():
+            for pattern in OWN if overwrite else (UNFINISHED,):
                 for path in folder.glob(pattern):
                     path.unlink()
             metrics = stack.enter_context(

@@ -42,6 +42,17 @@ def test_what_a_killed_save_left_is_replaced_too(tmp_path):
     assert '{"kind": "st{' not in (tmp_path / "metrics.jsonl").read_text()
 
 
+def test_what_killed_saves_left_goes_when_a_run_is_resumed(tmp_path):
+    """Each has a name of its own: they would pile up."""
+    command = [*PLAIN, "--output-dir", str(tmp_path)]
+    assert main([*command, "--max-steps", "1"]) == 0
+    for name in ("last.pth.tar.0a1b2c3d.tmp", "previous.pth.tar.tmp"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "mine.tmp").write_bytes(b"x")
+    assert main([*command, "--max-steps", "2", "--resume", "auto"]) == 0
+    assert [path.name for path in tmp_path.glob("*.tmp")] == ["mine.tmp"]
+
+
 def refused(folder, *flags: str) -> None:
     second = start(folder, "--max-steps", "1", *flags)
     said = second.communicate(timeout=60)[0]
