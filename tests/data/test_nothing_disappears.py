@@ -1,5 +1,6 @@
 """Own images of which a part would be left out, merged or mistaken without a word (C18, C20)."""
 
+import argparse
 import re
 import shlex
 import sys
@@ -12,11 +13,12 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from ancor.cli import check_data, eval, show, train
+from ancor.cli.data_flags import data_config
 from ancor.cli.settings import run_config
 from ancor.data import files
 from ancor.data.config import DataConfig
 from ancor.data.decode import decode
-from ancor.data.guess import guess
+from ancor.data.guess import candidates, guess
 from ancor.data.notes import alike, class_notes
 from ancor.data.report import check
 from ancor.errors import InputError, capped
@@ -375,7 +377,9 @@ def test_guesses(tmp_path):
     from ancor.data.datasets.breeds_classes import known_table
 
     made.imagenet(tmp_path / "i", list(known_table("living17").class_names), images=1)
-    assert guess(str(tmp_path / "i"))[0] == "living17"
+    name, told = guess(str(tmp_path / "i"))
+    assert name == "living17"
+    assert "may be meant as nonliving26" in told
     for root, named in (
         (at("m", "train/n01440764/1.jpg"), "--dataset is needed: living17"),
         (at("e", "x.txt"), "holds no images"),
@@ -383,6 +387,37 @@ def test_guesses(tmp_path):
     ):
         with pytest.raises(InputError, match=named):
             guess(root)
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ("cifar-100-python/x FashionMNIST/x", "cifar100, fashion-mnist"),
+        ("FashionMNIST/x train/dog/1.jpg", "fashion-mnist, folder"),
+        ("labels.csv tiered-imagenet/x", "tiered, folder"),
+        ("labels.csv train/n01440764/1.jpg", "folder, living17"),
+        ("val/n01440764/1.jpg", "living17, nonliving26"),
+        ("val/ILSVRC2012_val_1.JPEG LOC_val_solution.csv", "living17, nonliving26"),
+        ("ILSVRC/Data/CLS-LOC/val/n01440764/1.JPEG", "living17, nonliving26"),
+    ],
+)
+def test_of_several_datasets_none_is_taken(tmp_path, capsys, entries, named):
+    """C20: the first mark was taken; an ImageNet of validation images alone was own classes."""
+    for name in entries.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert check_data.main(["--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"--dataset is needed: {named}" in said
+    assert said.count("\n") == 1
+
+
+def test_a_files_own_dataset_is_kept_where_it_may_be_there(tmp_path):
+    """C20: an encoder of living17 met ImageNet's validation images as if they were own classes."""
+    (tmp_path / "val" / "n01440764").mkdir(parents=True)
+    assert "living17" in candidates(tmp_path)
+    args = argparse.Namespace(root=str(tmp_path), dataset=None)
+    assert data_config(args, {"dataset": "living17"}).dataset == "living17"
 
 
 def test_a_named_dataset_goes_before_a_guess(tmp_path):
