@@ -33,6 +33,17 @@ def _folded(name: str) -> str:
     return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
 
 
+def partition_notes(partitions: Iterable[Partition]) -> list[str]:
+    """Return each note of some partitions once, behind the names of those that it is of."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for partition in partitions:
+        for note in partition.notes:
+            names[note].append(repr(partition.name))
+    return [
+        f"partition{'s' * (len(of) > 1)} {', '.join(of)}: {note}" for note, of in names.items()
+    ]
+
+
 def name_notes(partitions: Sequence[Partition]) -> list[str]:
     """Return the lines on names that look alike, within and between partitions of own images.
 

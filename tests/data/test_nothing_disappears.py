@@ -144,6 +144,37 @@ def test_a_path_that_is_nearly_right_is_told(tmp_path, written, there):
     assert f"{written!a} is there as {there!a}" in refusal(tmp_path)
 
 
+def test_images_that_the_table_does_not_list_are_counted(tmp_path, without_heif, capsys):
+    """C18: a class that was forgotten in labels.csv was left out without a word."""
+    root = tree(tmp_path / "photos", "a/1.jpg", "a/2.jpg", "a/3.jpg", "b/x/4.png", "5.tif")
+    leftovers(root, "b/6.HEIC", "readme.txt", ".thumbnails/1.jpg")
+    (root / "linked").symlink_to("a")  # the same images again
+    table(root, "path,coarse,partition\na/1.jpg,dog,\nlinked/2.jpg,dog,\na/../a/3.jpg,cat,val\n")
+    told = "3 images are not in labels.csv and not read: '5.tif', 'b/6.HEIC', 'b/x/4.png'"
+    assert notes(root) == notes(root, "validation") == told
+    words = ["--data", str(root)]
+    check_data.main(words)
+    said = capsys.readouterr().out
+    assert said.count(f"note: partitions 'train', 'validation': {told}") == said.count(told) == 1
+    assert train.main([*words, *QUICK, "--output-dir", str(tmp_path / "run")]) == 0
+    assert f"Notice: partition 'train': {told}" in capsys.readouterr().out
+    table(root, "path,coarse\n" + "".join(f"a/{n}.jpg,dog\n" for n in "123") + "5.tif,cat\n")
+    for path in (root / "b").rglob("*.*"):
+        path.unlink()
+    assert not notes(root)
+
+
+def test_images_beyond_links_are_counted_where_the_table_reaches(tmp_path):
+    """C18: of a folder outside, only where it is allowed and used; a loop of links ends."""
+    tree(tmp_path, "disk/1.jpg", "disk/2.jpg", "disk/deep/3.jpg", "photos/4.jpg", "other/5.jpg")
+    for link, target in {"disk": "../disk", "other": "../other", "loop": "."}.items():
+        (tmp_path / "photos" / link).symlink_to(target)
+    root = table(tmp_path / "photos", "path,coarse\n4.jpg,a\ndisk/1.jpg,b\n")
+    told = load(root, allow_outside_root=True).notes
+    assert told == ("1 image is not in labels.csv and not read: '../disk/2.jpg'",)
+    assert not notes(table(root, "path,coarse\n4.jpg,a\n"))
+
+
 # Image files
 
 ALL_READ = sorted({end for kind in files.formats() for end in files.KINDS[kind]})
