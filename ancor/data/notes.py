@@ -39,9 +39,7 @@ def partition_notes(partitions: Iterable[Partition]) -> list[str]:
     for partition in partitions:
         for note in partition.notes:
             names[note].append(repr(partition.name))
-    return [
-        f"partition{'s' * (len(of) > 1)} {', '.join(of)}: {note}" for note, of in names.items()
-    ]
+    return [f"partition{'s' * (len(of) > 1)} {', '.join(of)}: {note}" for note, of in names.items()]
 
 
 def name_notes(partitions: Sequence[Partition]) -> list[str]:
@@ -77,6 +75,12 @@ def class_notes(labels: np.ndarray, names: Sequence[str], level: str) -> list[st
         notes.append(
             f"there is one {level} class only, {names[classes[0]]!r}: its classification loss is 0 "
             "and teaches nothing; training needs at least two"
+        )
+    absent = [name for label, name in enumerate(names) if label not in classes]
+    if absent:
+        notes.append(
+            f"{len(absent)} of {len(names)} {level} classes have no image that is read "
+            f"({capped(map(repr, absent))}): nothing teaches them; mend their images or remove them"
         )
     single = [names[label] for label in classes[counts == 1]]
     if single:

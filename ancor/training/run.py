@@ -102,7 +102,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         start_from(method, config.training.init_from)
     method.to(launch.device, memory_format=torch.channels_last)
     workers = _workers(config, partition)
-    validate, reason = validation_of(config, method.encoder, launch.device, workers, dtype)
+    validate, seen, reason = validation_of(config, method.encoder, launch.device, workers, dtype)
     if validate is None or config.training.select == "last":
         config = replace(config, selected_on="last")
     batches = _batches(config, partition, method, workers, launch)
@@ -121,7 +121,6 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         ):
             log.info(line)
         told = validate.notes if validate else []
-        seen = None if validate is None else validate.partition
         shown = [*notes, *notices(config, partition, method, batches, reason, seen), *told]
         for line in shown:
             log.info("%s", line)
@@ -139,7 +138,7 @@ def train(config: RunConfig, launch: Launch, notes: list[str]) -> None:
         trainer.fit()
         if saver.failed:
             raise RunError(f"the last save into {str(launch.folder)!r} failed ({saver.failed})")
-        for read in [partition] if validate is None else [partition, validate.partition]:
+        for read in [partition] if seen is None else [partition, seen]:
             report_skipped(read)
         for line in _ended(config, launch, trainer, time.monotonic() - began):
             log.info("%s", line)

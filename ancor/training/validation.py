@@ -116,18 +116,19 @@ def validation_of(
     device: torch.device,
     workers: int,
     dtype: torch.dtype | None,
-) -> tuple[Validator | None, str | None]:
-    """Return a run's validation and no reason, or None and why there is none."""
+) -> tuple[Validator | None, Partition | None, str | None]:
+    """Return a run's validation, the partition that was read for it, and why there is none."""
     episodes = config.training.val_episodes
     if episodes == 0:
-        return None, "--val-episodes 0"
+        return None, None, "--val-episodes 0"
     try:
-        partition = config.data.load("validation")
+        read = config.data.load("validation")
     except MissingPartition as error:
-        return None, str(error)
-    if partition.fine_labels is None:
-        return None, "the validation partition has no fine labels"
+        return None, None, str(error)
+    if read.fine_labels is None:
+        return None, read, "the validation partition has no fine labels"
     try:
-        return Validator(partition, config.data, encoder, device, episodes, workers, dtype), None
+        validator = Validator(read, config.data, encoder, device, episodes, workers, dtype)
     except InputError as error:  # too few classes for an episode: no reason not to train
-        return None, str(error)
+        return None, read, str(error)
+    return validator, read, None

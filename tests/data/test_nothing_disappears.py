@@ -327,7 +327,9 @@ def test_one_class_or_one_image_a_class():
     assert (
         "9 of 10 coarse classes have one image each ('b', 'c', 'd', 'e', 'f' and 4 more)" in said[0]
     )
-    assert class_notes(np.array([0, 0, 1, 1]), names, "coarse") == []
+    assert class_notes(np.array([0, 0, 1, 1]), names[:2], "coarse") == []
+    said = class_notes(np.array([0, 0, 2, 2]), names[:3], "coarse")
+    assert said[0].startswith("1 of 3 coarse classes have no image that is read ('b')")
 
 
 def test_lists_are_capped():
@@ -457,3 +459,45 @@ def test_a_named_dataset_goes_before_a_guess(tmp_path):
     assert run_config(given, None)[0].data.dataset == "folder"
     assert run_config({**given, "dataset": "digits"}, None)[0].data.dataset == "digits"
     assert run_config({"mode": "coarse"}, None)[0].data.dataset == "living17"
+
+
+@pytest.mark.parametrize("unusable", ["one image a class", "no fine labels"])
+def test_a_validation_that_cannot_be_used_is_told_of_too(tmp_path, capsys, unusable):
+    """C18: what was left out of the validation images was not told where too few were left."""
+    paths = ["val/a/x/1.jpg", "val/B/y/2.jpg"]
+    if unusable == "no fine labels":
+        paths = ["val/a/1.jpg", "val/a/2.jpg", "val/B/3.jpg", "val/B/4.jpg"]
+    root = tree(tmp_path / "photos", *(f"train/{n % 2 and 'a' or 'b'}/{n}.jpg" for n in range(8)))
+    leftovers(tree(root, *paths), f"{Path(paths[0]).parent}/film.mov")
+    (root / paths[1]).write_bytes(b"no image")
+    words = ["--data", str(root), *QUICK, "--val-episodes", "3", "--skip-bad-images"]
+    assert train.main([*words, "--output-dir", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "No validation (" in said
+    assert "Notice: partition 'validation': 1 file is not read: 1 .mov" in said
+    assert "coarse classes: 'B', 'b' are different classes" in said
+    assert "1 images were left out:" in said
+
+
+@pytest.mark.parametrize(
+    ("paths", "mode", "told"),
+    [
+        ("a/1.jpg a/2.jpg a/3.jpg", "coarse", "there is one coarse class only, 'a'"),
+        ("a/x/1.jpg a/x/2.jpg", "fine", "there is one fine class only, 'x'"),
+        ("a/1.jpg b/2.jpg c/3.jpg", "coarse", "3 of 3 coarse classes have one image each"),
+        ("a/x/1.jpg a/y/2.jpg a/y/3.jpg", "fine", "1 of 2 fine classes have one image each ('x')"),
+        ("a/1.jpg", "coarse", "1 of 1 coarse classes have one image each"),
+    ],
+)
+def test_training_starts_by_telling_of_classes_it_learns_little_from(
+    tmp_path, capsys, paths, mode, told
+):
+    """C18: in the log before the first step, and by check-data."""
+    root = tree(tmp_path / "photos", *(f"train/{path}" for path in paths.split()))
+    words = ["--data", str(root), *QUICK, "--mode", mode, "--output-dir", str(tmp_path / "run")]
+    assert train.main(words) == 0
+    said = capsys.readouterr().out
+    assert said.index(told) < said.index("Done:")
+    if mode == "coarse":
+        check_data.main(["--data", str(root)])
+        assert told in capsys.readouterr().out
