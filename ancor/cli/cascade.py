@@ -47,7 +47,8 @@ def _check_coarse(subject: "Subject") -> None:
 
     weight, coarse = subject.encoder.class_weight, subject.partition.hierarchy.num_coarse
     if weight is None or len(weight) != coarse:
-        have = "no classifier" if weight is None else f"a classifier of {len(weight)} classes"
+        count = 0 if weight is None else len(weight)
+        have = "no classifier" if weight is None else f"a classifier of {count or 'other'} classes"
         raise InputError(
             f"{subject.path!r} has {have} (head {subject.encoder.config.head!r}), and the first "
             f"model of a cascade tells the {coarse} coarse classes of {subject.data.dataset!r}; "

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ancor.checkpoints import checkpoint
+from ancor.checkpoints.classes import check_same_classes, match_classes
 from ancor.cli.data_flags import data_config
 from ancor.data.config import DataConfig
 from ancor.data.notes import tell
@@ -111,6 +112,7 @@ def read_subjects(
         given = {name: values[number] for name, values in flags.items()}
         _check_agreement(given, path, encoder, only_base)
     _check_alike(paths, loaded)
+    check_same_classes(paths, [content for _, content in loaded])
     data = [data_config(args, content["config"]["data"]) for _, content in loaded]
     if load is not None:
         partition = load(data[0])
@@ -121,7 +123,7 @@ def read_subjects(
         tell(partition)
         _tell_selection(args, paths, loaded)
     for path, (encoder, content) in zip(paths, loaded, strict=True):
-        _match_classes(path, encoder, content, partition)
+        match_classes(path, encoder, content, partition)
     return [
         Subject(
             path,
@@ -133,32 +135,6 @@ def read_subjects(
         )
         for path, (encoder, content), config in zip(paths, loaded, data, strict=True)
     ]
-
-
-def _match_classes(
-    path: str, encoder: Encoder, content: dict[str, Any], partition: Partition
-) -> None:
-    """Give a classifier the data's numbers of coarse classes, by name; none where names differ.
-
-    Whoever uses a class weight by number asks whether there are as many as coarse classes.
-    """
-    known, wanted = checkpoint.class_names(content, path), partition.hierarchy.coarse_names
-    if not encoder.config.classifies or not known or known == wanted:
-        return
-    coarse = content["config"]["training"].get("mode") != "fine"
-    if coarse and set(wanted) <= set(known):
-        encoder.keep_classes([known.index(name) for name in wanted])
-        log.info("Notice: the data's classes are taken by name from the %d of %r", len(known), path)
-        return
-    if len(known) == len(wanted):
-        first = next((a, b) for a, b in zip(known, wanted, strict=True) if a != b)
-        log.info(
-            "Notice: %r was trained on other classes (%r where the data has %r): its own "
-            "classifier is not used",
-            path,
-            *first,
-        )
-    encoder.keep_classes([])
 
 
 def _tell_selection(args: argparse.Namespace, paths: Sequence[str], loaded: Sequence) -> None:

@@ -80,7 +80,8 @@ def class_notes(labels: np.ndarray, names: Sequence[str], level: str) -> list[st
     if absent:
         notes.append(
             f"{len(absent)} of {len(names)} {level} classes have no image that is read "
-            f"({capped(map(repr, absent))}): nothing teaches them; mend their images or remove them"
+            f"({capped(map(repr, absent))}): nothing teaches them; replace their images, or "
+            "remove the classes"
         )
     single = [names[label] for label in classes[counts == 1]]
     if single:

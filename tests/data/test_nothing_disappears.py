@@ -467,7 +467,7 @@ def test_a_validation_that_cannot_be_used_is_told_of_too(tmp_path, capsys, unusa
     paths = ["val/a/x/1.jpg", "val/B/y/2.jpg"]
     if unusable == "no fine labels":
         paths = ["val/a/1.jpg", "val/a/2.jpg", "val/B/3.jpg", "val/B/4.jpg"]
-    root = tree(tmp_path / "photos", *(f"train/{n % 2 and 'a' or 'b'}/{n}.jpg" for n in range(8)))
+    root = tree(tmp_path / "photos", *(f"train/{'ab'[n % 2]}/{n}.jpg" for n in range(8)))
     leftovers(tree(root, *paths), f"{Path(paths[0]).parent}/film.mov")
     (root / paths[1]).write_bytes(b"no image")
     words = ["--data", str(root), *QUICK, "--val-episodes", "3", "--skip-bad-images"]
