@@ -122,12 +122,14 @@ def episode_images(
         sampler.check(protocol)
     if max(sizes) < 2:
         return images
-    if min(sizes) < per_class:
-        small = [size for size in sizes if size < per_class]
+    small, lone = [size for size in sizes if 1 < size < per_class], sizes.count(1)
+    if small:
         print(
-            f"{len(small)} of {len(sizes)} classes have fewer than {per_class} images: all of them "
-            f"are drawn, {span(small)} a class, but of classes with 1 none"
+            f"{len(small)} of {len(sizes)} classes have fewer than {per_class} images: all of "
+            f"theirs are drawn, {span(small)} a class"
         )
+    if lone:
+        print(f"{lone} of {len(sizes)} classes have 1 image, and are not drawn")
     episode = sampler.draw(protocol, 0, args.seed)
     return images[np.concatenate([episode.support, episode.query])]
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,7 @@ KINDS = {
     "AVIF": (".avif",),
     "HEIF": (".heic", ".heif", ".hif"),
 }
+ENDS = tuple(end for ends in KINDS.values() for end in ends)
 OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # what Pillow calls them; not always built in
 HOW_TO_READ = {
     "HEIF": "pip install pillow-heif to read them",
@@ -103,6 +104,27 @@ def listing(folder: Path | str, links_matter: bool = True) -> Listing:
             "permissions"
         ) from error
     return Listing(sorted(images), sorted(folders), sorted(others))
+
+
+def folders_below(root: Path | str, apart: Collection[str] = ()) -> Iterator[tuple[str, Listing]]:
+    """Yield each folder below a root, and itself, once: its real path and what it holds.
+
+    Links that lead out of the root are followed to no folder but those of `apart`.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    home = os.path.realpath(root)
+    waiting, seen = [home, *apart], set()
+    while waiting:
+        folder = waiting.pop()
+        outside = folder not in apart and os.path.commonpath([home, folder]) != home
+        if folder in seen or outside:
+            continue
+        seen.add(folder)
+        inside = listing(folder, links_matter=False)
+        waiting += [os.path.realpath(os.path.join(folder, name)) for name in inside.folders]
+        yield folder, inside
 
 
 def left_out(names: Iterable[str]) -> list[str]:

@@ -33,6 +33,15 @@ def _folded(name: str) -> str:
     return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
 
 
+def partition_notes(partitions: Iterable[Partition]) -> list[str]:
+    """Return each note of some partitions once, behind the names of those that it is of."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for partition in partitions:
+        for note in partition.notes:
+            names[note].append(repr(partition.name))
+    return [f"partition{'s' * (len(of) > 1)} {', '.join(of)}: {note}" for note, of in names.items()]
+
+
 def name_notes(partitions: Sequence[Partition]) -> list[str]:
     """Return the lines on names that look alike, within and between partitions of own images.
 
@@ -66,6 +75,13 @@ def class_notes(labels: np.ndarray, names: Sequence[str], level: str) -> list[st
         notes.append(
             f"there is one {level} class only, {names[classes[0]]!r}: its classification loss is 0 "
             "and teaches nothing; training needs at least two"
+        )
+    absent = [name for label, name in enumerate(names) if label not in classes]
+    if absent:
+        notes.append(
+            f"{len(absent)} of {len(names)} {level} classes have no image that is read "
+            f"({capped(map(repr, absent))}): nothing teaches them; replace their images, or "
+            "remove the classes"
         )
     single = [names[label] for label in classes[counts == 1]]
     if single:

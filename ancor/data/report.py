@@ -8,7 +8,7 @@ import numpy as np
 
 from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.episodes import EpisodeSampler, Protocol
-from ancor.data.notes import class_notes, name_notes
+from ancor.data.notes import class_notes, name_notes, partition_notes
 from ancor.data.partition import Partition
 from ancor.data.scan import Finding, findings
 from ancor.errors import InputError, MissingPartition, capped
@@ -44,7 +44,6 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         found = list(findings(partition.images))
         described[name] = _describe(partition, found, protocol)
         problems += [finding.problem for finding in found if finding.problem is not None]
-        notes += [f"partition {name!r}: {note}" for note in partition.notes]
         notes += _repeated(partition, found)
         if name == "train":
             coarse, names = partition.coarse_labels, partition.hierarchy.coarse_names
@@ -62,7 +61,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         "root": config.root,
         "partitions": described,
         "problems": list(dict.fromkeys(problems)),
-        "notes": notes + name_notes(loaded) + _shared(loaded, contents),
+        "notes": partition_notes(loaded) + notes + name_notes(loaded) + _shared(loaded, contents),
     }
 
 

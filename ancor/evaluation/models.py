@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ancor.checkpoints import checkpoint
+from ancor.checkpoints.classes import check_same_classes, match_classes
 from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.resolve import resolve_data
@@ -103,6 +104,7 @@ def read_models(
         given = {name: values[number] for name, values in expected.items()}
         _check_agreement(given, path, encoder, only_base)
     _check_alike(paths, loaded)
+    check_same_classes(paths, [content for _, content in loaded])
     configs = [resolve_data(data, content["config"]["data"]) for _, content in loaded]
     if isinstance(partition, str):
         if data.get("root") is None and configs[0].root is not None:
@@ -111,38 +113,12 @@ def read_models(
         partition = configs[0].load(partition)
         tell(partition)
     for path, (encoder, content) in zip(paths, loaded, strict=True):
-        _match_classes(path, encoder, content, partition)
+        match_classes(path, encoder, content, partition)
     models = [
         Model(_on_device(encoder, runtime), config.transforms, runtime, path, content, cache)
         for path, (encoder, content), config in zip(paths, loaded, configs, strict=True)
     ]
     return models, partition
-
-
-def _match_classes(
-    path: str, encoder: Encoder, content: Mapping[str, Any], partition: Partition
-) -> None:
-    """Give a classifier the data's numbers of coarse classes, by name; none where names differ.
-
-    Whoever uses a class weight by number asks whether there are as many as coarse classes.
-    """
-    known, wanted = checkpoint.class_names(content, path), partition.hierarchy.coarse_names
-    if not encoder.config.classifies or not known or known == wanted:
-        return
-    coarse = content["config"]["training"].get("mode") != "fine"
-    if coarse and set(wanted) <= set(known):
-        encoder.keep_classes([known.index(name) for name in wanted])
-        log.info("Notice: the data's classes are taken by name from the %d of %r", len(known), path)
-        return
-    if len(known) == len(wanted):
-        first = next((a, b) for a, b in zip(known, wanted, strict=True) if a != b)
-        log.info(
-            "Notice: %r was trained on other classes (%r where the data has %r): its own "
-            "classifier is not used",
-            path,
-            *first,
-        )
-    encoder.keep_classes([])
 
 
 def _tell_selection(paths: Sequence[str], loaded: Sequence, partition: str) -> None:

@@ -172,7 +172,8 @@ def _check_coarse(model: Model, partition: Partition) -> None:
     """Raise an InputError where a model cannot tell the coarse classes of a partition."""
     weight, coarse = model.network.class_weight, partition.hierarchy.num_coarse
     if weight is None or len(weight) != coarse:
-        have = "no classifier" if weight is None else f"a classifier of {len(weight)} classes"
+        count = 0 if weight is None else len(weight)
+        have = "no classifier" if weight is None else f"a classifier of {count or 'other'} classes"
         raise InputError(
             f"{model.path!r} has {have} (head {model.network.config.head!r}), and the first model "
             f"of a cascade tells the {coarse} coarse classes of {partition.dataset!r}; give a file "

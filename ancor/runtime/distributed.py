@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -138,6 +138,15 @@ def largest(number: int) -> int:
     found = torch.tensor(number, device=device)
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return int(found)
+
+
+def word_of_first(make: Callable[[], str]) -> str:
+    """Return what `make` gives the first process; the others wait for it and do not call theirs."""
+    if world_size() == 1:
+        return make()
+    words = [make() if is_first() else None]
+    dist.broadcast_object_list(words, src=0)
+    return words[0]
 
 
 def take_from_first(tensors: list[Tensor]) -> None:

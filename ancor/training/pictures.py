@@ -1,10 +1,12 @@
 """t-SNE pictures of an encoder while it trains, for TensorBoard."""
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from ancor.checkpoints.classes import class_rows
 from ancor.data.partition import Partition
 from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.feature_bank import FeatureBank, class_weights
@@ -16,6 +18,7 @@ from ancor.runtime.logging import RunLog
 from ancor.runtime.seeding import address_seed
 from ancor.training.config import RunConfig
 
+log = logging.getLogger(__name__)
 MOST_IMAGES = 1000  # of a picture: t-SNE then takes a few seconds
 
 
@@ -30,13 +33,21 @@ class FeaturePictures:
         partition: where the images are drawn from; without fine labels the second picture falls
             away.
         seed: draws the images.
-        trained_on: coarse classes by the numbers of the class weights.
+        trained_on: coarse classes by the numbers of the class weights; () where there are none.
     """
 
     def __init__(
         self, bank: FeatureBank, partition: Partition, seed: int, trained_on: tuple[str, ...]
     ) -> None:
         self.bank, self.partition, self.seed, self.trained_on = bank, partition, seed, trained_on
+        self.kind = "embedding" if bank.encoder.config.embeds else "features"
+        self.rows = class_rows(trained_on, partition.hierarchy.coarse_names)
+        if self.rows is None and bank.encoder.class_weight_among(self.kind) is not None:
+            log.info(
+                "Notice: t-SNE plots have no stars, as the coarse classes of partition %r are not "
+                "those that are trained on",
+                partition.name,
+            )
         labels = partition.coarse_labels if partition.fine_labels is None else partition.fine_labels
         classes = np.unique(labels)
         each = max(2, MOST_IMAGES // len(classes))
@@ -50,11 +61,10 @@ class FeaturePictures:
             add_figure(run_log.board, f"t-SNE {self.partition.name}/{name}", figure(layout), step)
 
     def _layouts(self) -> Iterator[tuple[str, Layout]]:
-        encoder, hierarchy = self.bank.encoder, self.partition.hierarchy
-        kind = "embedding" if encoder.config.embeds else "features"
-        same = self.trained_on == hierarchy.coarse_names  # by whose numbers the weights go
-        weights = class_weights(encoder, kind, hierarchy.num_coarse) if same else None
-        points, stars = project(self._outputs(kind), weights, seed=self.seed)
+        hierarchy = self.partition.hierarchy
+        weights = class_weights(self.bank.encoder, self.kind, len(self.trained_on))
+        weights = None if self.rows is None or weights is None else weights[self.rows]
+        points, stars = project(self._outputs(), weights, seed=self.seed)
         coarse = self.partition.coarse_labels[self.images]
         about = f"{self.partition.dataset}, {self.partition.name}"
         yield "coarse", Layout(about, points, coarse, hierarchy.coarse_names, self.images, stars)
@@ -72,9 +82,9 @@ class FeaturePictures:
             Layout(about, points[shown], labels, names, self.images[shown], star, len(star) > 0),
         )
 
-    def _outputs(self, kind: str) -> np.ndarray:
+    def _outputs(self) -> np.ndarray:
         pairs = np.stack([self.images, np.full_like(self.images, QUERY_VIEW)], axis=1)
-        outputs = [getattr(output, kind).float() for output in self.bank.outputs(pairs)]
+        outputs = [getattr(output, self.kind).float() for output in self.bank.outputs(pairs)]
         return torch.cat(outputs).cpu().numpy()
 
 
@@ -83,4 +93,5 @@ def pictures_of(
 ) -> FeaturePictures:
     """Return what draws a run's pictures of a partition."""
     bank = FeatureBank(encoder, partition.images, config.data.transforms, runtime)
-    return FeaturePictures(bank, partition, config.training.seed, config.classes)
+    coarse = config.classes if config.training.mode == "coarse" else ()
+    return FeaturePictures(bank, partition, config.training.seed, coarse)

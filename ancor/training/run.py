@@ -70,7 +70,7 @@ class Prepared:
     Attributes:
         config: what is trained, with all that the training set tells.
         launch: where and how; its runtime has the run's workers.
-        partition: the training images.
+        partitions: the training images, and those that were read for validation, if any.
         method: what is trained.
         batches: the training images as batches.
         validate: scores the encoder, or None.
@@ -79,16 +79,11 @@ class Prepared:
 
     config: RunConfig
     launch: Launch
-    partition: Partition
+    partitions: list[Partition]
     method: Method
     batches: TrainingBatches
     validate: Validator | None
     notes: list[str]
-
-    @property
-    def partitions(self) -> list[Partition]:
-        """The partitions that are read."""
-        return [self.partition, *([self.validate.partition] if self.validate else [])]
 
 
 def train(config: RunConfig, launch: Launch, notes: Sequence[str] = ()) -> None:
@@ -131,14 +126,14 @@ def prepare(
     method = _built(config, partition, launch)
     runtime = replace(launch.runtime, workers=_workers(config, partition))
     launch = replace(launch, runtime=runtime)
-    validate, reason = validation_of(config, method.encoder, runtime, validation)
+    validate, seen, reason = validation_of(config, method.encoder, runtime, validation)
     if validate is None or config.training.select == "last":
         config = replace(config, selected_on="last")
     batches = _batches(config, partition, method, launch)
-    seen = None if validate is None else validate.partition
     told = [*notices(config, partition, method, batches, reason, seen)]
     told += validate.notes if validate else []
-    return Prepared(config, launch, partition, method, batches, validate, [*notes, *told])
+    partitions = [partition] if seen is None else [partition, seen]
+    return Prepared(config, launch, partitions, method, batches, validate, [*notes, *told])
 
 
 def _built(config: RunConfig, partition: Partition, launch: Launch) -> Method:
@@ -182,13 +177,15 @@ def fit(run: Prepared, save: Save | None = None) -> None:
             run_log = RunLog(launch.folder, metrics, first_step, shows_bars(runtime.quiet))
             write_configuration(config, launch.folder, runtime.device)
         stack.enter_context(run_log)
-        lines = summary(config, launch.folder, runtime, run.partition, method, run.batches)
+        train = run.partitions[0]
+        lines = summary(config, launch.folder, runtime, train, method, run.batches)
         for line in [*lines, *run.notes]:
             log.info("%s", line)
         saver = save or RunSaver(launch.folder, config)
         draw = None
         if first and config.training.figure_freq and launch.folder is not None:
-            draw = pictures_of(config, method.encoder, run.partitions[-1], runtime)
+            images = run.validate.partition if run.validate else train
+            draw = pictures_of(config, method.encoder, images, runtime)
         trainer = Trainer(
             *(method, run.batches, config.training, run_log, run.validate, saver),
             *(runtime.dtype, runtime.quiet, draw),
@@ -208,7 +205,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         for read in run.partitions:
             report_skipped(read)
         if first and launch.folder is not None:
-            for line in outcome.ended(config, launch.folder, launch.flags, trainer, run.partition):
+            for line in outcome.ended(config, launch.folder, launch.flags, trainer, train):
                 log.info("%s", line)
 
 
@@ -223,7 +220,8 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
         method=config.method.resolved(counts),
         classes=names,
         images=len(partition),
-        fingerprint=partition.fingerprint(mode),
+        # Of a million files it takes seconds, on a network's disk minutes: once is enough.
+        fingerprint=distributed.word_of_first(lambda: partition.fingerprint(mode)),
     )
 
 

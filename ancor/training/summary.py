@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import ancor
-from ancor.data.notes import class_notes, name_notes
+from ancor.data.notes import class_notes, name_notes, partition_notes
 from ancor.data.partition import Partition
 from ancor.methods.base import Method
 from ancor.runtime import devices, distributed
@@ -69,9 +69,8 @@ def notices(
     training = config.training
     labels, names = partition.labels(training.mode), partition.hierarchy.names(training.mode)
     parts = [partition] if validation is None else [partition, validation]
-    for part in parts:
-        yield from (f"Notice: partition {part.name!r}: {note}" for note in part.notes)
-    for note in [*name_notes(parts), *class_notes(labels, names, training.mode)]:
+    of_classes = class_notes(labels, names, training.mode)
+    for note in [*partition_notes(parts), *name_notes(parts), *of_classes]:
         yield f"Notice: {note}"
     if distributed.restarts_may_hang():
         yield (

@@ -105,21 +105,22 @@ class Validator:
 
 def validation_of(
     config: RunConfig, encoder: Encoder, runtime: Runtime, partition: Partition | None = None
-) -> tuple[Validator | None, str | None]:
-    """Return a run's validation and no reason, or None and why there is none.
+) -> tuple[Validator | None, Partition | None, str | None]:
+    """Return a run's validation, the partition that was read for it, and why there is none.
 
     `partition` replaces the dataset's own.
     """
     episodes = config.training.val_episodes
     if episodes == 0:
-        return None, "--val-episodes 0"
+        return None, None, "--val-episodes 0"
     try:
-        partition = partition or config.data.load("validation")
+        read = partition or config.data.load("validation")
     except MissingPartition as error:
-        return None, str(error)
-    if partition.fine_labels is None:
-        return None, "the validation partition has no fine labels"
+        return None, None, str(error)
+    if read.fine_labels is None:
+        return None, read, "the validation partition has no fine labels"
     try:
-        return Validator(partition, config.data.transforms, encoder, runtime, episodes), None
+        validator = Validator(read, config.data.transforms, encoder, runtime, episodes)
     except InputError as error:  # too few classes for an episode: no reason not to train
-        return None, str(error)
+        return None, read, str(error)
+    return validator, read, None

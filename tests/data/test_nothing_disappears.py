@@ -1,5 +1,6 @@
 """Own images of which a part would be left out, merged or mistaken without a word (C18, C20)."""
 
+import argparse
 import re
 import shlex
 import sys
@@ -12,11 +13,12 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from ancor.cli import check_data, eval, show, train
+from ancor.cli.data_flags import data_config
 from ancor.cli.settings import run_config
 from ancor.data import files
 from ancor.data.config import DataConfig
 from ancor.data.decode import decode
-from ancor.data.guess import guess
+from ancor.data.guess import candidates, guess
 from ancor.data.notes import alike, class_notes
 from ancor.data.report import check
 from ancor.errors import InputError, capped
@@ -140,6 +142,37 @@ def test_names_that_outer_blanks_tell_apart_are_told(tmp_path):
 def test_a_path_that_is_nearly_right_is_told(tmp_path, written, there):
     table(tree(tmp_path, there), f"path,coarse\n{written},a\n")
     assert f"{written!a} is there as {there!a}" in refusal(tmp_path)
+
+
+def test_images_that_the_table_does_not_list_are_counted(tmp_path, without_heif, capsys):
+    """C18: a class that was forgotten in labels.csv was left out without a word."""
+    root = tree(tmp_path / "photos", "a/1.jpg", "a/2.jpg", "a/3.jpg", "b/x/4.png", "5.tif")
+    leftovers(root, "b/6.HEIC", "readme.txt", ".thumbnails/1.jpg")
+    (root / "linked").symlink_to("a")  # the same images again
+    table(root, "path,coarse,partition\na/1.jpg,dog,\nlinked/2.jpg,dog,\na/../a/3.jpg,cat,val\n")
+    told = "3 images are not in labels.csv and not read: '5.tif', 'b/6.HEIC', 'b/x/4.png'"
+    assert notes(root) == notes(root, "validation") == told
+    words = ["--data", str(root)]
+    check_data.main(words)
+    said = capsys.readouterr().out
+    assert said.count(f"note: partitions 'train', 'validation': {told}") == said.count(told) == 1
+    assert train.main([*words, *QUICK, "--output-dir", str(tmp_path / "run")]) == 0
+    assert f"Notice: partition 'train': {told}" in capsys.readouterr().out
+    table(root, "path,coarse\n" + "".join(f"a/{n}.jpg,dog\n" for n in "123") + "5.tif,cat\n")
+    for path in (root / "b").rglob("*.*"):
+        path.unlink()
+    assert not notes(root)
+
+
+def test_images_beyond_links_are_counted_where_the_table_reaches(tmp_path):
+    """C18: of a folder outside, only where it is allowed and used; a loop of links ends."""
+    tree(tmp_path, "disk/1.jpg", "disk/2.jpg", "disk/deep/3.jpg", "photos/4.jpg", "other/5.jpg")
+    for link, target in {"disk": "../disk", "other": "../other", "loop": "."}.items():
+        (tmp_path / "photos" / link).symlink_to(target)
+    root = table(tmp_path / "photos", "path,coarse\n4.jpg,a\ndisk/1.jpg,b\n")
+    told = load(root, allow_outside_root=True).notes
+    assert told == ("1 image is not in labels.csv and not read: '../disk/2.jpg'",)
+    assert not notes(table(root, "path,coarse\n4.jpg,a\n"))
 
 
 # Image files
@@ -294,7 +327,9 @@ def test_one_class_or_one_image_a_class():
     assert (
         "9 of 10 coarse classes have one image each ('b', 'c', 'd', 'e', 'f' and 4 more)" in said[0]
     )
-    assert class_notes(np.array([0, 0, 1, 1]), names, "coarse") == []
+    assert class_notes(np.array([0, 0, 1, 1]), names[:2], "coarse") == []
+    said = class_notes(np.array([0, 0, 2, 2]), names[:3], "coarse")
+    assert said[0].startswith("1 of 3 coarse classes have no image that is read ('b')")
 
 
 def test_lists_are_capped():
@@ -375,7 +410,9 @@ def test_guesses(tmp_path):
     from ancor.data.datasets.breeds_classes import known_table
 
     made.imagenet(tmp_path / "i", list(known_table("living17").class_names), images=1)
-    assert guess(str(tmp_path / "i"))[0] == "living17"
+    name, told = guess(str(tmp_path / "i"))
+    assert name == "living17"
+    assert "may be meant as nonliving26" in told
     for root, named in (
         (at("m", "train/n01440764/1.jpg"), "--dataset is needed: living17"),
         (at("e", "x.txt"), "holds no images"),
@@ -385,9 +422,82 @@ def test_guesses(tmp_path):
             guess(root)
 
 
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ("cifar-100-python/x FashionMNIST/x", "cifar100, fashion-mnist"),
+        ("FashionMNIST/x train/dog/1.jpg", "fashion-mnist, folder"),
+        ("labels.csv tiered-imagenet/x", "tiered, folder"),
+        ("labels.csv train/n01440764/1.jpg", "folder, living17"),
+        ("val/n01440764/1.jpg", "living17, nonliving26"),
+        ("val/ILSVRC2012_val_1.JPEG LOC_val_solution.csv", "living17, nonliving26"),
+        ("ILSVRC/Data/CLS-LOC/val/n01440764/1.JPEG", "living17, nonliving26"),
+    ],
+)
+def test_of_several_datasets_none_is_taken(tmp_path, capsys, entries, named):
+    """C20: the first mark was taken; an ImageNet of validation images alone was own classes."""
+    for name in entries.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert check_data.main(["--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"--dataset is needed: {named}" in said
+    assert said.count("\n") == 1
+
+
+def test_a_files_own_dataset_is_kept_where_it_may_be_there(tmp_path):
+    """C20: an encoder of living17 met ImageNet's validation images as if they were own classes."""
+    (tmp_path / "val" / "n01440764").mkdir(parents=True)
+    assert "living17" in candidates(tmp_path)
+    args = argparse.Namespace(root=str(tmp_path), dataset=None)
+    assert data_config(args, {"dataset": "living17"}).dataset == "living17"
+
+
 def test_a_named_dataset_goes_before_a_guess(tmp_path):
     tree(tmp_path, "a/1.jpg")
     given = {"root": str(tmp_path), "mode": "coarse"}
     assert run_config(given, None)[0].data.dataset == "folder"
     assert run_config({**given, "dataset": "digits"}, None)[0].data.dataset == "digits"
     assert run_config({"mode": "coarse"}, None)[0].data.dataset == "living17"
+
+
+@pytest.mark.parametrize("unusable", ["one image a class", "no fine labels"])
+def test_a_validation_that_cannot_be_used_is_told_of_too(tmp_path, capsys, unusable):
+    """C18: what was left out of the validation images was not told where too few were left."""
+    paths = ["val/a/x/1.jpg", "val/B/y/2.jpg"]
+    if unusable == "no fine labels":
+        paths = ["val/a/1.jpg", "val/a/2.jpg", "val/B/3.jpg", "val/B/4.jpg"]
+    root = tree(tmp_path / "photos", *(f"train/{'ab'[n % 2]}/{n}.jpg" for n in range(8)))
+    leftovers(tree(root, *paths), f"{Path(paths[0]).parent}/film.mov")
+    (root / paths[1]).write_bytes(b"no image")
+    words = ["--data", str(root), *QUICK, "--val-episodes", "3", "--skip-bad-images"]
+    assert train.main([*words, "--output-dir", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "No validation (" in said
+    assert "Notice: partition 'validation': 1 file is not read: 1 .mov" in said
+    assert "coarse classes: 'B', 'b' are different classes" in said
+    assert "1 images were left out:" in said
+
+
+@pytest.mark.parametrize(
+    ("paths", "mode", "told"),
+    [
+        ("a/1.jpg a/2.jpg a/3.jpg", "coarse", "there is one coarse class only, 'a'"),
+        ("a/x/1.jpg a/x/2.jpg", "fine", "there is one fine class only, 'x'"),
+        ("a/1.jpg b/2.jpg c/3.jpg", "coarse", "3 of 3 coarse classes have one image each"),
+        ("a/x/1.jpg a/y/2.jpg a/y/3.jpg", "fine", "1 of 2 fine classes have one image each ('x')"),
+        ("a/1.jpg", "coarse", "1 of 1 coarse classes have one image each"),
+    ],
+)
+def test_training_starts_by_telling_of_classes_it_learns_little_from(
+    tmp_path, capsys, paths, mode, told
+):
+    """C18: in the log before the first step, and by check-data."""
+    root = tree(tmp_path / "photos", *(f"train/{path}" for path in paths.split()))
+    words = ["--data", str(root), *QUICK, "--mode", mode, "--output-dir", str(tmp_path / "run")]
+    assert train.main(words) == 0
+    said = capsys.readouterr().out
+    assert said.index(told) < said.index("Done:")
+    if mode == "coarse":
+        check_data.main(["--data", str(root)])
+        assert told in capsys.readouterr().out

@@ -4,6 +4,7 @@ import csv
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from torch.nn import functional as F
 
 from ancor.__main__ import main as toolkit
 from ancor.cli import board, eval, train, tsne
+from ancor.cli.pictures import episode_images
 from ancor.data.config import DataConfig
 from ancor.data.episodes import RULES, EpisodeSampler, Protocol
+from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import cascade, concat, ensemble, single
@@ -292,6 +295,33 @@ def test_pictures_of_small_classes_are_drawn(small, partition, tmp_path, capsys)
         words = f"--model_path {small}/last.pth.tar --partition {partition}"
         assert command.main([*words.split(), "--output-dir", str(tmp_path)]) == 0
         assert "classes have fewer than 16 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ([5, 6, 20], ["2 of 3 classes have fewer than 16 images: all of theirs are drawn, 5-6 a"]),
+        (
+            [1, 5, 1],
+            ["1 of 3 classes have fewer than 16 images: all", "2 of 3 classes have 1 image, and"],
+        ),
+        ([1, 20, 30], ["1 of 3 classes have 1 image, and are not drawn"]),
+        ([16, 20], []),
+        ([1, 1], []),
+    ],
+)
+def test_pictures_tell_what_is_so_of_small_classes(sizes, told, capsys):
+    """C18: "but of classes with 1 none" ended the line where there was no such class."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    partition = Partition.from_names("set", "test", labels, [f"class {n}" for n in labels])
+    subject = SimpleNamespace(partition=partition, data=DataConfig("digits"))
+    args = SimpleNamespace(mode="coarse", n_ways=1000, equal_queries=False, seed=0)
+    drawn = episode_images(args, subject, np.arange(len(labels)), 16)
+    lone = 1 if max(sizes) > 1 else 0
+    assert len(drawn) == sum(min(size, 16) for size in sizes if size > lone)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(told)
+    assert all(line.startswith(start) for line, start in zip(said, told, strict=True))
 
 
 @pytest.mark.skipif(not GROCERY.is_dir(), reason="the Grocery Store photographs are not here")

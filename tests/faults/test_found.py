@@ -213,7 +213,7 @@ def test_class_names_of_tiered_that_are_none_become_numbers(names, tmp_path):
     content = pickle.loads(path.read_bytes())
     path.write_bytes(pickle.dumps({**content, "label_specific_str": names}))
     hierarchy = DataConfig("tiered", str(tmp_path)).load("train").hierarchy
-    assert hierarchy.fine_names == tuple(f"class {n}" for n in range(hierarchy.num_fine))
+    assert hierarchy.fine_names == tuple(f"train class {n}" for n in range(hierarchy.num_fine))
 
 
 def test_a_label_beyond_the_classes_is_told():

@@ -1,15 +1,24 @@
 """Data that changed since a file was written: classes and images are known by name (A4)."""
 
 import json
+import pickle
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from ancor.checkpoints import checkpoint
-from ancor.cli import train, tsne
+from ancor.checkpoints.classes import class_rows, match_classes
+from ancor.cli import cascade, concat, ensemble, train, tsne
+from ancor.data.config import DataConfig
+from ancor.data.hierarchy import Hierarchy
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.runtime import distributed
+from ancor.training.config import resolve
+from ancor.training.pictures import pictures_of
 from tests import made
 
 COUNTS = {"cat": 12, "dog": 12, "owl": 12}
@@ -63,6 +72,15 @@ def test_the_same_images_elsewhere_are_the_same(run, photos, tmp_path, capsys):
     moved = photos.rename(tmp_path / "moved")
     assert resumed(run, "--data", str(moved)) == 0
     assert "training images are not" not in capsys.readouterr().out
+
+
+def test_one_process_looks_at_the_images(photos, tmp_path, monkeypatch):
+    """A4: each of several processes asked the disk for every file's size."""
+    monkeypatch.setattr(distributed, "word_of_first", lambda make: "told by the first")
+    command = ["--dataset", "folder", "--data", str(photos), *SMALL, "--max-steps", "1"]
+    assert train.main([*command, "--output-dir", str(tmp_path / "run")]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["fingerprint"] == "told by the first"
 
 
 @pytest.mark.parametrize("change", ["renamed", "added", "removed"])
@@ -132,6 +150,133 @@ def test_class_weights_go_by_name(change, run, photos, capsys):
     assert ("trained on other classes ('cat' where" in out) == (change == "other")
     assert ("No stars are drawn" in out) == (change == "other")
     assert bool(re.search("Coarse accuracy", out)) == (change == "subset")
+
+
+def renamed(run, names, name="other.pth.tar"):
+    """Write the run's file once more, as if its classes had other names."""
+    content = torch.load(run / "last.pth.tar", weights_only=True)
+    content["config"]["classes"] = names
+    checkpoint.save({k: v for k, v in content.items() if k != "checksum"}, run / name)
+    return str(run / name)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["owl", "cat", "dog"], "taken by name from the 3"),
+        (["cat", "cat", "owl"], "trained on other classes ('cat' where the data has 'dog')"),
+        (["cat", "dog", "owl", "owl"], "No stars"),
+        (["cat", "dog", "owl", "bee"], "No stars"),  # more names than the classifier has rows
+    ],
+)
+def test_names_in_another_order_twice_or_too_many(names, told, run, photos, capsys):
+    """A4: of a name that was there twice the first row was taken."""
+    flags = ["--model-path", renamed(run, names), "--partition", "test", "--n_queries", "3"]
+    assert tsne.main(flags) == 0
+    out = capsys.readouterr().out
+    assert told in out
+    assert ("No stars" in out) == ("by name" not in told)
+
+
+def test_rows_go_by_name():
+    assert class_rows(["a", "b", "c"], ("c", "a")) == [2, 0]
+    assert class_rows(("a", "a"), ["a", "a"]) == [0, 1]
+    for known, wanted in (("aab", "ab"), ("ab", "aa"), ("ab", "ac"), ("", "a")):
+        assert class_rows(known, wanted) is None
+
+
+def test_a_file_without_names_is_of_its_own_dataset(run, photos, caplog):
+    """A4: the weights of an older file went by number to any data of as many classes."""
+    path = renamed(run, [])
+    encoder, content = checkpoint.load_encoder(path)
+    partition = DataConfig("folder", str(photos)).load("test")
+    match_classes(path, encoder, content, partition)
+    assert len(encoder.class_weight) == 3
+    with caplog.at_level("INFO"):
+        match_classes(path, encoder, content, replace(partition, dataset="digits"))
+    assert len(encoder.class_weight) == 0
+    assert "trained on other classes ('folder' where the data has 'cat')" in caplog.text
+
+
+@pytest.mark.parametrize("script", [ensemble, concat, cascade])
+def test_several_files_are_of_the_same_classes(script, run, capsys):
+    """A4: only the numbers of classes of several files were compared."""
+    flags = ["--partition", "test", "--cls", "Proto", "--n-test-runs", "2", "--n-queries", "2"]
+    mine = str(run / "last.pth.tar")
+    for names, lacking in ((["bee", "cat", "dog"], "bee"), (["cat", "cat", "owl"], "dog")):
+        assert script.main(["--model-path", mine, renamed(run, names), *flags]) == 2
+        err = capsys.readouterr().err
+        assert f"{lacking!r} is one of" in err
+        assert err.count("\n") == 1
+    assert script.main(["--model-path", renamed(run, ["owl", "cat", "dog"]), mine, *flags]) == 0
+
+
+def test_a_cascade_of_other_classes_is_refused(run, photos, capsys):
+    """A4: the coarse model's answers were taken for the data's classes of the same numbers."""
+    for partition in ("train", "test"):
+        (photos / partition / "cat").rename(photos / partition / "zebra")
+    mine = str(run / "last.pth.tar")
+    flags = ["--partition", "test", "--cls", "Proto", "--n-test-runs", "2"]
+    assert cascade.main(["--model-path", mine, mine, *flags]) == 2
+    assert "has a classifier of other classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("dog", "owl", "cat"), ("owl", "cat")])
+def test_pictures_of_a_run_place_stars_by_name(names, photos, monkeypatch):
+    """A4: a permutation of the classes, or fewer of them, had no stars."""
+    encoder = Encoder(EncoderConfig("conv4", "seq", dim=4, num_classes=3)).eval()
+    partition = DataConfig("folder", str(photos)).load("test")
+    order = np.array(
+        [names.index(n) if n in names else -1 for n in partition.hierarchy.coarse_names]
+    )
+    kept = np.flatnonzero(order[partition.coarse_labels] >= 0)
+    partition = partition.subset(kept)
+    hierarchy = Hierarchy(names, partition.hierarchy.fine_names, (0,) * 6)
+    partition = replace(
+        partition, hierarchy=hierarchy, coarse_labels=order[partition.coarse_labels]
+    )
+    config = resolve({"dataset": "folder", "mode": "coarse", "image_size": 16})[0]
+    config = replace(config, classes=tuple(COUNTS))
+    drawn = pictures_of(config, encoder, partition, torch.device("cpu"), 0, None)
+    seen = []
+
+    def project(points, weights, **_):
+        seen.append(weights)
+        return np.zeros((len(points), 2)), np.zeros((0, 2))
+
+    monkeypatch.setattr("ancor.training.pictures.project", project)
+    list(drawn._layouts())
+    expected = encoder.class_weight[[list(COUNTS).index(name) for name in names]]
+    assert np.array_equal(seen[0], expected.detach().numpy())
+
+
+def test_pictures_of_a_run_say_that_they_have_no_stars(photos, caplog):
+    encoder = Encoder(EncoderConfig("conv4", "seq", dim=4, num_classes=3)).eval()
+    partition = DataConfig("folder", str(photos)).load("test")
+    config = resolve({"dataset": "folder", "mode": "coarse", "image_size": 16})[0]
+    with caplog.at_level("INFO"):
+        pictures_of(
+            replace(config, classes=("bee", "cat", "dog")),
+            encoder,
+            partition,
+            torch.device("cpu"),
+            0,
+            None,
+        )
+    assert "t-SNE plots have no stars, as the coarse classes of partition 'test'" in caplog.text
+
+
+def test_classes_of_tiered_without_names_are_of_one_partition(tmp_path):
+    """A4: 'class 0' of training and of validation are different classes."""
+    made.tiered(tmp_path)
+    for path in tmp_path.rglob("*_labels.pkl"):
+        content = pickle.loads(path.read_bytes())
+        named = {k: v for k, v in content.items() if not k.endswith("_str")}
+        path.write_bytes(pickle.dumps(named))
+    data = DataConfig("tiered", str(tmp_path))
+    train, validation = (data.load(name).hierarchy for name in ("train", "validation"))
+    for mode in ("coarse", "fine"):
+        assert not set(train.names(mode)) & set(validation.names(mode))
 
 
 def test_a_classifier_keeps_the_rows_it_is_told():

@@ -141,6 +141,10 @@ def check_gather() -> None:
             order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
             expected = whole[order][distributed.share(count)]
             assert torch.equal(distributed.exchange(part, order), expected)
+    calls = []
+    word = distributed.word_of_first(lambda: calls.append(1) or f"of {distributed.rank()}")
+    assert word == "of 0"
+    assert len(calls) == distributed.is_first()
 
 
 def bytes_of_a_step(length: int) -> int:

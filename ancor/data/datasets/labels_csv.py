@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ancor.data.files import HOW_TO_READ, KINDS, formats
+from ancor.data.files import ENDS, HOW_TO_READ, KINDS, folders_below, formats
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition, capped
@@ -72,7 +72,7 @@ def load(
         tuple(training if partition != "train" else ()),
         layout=repr(str(table)),
     )
-    return replace(found, notes=tuple(notes))
+    return replace(found, notes=(*notes, *_unlisted(root, rows, allow_outside_root)))
 
 
 def read(table: Path) -> tuple[list[Row], list[str]]:
@@ -250,6 +250,29 @@ def _nearby(root: Path, path: str) -> str:
         if form != path and os.path.isfile(os.path.join(root, form)):
             return f"; {path!a} is there as {form!a}: correct the column path"
     return ""
+
+
+def _unlisted(root: Path, rows: list[Row], allow_outside_root: bool) -> list[str]:
+    """Return the line on images that lie there and that no line of the table names."""
+    real_folder = cache(os.path.realpath)
+    listed: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        folder, name = os.path.split(os.path.join(root, os.path.normpath(row.path)))
+        listed[real_folder(folder)].add(name)
+    unlisted = []
+    try:
+        for folder, inside in folders_below(root, listed if allow_outside_root else ()):
+            below = os.path.relpath(folder, real_folder(root))
+            pictures = [*inside.images, *(n for n in inside.others if n.lower().endswith(ENDS))]
+            missed = (name for name in pictures if name not in listed.get(folder, ()))
+            unlisted += [os.path.normpath(os.path.join(below, name)) for name in missed]
+    except InputError as error:
+        return [f"not all images that {NAME} does not list could be counted: {error}"]
+    if not unlisted:
+        return []
+    are = "image is" if len(unlisted) == 1 else "images are"
+    named = capped(map(repr, sorted(unlisted)))
+    return [f"{len(unlisted)} {are} not in {NAME} and not read: {named}"]
 
 
 def _check_kinds(table: Path, rows: list[Row]) -> None:

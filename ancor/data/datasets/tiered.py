@@ -37,8 +37,8 @@ def load(partition: str, root: str | None) -> Partition:
     hierarchy = Hierarchy.from_labels(
         fine,
         coarse,
-        fine_names=_names(labels.get("label_specific_str"), fine),
-        coarse_names=_names(labels.get("label_general_str"), coarse),
+        fine_names=_names(labels.get("label_specific_str"), fine, partition),
+        coarse_names=_names(labels.get("label_general_str"), coarse, partition),
         source=repr(str(labels_path)),
     )
     read = _read_npz if images_path.suffix == ".npz" else _read_png
@@ -75,12 +75,15 @@ def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
     return values
 
 
-def _names(names: Any, labels: np.ndarray) -> tuple[str, ...]:
-    """Return the file's names of the classes, or their numbers where it has none."""
+def _names(names: Any, labels: np.ndarray, partition: str) -> tuple[str, ...]:
+    """Return the file's names of the classes, or where it has none, numbers of the partition's.
+
+    No class lies in two partitions, so no name may either: classes are known by it.
+    """
     count = int(labels.max(initial=-1)) + 1
     found = pickles.texts(names)
     if found is None or len(found) < count:
-        return tuple(f"class {number}" for number in range(count))
+        return tuple(f"{partition} class {number}" for number in range(count))
     return found
 
 
