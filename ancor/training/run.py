@@ -172,19 +172,23 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
     return replace(
         config,
         encoder=replace(config.encoder, num_classes=len(names)),
-        method=config.method.resolved(counts),
+        method=config.method.resolved(counts, min(_batch_size(config), len(partition))),
         classes=names,
         images=len(partition),
         fingerprint=partition.fingerprint(mode),
     )
 
 
+def _batch_size(config: RunConfig) -> int:
+    """Images of a step over all processes."""
+    return config.training.batch_size * distributed.nodes()
+
+
 def _batches(
     config: RunConfig, partition: Partition, method: Method, workers: int, launch: Launch
 ) -> TrainingBatches:
     """Return the batches; --batch-size is a node's."""
-    training = config.training
-    batch_size = training.batch_size * distributed.nodes()
+    training, batch_size = config.training, _batch_size(config)
     if min(batch_size, len(partition)) < distributed.world_size():
         raise InputError(
             f"--batch-size {training.batch_size}: fewer images than the "
