@@ -124,7 +124,7 @@ class Method(nn.Module):
         """Prepare for a fresh start; not called on a resume.
 
         As `before_epoch`, it runs on all processes, in training mode and under the precision of
-        training, with torch's generator seeded for it. It sees images by
+        training, with torch's generator seeded alike on all. It sees images by
         `batches.another_pass(purpose, number)`, whose views are no epoch's, and keeps gradients
         away itself (`torch.no_grad`).
 

@@ -282,7 +282,7 @@ def resolve(
     values = {**paper, **own, **of_method, **from_file, **known}
     if "mode" not in {**from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
-    HEAD.require("`head`", values["head"])
+    one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
     if values["root"] is not None:  # files are read from other places than they are written from
         values["root"] = os.path.abspath(values["root"])
     config = RunConfig(
@@ -296,6 +296,3 @@ def resolve(
         )
     )
     return config, {name: value for name, value in own.items() if name not in known}
-
-
-HEAD = one_of(HEADS)  # of training; files may hold a backbone alone

@@ -51,3 +51,17 @@ def finish_gradients(method: Method, optimizer: torch.optim.Optimizer) -> None:
 def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     """Norm () of all gradients."""
     return get_total_norm([each.grad for each in trained(optimizer)])
+
+
+def take_step(
+    optimizer: torch.optim.Optimizer, scaler: torch.GradScaler, fused: bool, good: Tensor
+) -> None:
+    """Take the optimizer's step if `good`, a boolean (), holds."""
+    if scaler.is_enabled():
+        scaler.step(optimizer)  # which looks for itself
+        scaler.update()
+    elif fused:
+        optimizer.grad_scale, optimizer.found_inf = None, (~good).float()
+        optimizer.step()
+    elif good:
+        optimizer.step()

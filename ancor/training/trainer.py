@@ -19,7 +19,13 @@ from ancor.runtime.seeding import address_seed
 from ancor.training.batches import TrainingBatches, micro_batches
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Failure, Meter
-from ancor.training.optimizer import build_optimizer, finish_gradients, gradient_norm, set_rate
+from ancor.training.optimizer import (
+    build_optimizer,
+    finish_gradients,
+    gradient_norm,
+    set_rate,
+    take_step,
+)
 from ancor.training.progress import Progress
 from ancor.training.signals import Requests
 from ancor.training.step_guard import StepGuard
@@ -218,22 +224,11 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         self._norm = gradient_norm(self.optimizer)
         good = self._norm.isfinite()
-        self._update(good)
+        take_step(self.optimizer, self.scaler, self.fused, good)
         self.guard.settle(good)
         self.method.after_step(good)
         self.progress.step += 1
         meter.add(losses, [weight for _, weight in parts], good, len(batch.labels))
-
-    def _update(self, good: Tensor) -> None:
-        """Take the optimiser's step if `good`, a boolean (), holds."""
-        if self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)  # which looks for itself
-            self.scaler.update()
-        elif self.fused:
-            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~good).float()
-            self.optimizer.step()
-        elif good:
-            self.optimizer.step()
 
     def _autocast(self) -> torch.autocast:
         device = self.batches.device.type
@@ -241,8 +236,8 @@ class Trainer:
 
     @contextmanager
     def _prepared(self, purpose: str, number: int) -> Iterator[None]:
-        """Run a hook of the method as a step is run, its draws those of (purpose, number)."""
-        torch.manual_seed(address_seed(self.config.seed, purpose, number, rank()))
+        """Run a hook of the method as a step is run; all processes draw alike."""
+        torch.manual_seed(address_seed(self.config.seed, purpose, number))
         self.method.train()
         with self._autocast():
             yield
