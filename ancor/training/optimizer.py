@@ -32,10 +32,13 @@ def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [each for group in groups for each in group["params"] if each.requires_grad]
 
 
-def finish_gradients(method: Method, optimizer: torch.optim.Optimizer) -> None:
-    """Complete the gradients of a backward pass: one for each parameter, averaged over processes.
+def finish_gradients(
+    method: Method, optimizer: torch.optim.Optimizer, scaler: torch.GradScaler
+) -> Tensor:
+    """Complete the gradients of a backward pass and return their norm ().
 
-    The encoder's are averaged already. A parameter that no loss reached, on this process or in this
+    There is one for each parameter, averaged over the processes (the encoder's are already), of the
+    loss without the scaler's factor. A parameter that no loss reached, on this process or in this
     step, has 0: the fused optimizer takes momenta of all parameters or of none.
     """
     parameters = trained(optimizer)
@@ -46,11 +49,8 @@ def finish_gradients(method: Method, optimizer: torch.optim.Optimizer) -> None:
     for each in parameters if world_size() > 1 else ():
         if each not in own:
             each.grad.copy_(average(each.grad))
-
-
-def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
-    """Norm () of all gradients."""
-    return get_total_norm([each.grad for each in trained(optimizer)])
+    scaler.unscale_(optimizer)
+    return get_total_norm([each.grad for each in parameters])
 
 
 def take_step(

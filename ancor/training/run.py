@@ -169,26 +169,23 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
     mode = config.training.mode
     names = partition.hierarchy.names(mode)
     counts = list(Counter(partition.labels(mode).tolist()).values())
+    batch_size = config.training.batch_size * distributed.nodes()
     return replace(
         config,
         encoder=replace(config.encoder, num_classes=len(names)),
-        method=config.method.resolved(counts, min(_batch_size(config), len(partition))),
+        method=config.method.resolved(counts, min(batch_size, len(partition))),
         classes=names,
         images=len(partition),
         fingerprint=partition.fingerprint(mode),
     )
 
 
-def _batch_size(config: RunConfig) -> int:
-    """Images of a step over all processes."""
-    return config.training.batch_size * distributed.nodes()
-
-
 def _batches(
     config: RunConfig, partition: Partition, method: Method, workers: int, launch: Launch
 ) -> TrainingBatches:
     """Return the batches; --batch-size is a node's."""
-    training, batch_size = config.training, _batch_size(config)
+    training = config.training
+    batch_size = training.batch_size * distributed.nodes()
     if min(batch_size, len(partition)) < distributed.world_size():
         raise InputError(
             f"--batch-size {training.batch_size}: fewer images than the "

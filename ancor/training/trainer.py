@@ -19,13 +19,7 @@ from ancor.runtime.seeding import address_seed
 from ancor.training.batches import TrainingBatches, micro_batches
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Failure, Meter
-from ancor.training.optimizer import (
-    build_optimizer,
-    finish_gradients,
-    gradient_norm,
-    set_rate,
-    take_step,
-)
+from ancor.training.optimizer import build_optimizer, finish_gradients, set_rate, take_step
 from ancor.training.progress import Progress
 from ancor.training.signals import Requests
 from ancor.training.step_guard import StepGuard
@@ -220,9 +214,7 @@ class Trainer:
                 # Not a number where the total is not finite: then no gradient is, on any process.
                 weight = weight * scale * (1 + 0 * total.detach())
                 self.scaler.scale(total * weight).backward()
-        finish_gradients(self.method, self.optimizer)
-        self.scaler.unscale_(self.optimizer)
-        self._norm = gradient_norm(self.optimizer)
+        self._norm = finish_gradients(self.method, self.optimizer, self.scaler)
         good = self._norm.isfinite()
         take_step(self.optimizer, self.scaler, self.fused, good)
         self.guard.settle(good)
