@@ -1,18 +1,26 @@
 """CONTRIBUTING's examples: each is put into its table, and trained with for two steps."""
 
+import ast
 import json
+import re
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from ancor.cli import eval as evaluate
 from ancor.cli import train
+from ancor.data.config import DataConfig
 from ancor.data.registry import DATASETS, DatasetSpec
 from ancor.data.transform_spec import TransformSpec
 from ancor.methods.ancor import Ancor
 from ancor.methods.config import AncorConfig
 from ancor.methods.registry import METHODS, MethodSpec
 from ancor.models.backbones import BACKBONES
+from ancor.models.config import EncoderConfig
+from ancor.training.config import TrainConfig
+from ancor.training.trainer import Trainer
 from tests.pages import commands
 
 BLOCKS = [block for block in commands(Path("CONTRIBUTING.md")) if block.language == "python"]
@@ -64,15 +72,102 @@ def test_a_backbone(tmp_path, monkeypatch):
 
 def test_a_method(tmp_path, monkeypatch, capsys):
     names = example("class SupCon")
-    monkeypatch.setitem(METHODS, "supcon", MethodSpec(names["SupCon"], names["SupConConfig"]))
-    figures = run(tmp_path, "--dataset digits --method supcon --head none")
+    spec = MethodSpec(names["SupCon"], names["SupConConfig"], {"head": "none"})
+    monkeypatch.setitem(METHODS, "supcon", spec)
+    figures = run(tmp_path, "--dataset digits --method supcon")
     assert figures["loss/supcon"] > 0
     assert "top1/supcon" not in figures
-    assert train.main(["--dataset", "digits", "--mode", "coarse", "--method", "supcon"]) == 2
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["method"] == {"name": "supcon", "temperature": 0.07}  # not what suits ANCOR
+    command = ["--dataset", "digits", "--mode", "coarse", "--method", "supcon"]
+    assert train.main([*command, "--head", "seq"]) == 2
     assert "use --head none" in capsys.readouterr().err
-    command = ["--dataset", "digits", "--mode", "coarse", "--method", "supcon", "--head", "none"]
     assert train.main([*command, "--accumulate", "2"]) == 2
     assert "--accumulate 2" in capsys.readouterr().err
+
+
+def test_a_method_is_30_lines():
+    (block,) = [block for block in BLOCKS if "class SupCon" in block.text]
+    assert sum(bool(line.strip()) for line in block.text.splitlines()) <= 30
+
+
+def lines_to_read(path: Path, names: list[str]) -> int:
+    """Count the lines of a file, or of parts of it: of a dataclass those before its methods."""
+    text = path.read_text(encoding="utf-8")
+    parts = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef):
+            methods = {f"{node.name}.{n.name}": n for n in node.body if hasattr(n, "args")}
+            parts |= {name: n.end_lineno - first(n) + 1 for name, n in methods.items()}
+            last = node.end_lineno
+            if node.decorator_list and methods:
+                last = min(map(first, methods.values())) - 1
+            parts[node.name] = last - first(node) + 1
+    return sum(parts[name] for name in names) if names else len(text.splitlines())
+
+
+def first(node: ast.AST) -> int:
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)])
+
+
+def test_what_is_read_for_a_dataset_is_230_lines():
+    page = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = page.partition("## Add a dataset")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(ancor/\S+)` \| (.+) \|$", section, re.M)
+    read = {path: re.findall(r"`([\w.]+)`", what) for path, what in rows}
+    assert len(read) == 6
+    assert sum(lines_to_read(Path(path), names) for path, names in read.items()) <= 230
+
+
+def with_a_field(monkeypatch, kind: type, line: str) -> None:
+    """Add a line to a dataclass of settings, everywhere that it is known."""
+    from ancor.runtime import settings
+
+    names = dict(vars(settings)) | {kind.__name__: kind, "dataclass": dataclass}
+    text = f"@dataclass(frozen=True)\nclass More({kind.__name__}):\n    {line}\n"
+    exec(text, names)
+    for module in list(sys.modules.values()):
+        if getattr(module, kind.__name__, None) is kind:
+            monkeypatch.setattr(module, kind.__name__, names["More"])
+    for name, spec in METHODS.items():
+        if spec.config is kind:
+            monkeypatch.setitem(METHODS, name, replace(spec, config=names["More"]))
+
+
+KINDS = {
+    "training": TrainConfig,
+    "encoder": EncoderConfig,
+    "data": DataConfig,
+    "method": AncorConfig,
+}
+
+
+@pytest.mark.parametrize("section", KINDS)
+def test_a_flag_is_one_line(section, tmp_path, monkeypatch, capsys):
+    """CONTRIBUTING's line, in each dataclass of settings: help, check, files, resume follow."""
+    page = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^ +(noise: float = setting.*)$", page, re.M)
+    with_a_field(monkeypatch, KINDS[section], line)
+    seen = []
+    step = Trainer._step
+
+    def noted(trainer, *given) -> None:
+        seen.append(trainer.save.config[section]["noise"])
+        step(trainer, *given)
+
+    monkeypatch.setattr(Trainer, "_step", noted)
+    run(tmp_path, "--dataset digits --noise 0.25")
+    folder = tmp_path / "run"
+    assert json.loads((folder / "config.json").read_text())[section]["noise"] == 0.25
+    command = ["--resume", f"{folder}/last.pth.tar", "--max-steps", "3", "--quiet"]
+    assert train.main(command) == 0
+    assert seen == [0.25] * 3
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    assert "deviation of noise" in capsys.readouterr().out
+    command = ["--dataset", "digits", "--mode", "coarse", "--noise=-1"]
+    assert train.main(command) == 2
+    assert "--noise -1" in capsys.readouterr().err
 
 
 def test_a_method_is_told_of_training_and_of_epochs(tmp_path, monkeypatch):

@@ -94,10 +94,14 @@ def check_size(width: int, height: int, name: str, advice: str = ADVICE) -> None
     raise InputError(f"{name!r} is {width} x {height} pixels; {reason}; {advice}")
 
 
-def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> Image.Image:
+def unreadable() -> tuple[type[Exception], ...]:
+    """Return what reading an image that is broken may raise."""
     broken = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError)
     broken += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
-    broken += (RuntimeError,)  # of the readers of AVIF and HEIC
+    return (*broken, RuntimeError)  # of the readers of AVIF and HEIC
+
+
+def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> Image.Image:
     try:
         image = read()
         check_size(*image.size, name, advice)  # no pixel has been unpacked yet
@@ -108,7 +112,7 @@ def _as_rgb(read: Callable, name: str, upright: bool, advice: str) -> Image.Imag
         return turned if opaque else _rgb(turned, form)
     except InputError:
         raise
-    except broken as error:
+    except unreadable() as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = f"no image of the kinds {', '.join(formats())}"

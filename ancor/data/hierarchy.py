@@ -1,5 +1,6 @@
 """The two levels of labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,16 @@ class Hierarchy:
                     f"fine class {name!r} lies in coarse class number {coarse}; "
                     f"accepted: 0 to {len(self.coarse_names) - 1}"
                 )
+
+    @classmethod
+    def from_names(cls, coarse_of: Mapping[str, str]) -> "Hierarchy":
+        """Make a hierarchy of {fine name: coarse name}.
+
+        Fine classes are numbered in this order, coarse ones in that of their names.
+        """
+        coarse_names = tuple(sorted(set(coarse_of.values())))
+        numbers = tuple(coarse_names.index(name) for name in coarse_of.values())
+        return cls(coarse_names, tuple(coarse_of), numbers)
 
     @classmethod
     def from_labels(

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ancor.data.hierarchy import Hierarchy
 from ancor.errors import InputError, MissingPartition, choose
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
 
 QUERY_VIEW = -1
 MIRROR_VIEW = -2
@@ -140,6 +143,54 @@ class Partition:
         fine_labels = _numbers(fine, fine_names)
         hierarchy = Hierarchy.from_labels(fine_labels, coarse_labels, fine_names, names, layout)
         return cls.from_fine(dataset, name, images, fine_labels, hierarchy, layout)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        source: "Dataset",
+        fine: Sequence[int] | Sequence[str] | np.ndarray | None,
+        hierarchy: Hierarchy,
+        *,
+        dataset: str = "own",
+        name: str = "train",
+        content_id: str | None = None,
+        side: int | None = None,
+    ) -> "Partition":
+        """Make a partition of any `torch.utils.data.Dataset` that has a length.
+
+        Images are read when they are asked for; none is kept (`ancor.data.dataset_images`).
+
+        Args:
+            source: gives by number an image, or a tuple that begins with one: PIL, or a tensor of
+                uint8, or of floats from 0 to 1, of shape (3, H, W), (1, H, W) or (H, W). Without
+                augmentation and normalization, which are ANCOR's.
+            fine: the fine class of each item, (N,): numbers, or names, of the hierarchy's. None:
+                items are (image, label), and all are read once for the labels.
+            hierarchy: names and levels of the classes. With coarse names alone, `fine` are coarse
+                labels, and the partition has no fine ones.
+            dataset, name: see the class.
+            content_id: text that is another one when any image is, so that runs and feature caches
+                need not read all images to know them; None: a hash of all images.
+            side: pixels of every image at both sides; None: any size, or the `native_size` of the
+                transforms that the dataset is registered with.
+
+        Raises:
+            InputError: the dataset has no length or no items, draws its images at random, or the
+                labels do not fit.
+        """
+        from ancor.data.dataset_images import DatasetImages, numbered
+
+        title = f"partition {name!r} of {dataset!r}"
+        images = DatasetImages(source, title, content_id, side)
+        labels = images.labels() if fine is None else fine
+        if len(labels) != len(images):
+            raise InputError(
+                f"{title}: {len(labels)} labels for {len(images)} items; give one for each"
+            )
+        known = numbered(labels, hierarchy.fine_names or hierarchy.coarse_names, title)
+        if hierarchy.fine_names:
+            return cls.from_fine(dataset, name, images, known, hierarchy)
+        return cls(dataset, name, images, known, None, hierarchy)
 
     def subset(self, kept: np.ndarray, skipped: tuple[str, ...] = ()) -> "Partition":
         """Return the images at the positions `kept`; `skipped` says why the others are gone."""

@@ -43,7 +43,10 @@ class DatasetSpec:
         reader = self.reader
         if isinstance(reader, str):
             reader = import_module(f"ancor.data.datasets.{reader}").load
-        return reader(partition, **{name: getattr(settings, name) for name in self.takes})
+        loaded = reader(partition, **{name: getattr(settings, name) for name in self.takes})
+        if self.transforms.native_size is not None and hasattr(loaded.images, "side"):
+            loaded.images.side = self.transforms.native_size
+        return loaded
 
 
 PHOTOGRAPHS = TransformSpec(

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from ancor.data.partition import Images
 from ancor.data.transform_spec import VIEW_KINDS, TransformSpec
 from ancor.data.transforms import pixels_of, training_view
+from ancor.errors import choose
 from ancor.runtime.seeding import address_seed, seeded
 
 # View numbers of an image under the test transform and of its mirror image; those from 0 on are
@@ -23,7 +24,8 @@ class TrainingViews(Dataset):
     """Items for training: asked for (epoch, index), it gives (views, drawings, label, index).
 
     An image is decoded once for all its views. A view, bytes (3, S, S), is a function of (seed,
-    epoch, index, view number) alone; so is its drawing (`ancor.data.color`).
+    epoch, index, view number) alone; so is its drawing (`ancor.data.color`). Asked for (number,
+    index, purpose), for a pass that is no epoch, they are functions of the purpose too.
 
     Args:
         images: the training images.
@@ -44,19 +46,20 @@ class TrainingViews(Dataset):
         colour: bool = True,
     ) -> None:
         self.images, self.labels, self.seed, self.colour = images, labels, seed, colour
-        self.specs = [VIEW_KINDS[kind](spec) for kind in views]
+        self.specs = [VIEW_KINDS[choose("view", kind, VIEW_KINDS)](spec) for kind in views]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(
-        self, request: tuple[int, int]
+        self, request: tuple[int, int] | tuple[int, int, str]
     ) -> tuple[tuple[Tensor, ...], tuple[np.ndarray, ...], int, int]:
-        epoch, index = request
+        epoch, index, *purpose = request
+        address = " ".join(["training view", *purpose])
         pixels = pixels_of(self.images[index])
         made = []
         for view, spec in enumerate(self.specs):
-            rng = Random(address_seed(self.seed, "training view", epoch, index, view))
+            rng = Random(address_seed(self.seed, address, epoch, index, view))
             made.append(training_view(pixels, spec, rng, self.colour))
         views, drawings = zip(*made, strict=True)
         return views, drawings, int(self.labels[index]), index

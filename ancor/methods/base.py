@@ -29,16 +29,26 @@ class Batch(NamedTuple):
     indices: Tensor
     shuffle: Tensor | None = None
 
+    @property
+    def images(self) -> int:
+        """Number of images that all processes hold together."""
+        return len(self.labels) if self.shuffle is None else len(self.shuffle)
+
 
 class Method(nn.Module):
     """A training method: the loop adds its losses up, logs each by name, and steps.
 
-    A method overrides `losses`, and of the rest what it needs.
+    A method overrides `losses`, and of the rest what it needs. Modules, parameters and buffers that
+    it registers beside the encoders are trained, saved and resumed as they are.
+
+    It is made twice: first on the device "meta", where tensors have shapes and no numbers, for
+    `check_memory`; what is counted from the labels is to be made on their device.
 
     Args:
         encoder_config: of the encoder that is trained.
         config: the method's settings (`ancor.methods.config`); checked against the head.
-        labels: classes of the training images, (N,) of int64; None where only shapes matter.
+        labels: classes of the training images, (N,) of int64, by the numbers of `Batch.indices`;
+            None where only shapes matter.
 
     Attributes:
         views: the kind of each augmented view that it needs of an image
@@ -82,7 +92,12 @@ class Method(nn.Module):
         return self._run["query"](images)
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
-        """Compute the losses of a batch by name."""
+        """Compute the losses of a batch by name: means over this process's images.
+
+        A loss that compares the images of the whole batch gathers them
+        (`ancor.runtime.distributed.gather_with_gradient`, of `batch.images`). The names, and which
+        of the losses have accuracies, stay the same within an epoch.
+        """
         raise NotImplementedError
 
     def describe(self) -> Iterator[tuple[str, str]]:
@@ -94,8 +109,12 @@ class Method(nn.Module):
         yield from ()
 
     def parameters_to_train(self) -> list[nn.Parameter]:
-        """List what the optimizer updates."""
-        return list(self.encoder.parameters())
+        """List what the optimizer updates: all parameters but the key encoder's.
+
+        Their gradients are averaged over the processes; one that no loss reached is 0.
+        """
+        named = self.named_parameters()
+        return [each for name, each in named if not name.startswith("key_encoder.")]
 
     def moved_by_losses(self) -> list[Tensor]:
         """List the tensors that `losses` changes; a step that is rolled back restores them."""
@@ -103,6 +122,11 @@ class Method(nn.Module):
 
     def before_training(self, batches: Any) -> None:
         """Prepare for a fresh start; not called on a resume.
+
+        As `before_epoch`, it runs on all processes, in training mode and under the precision of
+        training, with torch's generator seeded alike on all. It sees images by
+        `batches.another_pass(purpose, number)`, whose views are no epoch's, and keeps gradients
+        away itself (`torch.no_grad`).
 
         Args:
             batches: the training set (`ancor.training.batches.TrainingBatches`).
@@ -124,11 +148,19 @@ class Method(nn.Module):
         return query.no_sync() if hasattr(query, "no_sync") else nullcontext()
 
     def extra_tensors(self) -> dict[str, Tensor]:
-        """Return the tensors beside the encoders by their names in checkpoints."""
-        return {}
+        """Return the tensors beside the encoders by their names in checkpoints.
+
+        A resume copies a file's into them.
+        """
+        encoders = ("encoder.", "key_encoder.")
+        return {k: t for k, t in self.state_dict().items() if not k.startswith(encoders)}
 
     def extra_state(self) -> dict[str, Any]:
-        """Return plain values that an exact resume needs, for checkpoints."""
+        """Return plain values that an exact resume needs, for checkpoints.
+
+        They stand beside the loop's own there, whose names are taken: step, position, undone,
+        meter, scaler, clocks.
+        """
         return {}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:

@@ -40,8 +40,16 @@ class MethodConfig:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def resolved(self, images_of_class: list[int]) -> "MethodConfig":
-        """Return this with what follows from the number of training images of each class."""
+    def resolved(self, images_of_class: list[int], batch_size: int) -> "MethodConfig":
+        """Return this with what follows from the training set.
+
+        Args:
+            images_of_class: number of training images of each class.
+            batch_size: images of a step, over all processes.
+
+        Raises:
+            InputError: a setting does not fit these numbers.
+        """
         return self
 
     def check(self, head: str) -> None:
@@ -108,7 +116,7 @@ class AncorConfig(MethodConfig):
         """The losses that need keys."""
         return tuple(name for name in self.calculators if name in CONTRASTIVE)
 
-    def resolved(self, images_of_class: list[int]) -> "AncorConfig":
+    def resolved(self, images_of_class: list[int], batch_size: int) -> "AncorConfig":
         """Return this with a queue length for a training set of that many images a class.
 
         `auto` is the largest class for a queue a class, all images for a single one.

@@ -4,7 +4,8 @@ A new method is a file here and a row in `METHODS`. Classes are imported when th
 that command lines are parsed without torch.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,13 @@ class MethodSpec:
     Attributes:
         method: the class, or its module and name, `ancor.methods.ancor:Ancor`.
         config: the dataclass of its settings.
+        training_defaults: settings of train.py, of any section, that suit the method better than
+            the paper's and the dataset's.
     """
 
     method: "str | type[Method]"
     config: type[MethodConfig]
+    training_defaults: Mapping[str, object] = field(default_factory=dict)
 
     def load(self) -> "type[Method]":
         """Return the class."""

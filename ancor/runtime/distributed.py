@@ -17,6 +17,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from ancor.errors import InputError, RunError
 from ancor.runtime.processes import end_with_parent
@@ -86,6 +87,29 @@ def gather(part: Tensor, count: int) -> Tensor:
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded)
     return torch.cat([other[:size] for other, size in zip(parts, sizes, strict=True)])
+
+
+class _Gathered(torch.autograd.Function):
+    """`gather`, whose gradient goes back to the process that each item is of."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, part: Tensor, count: int) -> Tensor:
+        return gather(part, count)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
+        total = upstream.contiguous().clone()
+        dist.all_reduce(total)
+        return total[share(len(total))], None
+
+
+def gather_with_gradient(part: Tensor, count: int) -> Tensor:
+    """Return what `gather` does, with the gradient of all processes' losses.
+
+    Averaged over the processes as the loop does, it is that of one process that holds the whole
+    batch, whether each computes the loss of all items or that of its own against all.
+    """
+    return part if world_size() == 1 else _Gathered.apply(part, count)
 
 
 def exchange(part: Tensor, order: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalise
 from ancor.data.views import TrainingViews
 from ancor.methods.base import Batch
-from ancor.runtime.distributed import share
+from ancor.runtime.distributed import share, world_size
 from ancor.runtime.seeding import generator
 
 
 class EpochBatches(Sampler):
-    """This process's parts of the batches, as requests (epoch, index).
+    """This process's parts of the batches, as requests (epoch, index) or (number, index, purpose).
 
     An epoch's order is a function of (seed, epoch), the same for all processes; each takes its
     share of every batch, so that together they see what one process would see. The last incomplete
@@ -28,21 +28,24 @@ class EpochBatches(Sampler):
     Attributes:
         epoch: the epoch that the next iteration goes through.
         first: the batch that it begins with.
+        purpose: what a pass is for that is no epoch of training, whose number `epoch` is; else "".
     """
 
     def __init__(self, size: int, batch_size: int, seed: int) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.epoch, self.first = 0, 0
+        self.epoch, self.first, self.purpose = 0, 0, ""
 
     def __len__(self) -> int:
         return self.size // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = torch.randperm(self.size, generator=generator(self.seed, "shuffle", self.epoch))
+        purpose = [self.purpose] if self.purpose else []
+        address = (" ".join(["shuffle", *purpose]), self.epoch)
+        order = torch.randperm(self.size, generator=generator(self.seed, *address))
         for number in range(self.first, len(self)):
             start = number * self.batch_size
             batch = order[start : start + self.batch_size][share(self.batch_size)]
-            yield [(self.epoch, index) for index in batch.tolist()]
+            yield [(self.epoch, index, *purpose) for index in batch.tolist()]
 
 
 class TrainingBatches:
@@ -96,10 +99,22 @@ class TrainingBatches:
         Raises:
             RunError: a loading process died.
         """
-        self.sampler.epoch, self.sampler.first = epoch, first
+        return self._pass(epoch, first, "")
+
+    def another_pass(self, purpose: str, number: int = 0) -> Iterator[Batch]:
+        """Yield this process's parts of the batches of a pass that is no epoch of training.
+
+        Order and views are drawn by (purpose, number), apart from all epochs'. The last incomplete
+        batch is dropped. To be gone through before or after an epoch, not within one.
+        """
+        return self._pass(number, 0, purpose)
+
+    def _pass(self, number: int, first: int, purpose: str) -> Iterator[Batch]:
+        self.sampler.epoch, self.sampler.first, self.sampler.purpose = number, first, purpose
+        order = torch.arange(self.batch_size) if purpose and world_size() > 1 else None
         for views, drawings, labels, indices in self.loader:
             moved = [self._moved(*both) for both in zip(views, drawings, strict=True)]
-            yield Batch(tuple(moved), labels, indices)
+            yield Batch(tuple(moved), labels, indices, order)
 
     def preview(self, count: int) -> Tensor:
         """Return the views of the first images, image by image: bytes (count * views, 3, S, S)."""
@@ -116,3 +131,39 @@ class TrainingBatches:
         if self.colour_on_device:
             view = recolour(view, drawn.numpy())
         return normalise(view, self.transforms).contiguous(memory_format=torch.channels_last)
+
+
+def micro_batches(
+    batch: Batch, batch_size: int, count: int, seed: int, step: int
+) -> list[tuple[Batch, float]]:
+    """Divide this process's part of a batch for gradient accumulation.
+
+    Args:
+        batch: the part.
+        batch_size: images of the batch over all processes.
+        count: how many micro-batches are asked for; a small batch makes fewer.
+        seed: the run's.
+        step: its number.
+
+    Returns:
+        Each with its share of the images of `batch`; all processes make as many, and with several
+        processes each has its shuffle over them.
+    """
+    count = min(count, batch_size // world_size())
+    views = zip(*(view.tensor_split(count) for view in batch.views), strict=True)
+    labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
+    return [
+        (Batch(*fields, _shuffle(batch_size, part, count, seed, step)), len(fields[1]) / size)
+        for size in [len(batch.labels)]
+        for part, fields in enumerate(zip(views, labels, indices, strict=True))
+    ]
+
+
+def _shuffle(batch_size: int, part: int, parts: int, seed: int, step: int) -> Tensor | None:
+    """Return a permutation of the images that all processes hold in one part of the batch."""
+    if world_size() == 1:
+        return None
+    shares = (share(batch_size, of) for of in range(world_size()))
+    sizes = (divmod(own.stop - own.start, parts) for own in shares)
+    images = sum(size + (part < more) for size, more in sizes)
+    return torch.randperm(images, generator=generator(seed, "batch-norm shuffle", step, part))

@@ -15,13 +15,14 @@ from ancor.runtime.settings import (
     Check,
     above,
     at_least,
+    between,
     check_settings,
     defaults_of,
     one_of,
     setting,
     settings_of,
 )
-from ancor.training.schedules import cosine_rate, step_rate
+from ancor.training.schedules import cosine_rate, step_rate, warmup_factor
 
 MODES = ("coarse", "fine")
 SELECTIONS = ("validation", "last")
@@ -39,6 +40,7 @@ class TrainConfig:
         lr, momentum, weight_decay: of SGD, on every parameter of the method.
         schedule, gamma: epochs from which the rate is multiplied by gamma.
         cos, num_cycles: cosine with restarts instead, and how many cycles.
+        warmup_epochs: epochs over which the rate rises from 0; it is then set at each step.
         max_steps: stop after this many steps; None: do all epochs.
         accumulate: micro-batches that each process splits its batch into.
         seed: of everything random.
@@ -70,6 +72,13 @@ class TrainConfig:
         False, "cosine schedule with restarts instead", negatable=True, group="schedule"
     )
     num_cycles: int = setting(10, "its cycles", at_least(1), group="schedule")
+    warmup_epochs: float = setting(
+        0.0,
+        "epochs over which the rate rises from 0; it is then set at each step, not each epoch",
+        between(0, 100_000),
+        metavar="EPOCHS",
+        group="schedule",
+    )
     momentum: float = setting(0.9, "momentum of SGD", at_least(0), metavar="M", group="schedule")
     weight_decay: float = setting(
         1e-4,
@@ -155,11 +164,22 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
-        if self.cos:
-            return cosine_rate(self.lr, epoch, self.epochs, self.num_cycles)
-        return step_rate(self.lr, epoch, self.schedule, self.gamma)
+    def rate(self, epoch: int, batch: int = 0, batches: int = 1) -> float:
+        """Learning rate of a step: its epoch's, or with a warm-up its own.
+
+        Args:
+            epoch: counted from 0.
+            batch: batches of this epoch before this one.
+            batches: batches of an epoch.
+        """
+        if self.warmup_epochs == 0:
+            batch, batches = 0, 1
+        step, warmup = epoch * batches + batch, round(self.warmup_epochs * batches)
+        rise = warmup_factor(step, warmup)
+        if not self.cos:
+            return rise * step_rate(self.lr, epoch, self.schedule, self.gamma)
+        after, total = max(0, step - warmup), self.epochs * batches - warmup
+        return rise * cosine_rate(self.lr, after, total, self.num_cycles)
 
 
 @dataclass(frozen=True)
@@ -227,7 +247,10 @@ def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
 def resolve(
     given: Mapping[str, Any], from_file: Mapping[str, Any] | None = None
 ) -> tuple[RunConfig, dict[str, Any]]:
-    """Resolve every setting: the paper's < the dataset's own < a file's < given.
+    """Resolve every setting: the paper's < the dataset's < the method's < a file's < given.
+
+    A method's are its row's `training_defaults`, and those of its settings' defaults that differ
+    from the paper's, for which the datasets' are.
 
     Args:
         given: settings by field name, `lr`; others are not looked at.
@@ -244,20 +267,22 @@ def resolve(
     known = {name: value for name, value in given.items() if name in paper}
     named = {**paper, **from_file, **known}
     kinds = sections(named["name"])
-    for name in known:
-        if not any(name in settings_of(kind) for kind in kinds.values()):
-            raise InputError(
-                f"`{name}` is no setting of the method {named['name']}; leave it out, or choose "
-                "another `name`"
-            )
-    of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if k != "name"}
-    own = {} if from_file else dict(DataConfig(named["dataset"]).spec.training_defaults)
+    settings = {name for kind in kinds.values() for name in settings_of(kind)}
+    for name in sorted(known.keys() - settings):
+        raise InputError(
+            f"`{name}` is no setting of the method {named['name']}; leave it out, or choose "
+            "another `name`"
+        )
+    of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if v != paper.get(k)}
+    of_method = {**of_method, **method_spec(named["name"]).training_defaults, "name": named["name"]}
+    own = {} if from_file else DataConfig(named["dataset"]).spec.training_defaults
+    own = {k: v for k, v in own.items() if k in settings and k not in of_method}
     if "calculators" in known:
         own.pop("loss_weights", None)  # they are of the losses that were meant
-    values = {**paper, **of_method, **own, **from_file, **known}
+    values = {**paper, **own, **of_method, **from_file, **known}
     if "mode" not in {**from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
-    HEAD.require("`head`", values["head"])
+    one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
     if values["root"] is not None:  # files are read from other places than they are written from
         values["root"] = os.path.abspath(values["root"])
     config = RunConfig(
@@ -271,6 +296,3 @@ def resolve(
         )
     )
     return config, {name: value for name, value in own.items() if name not in known}
-
-
-HEAD = one_of(HEADS)  # of training; files may hold a backbone alone

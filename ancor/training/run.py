@@ -214,10 +214,11 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
     mode = config.training.mode
     names = partition.hierarchy.names(mode)
     counts = list(Counter(partition.labels(mode).tolist()).values())
+    batch_size = config.training.batch_size * distributed.nodes()
     return replace(
         config,
         encoder=replace(config.encoder, num_classes=len(names)),
-        method=config.method.resolved(counts),
+        method=config.method.resolved(counts, min(batch_size, len(partition))),
         classes=names,
         images=len(partition),
         # Of a million files it takes seconds, on a network's disk minutes: once is enough.

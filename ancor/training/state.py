@@ -26,6 +26,7 @@ from ancor.models.encoder import Encoder
 from ancor.runtime.settings import defaults_of
 from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
+from ancor.training.optimizer import trained
 from ancor.training.progress import Progress
 from ancor.training.trainer import Trainer
 
@@ -113,21 +114,23 @@ def start_from(method: Method, path: Path | str) -> None:
 
 def trainer_state(trainer: Trainer) -> dict[str, Any]:
     """Return what `restore` needs beside a checkpoint's common entries."""
-    progress = trainer.progress
+    progress, extra = trainer.progress, trainer.method.extra_state()
+    own = {
+        "step": progress.step,
+        "position": progress.position,
+        "undone": progress.undone,
+        "best_epochs": list(progress.best_epochs),
+        "meter": trainer.meter.state(),
+        "scaler": trainer.scaler.state_dict(),
+        "clocks": clocks(trainer.method),
+    }
+    if taken := own.keys() & extra.keys():
+        raise ValueError(f"extra_state of a method has {sorted(taken)}; expected other names")
     return {
         "state_dict": method_state(trainer.method),
         "optimizer": trainer.optimizer.state_dict(),
         "seconds": trainer.seconds(),
-        "progress": {
-            "step": progress.step,
-            "position": progress.position,
-            "undone": progress.undone,
-            "best_epochs": list(progress.best_epochs),
-            "meter": trainer.meter.state(),
-            "scaler": trainer.scaler.state_dict(),
-            "clocks": clocks(trainer.method),
-            **trainer.method.extra_state(),
-        },
+        "progress": {**own, **extra},
     }
 
 
@@ -195,7 +198,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
     momenta = {p: s["momentum_buffer"] for p, s in optimizer.state.items() if s}
     optimizer.state.clear()
     known = {p: m for p, m in momenta.items() if m is not None}
-    if known and known.keys() != {p for group in optimizer.param_groups for p in group["params"]}:
+    if known and known.keys() != set(trained(optimizer)):
         raise ValueError("it has not one momentum for each parameter")
     for parameter, momentum in known.items():
         if momentum.shape != parameter.shape or not momentum.is_floating_point():

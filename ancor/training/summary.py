@@ -44,9 +44,10 @@ def summary(
     )
     for title, line in method.describe():
         yield f"{title:<9} {line}"
+    rise = f" after {training.warmup_epochs:g} epochs of warm-up" if training.warmup_epochs else ""
     yield (
         f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
-        f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}; {precision}"
+        f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}{rise}; {precision}"
     )
     share = distributed.share(batches.batch_size)
     yield (
@@ -82,7 +83,12 @@ def notices(
             f"The training set is smaller than a batch of {training.batch_size}: "
             f"a batch is all {batches.batch_size} images"
         )
-    if training.cos and training.epochs < training.num_cycles:
+    if training.warmup_epochs >= training.epochs:
+        yield (
+            f"`warmup_epochs` {training.warmup_epochs:g} with {training.epochs} epochs: the rate "
+            f"never reaches {training.lr}"
+        )
+    if training.cos and training.epochs < training.num_cycles and not training.warmup_epochs:
         yield (
             f"--num-cycles {training.num_cycles} is more than {training.epochs} epochs: "
             f"every epoch is a cycle, at rate {training.lr}"

@@ -3,24 +3,23 @@
 import logging
 import signal
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from ancor.errors import Interrupted, RunError
 from ancor.methods.base import Batch, Method
-from ancor.methods.losses import LossTerm
 from ancor.runtime.devices import used_memory
-from ancor.runtime.distributed import largest, rank, share, world_size
+from ancor.runtime.distributed import largest, rank, world_size
 from ancor.runtime.logging import RunLog, progress
-from ancor.runtime.seeding import address_seed, generator
-from ancor.training.batches import TrainingBatches
+from ancor.runtime.seeding import address_seed
+from ancor.training.batches import TrainingBatches, micro_batches
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Failure, Meter, shown
+from ancor.training.optimizer import build_optimizer, finish_gradients, set_rate, take_step
 from ancor.training.progress import Pace, Progress
 from ancor.training.signals import Requests
 from ancor.training.step_guard import StepGuard
@@ -68,13 +67,7 @@ class Trainer:
         self.dtype = dtype
         self.scaler = torch.GradScaler(batches.device.type, enabled=dtype == torch.float16)
         self.fused = batches.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.SGD(
-            method.parameters_to_train(),
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=self.fused,
-        )
+        self.optimizer = build_optimizer(method, config, self.fused)
         self.guard = StepGuard(method.moved_by_losses())
         self._norm: Tensor | None = None
         self._saved = time.monotonic()
@@ -89,7 +82,8 @@ class Trainer:
         """
         self.pace = Pace(self.progress.step)
         if self.progress.step == 0:
-            self.method.before_training(self.batches)
+            with self._prepared("before training", 0):
+                self.method.before_training(self.batches)
         with self.requests:
             while self._steps_left(self.config.epochs) > 0:
                 self._epoch(self.progress.epoch)
@@ -110,7 +104,8 @@ class Trainer:
         """Do an epoch, or what is left of it, and what follows."""
         started = time.perf_counter()
         if self.progress.position == 0:
-            self.method.before_epoch(epoch, self.batches)
+            with self._prepared("before epoch", epoch):
+                self.method.before_epoch(epoch, self.batches)
         self._train_one_epoch(epoch)
         if self.progress.position == len(self.batches):
             self.progress.epoch, self.progress.position = epoch + 1, 0
@@ -149,15 +144,14 @@ class Trainer:
         return improved if scores and self.config.select == "validation" else last
 
     def _train_one_epoch(self, epoch: int) -> None:
-        rate = self.config.rate(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         self.method.train()
         bar = self._bar(epoch)
         self.meter.start()
         asked = time.perf_counter()
         for number, batch in enumerate(bar, start=self.progress.position + 1):
             self.meter.waited(time.perf_counter() - asked)
+            rate = self.config.rate(epoch, number - 1, len(self.batches))
+            set_rate(self.optimizer, rate)
             self._step(batch, self.meter)
             self.progress.position = number
             bar.set_postfix_str(f"run: {self._left()} left", refresh=False)
@@ -221,68 +215,41 @@ class Trainer:
     def _step(self, batch: Batch, meter: Meter) -> None:
         """Pass a batch, in parts if asked, and take one step of the optimiser."""
         torch.manual_seed(address_seed(self.config.seed, "step", self.progress.step, rank()))
-        parts = self._parts(batch)
-        weights = [len(part.labels) / len(batch.labels) for part in parts]
+        config, size = self.config, self.batches.batch_size
+        parts = micro_batches(batch, size, config.accumulate, config.seed, self.progress.step)
         # Gradients are averaged over processes; with unequal parts each has to count by its images.
-        scale = len(batch.labels) * world_size() / self.batches.batch_size
+        scale = len(batch.labels) * world_size() / size
         losses = []
         self.guard.remember()
         self.optimizer.zero_grad()
-        for part, weight in zip(parts, weights, strict=True):
+        for part, weight in parts:
             last = len(losses) == len(parts) - 1
             with nullcontext() if last else self.method.without_averaging():
-                losses.append(self._losses(part))
+                with self._autocast():
+                    losses.append(self.method.losses(part))
                 total = sum(term.value for term in losses[-1].values())
                 # Not a number where the total is not finite: then no gradient is, on any process.
                 weight = weight * scale * (1 + 0 * total.detach())
                 self.scaler.scale(total * weight).backward()
-        self.scaler.unscale_(self.optimizer)
-        self._norm = get_total_norm(
-            [p.grad for p in self.method.parameters_to_train() if p.grad is not None]
-        )
+        self._norm = finish_gradients(self.method, self.optimizer, self.scaler)
         good = self._norm.isfinite()
-        self._update(good)
+        take_step(self.optimizer, self.scaler, self.fused, good)
         self.guard.settle(good)
         self.method.after_step(good)
         self.progress.step += 1
-        meter.add(losses, weights, good, len(batch.labels))
+        meter.add(losses, [weight for _, weight in parts], good, len(batch.labels))
 
-    def _update(self, good: Tensor) -> None:
-        """Take the optimiser's step if `good`, a boolean (), holds."""
-        if self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)  # which looks for itself
-            self.scaler.update()
-        elif self.fused:
-            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~good).float()
-            self.optimizer.step()
-        elif good:
-            self.optimizer.step()
-
-    def _losses(self, batch: Batch) -> dict[str, LossTerm]:
+    def _autocast(self) -> torch.autocast:
         device = self.batches.device.type
-        with torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None):
-            return self.method.losses(batch)
+        return torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None)
 
-    def _parts(self, batch: Batch) -> list[Batch]:
-        """Divide a batch for `accumulate`; give the parts their shuffles over the processes."""
-        smallest = self.batches.batch_size // world_size()  # all processes make as many parts
-        count = min(self.config.accumulate, smallest)
-        views = zip(*(view.tensor_split(count) for view in batch.views), strict=True)
-        labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
-        return [
-            Batch(*fields, shuffle=self._shuffle(number, count))
-            for number, fields in enumerate(zip(views, labels, indices, strict=True))
-        ]
-
-    def _shuffle(self, part: int, parts: int) -> Tensor | None:
-        """Return a permutation of the images that all processes hold in one part of the batch."""
-        if world_size() == 1:
-            return None
-        shares = (share(self.batches.batch_size, of) for of in range(world_size()))
-        sizes = (divmod(own.stop - own.start, parts) for own in shares)
-        images = sum(size + (part < more) for size, more in sizes)
-        address = (self.config.seed, "batch-norm shuffle", self.progress.step, part)
-        return torch.randperm(images, generator=generator(*address))
+    @contextmanager
+    def _prepared(self, purpose: str, number: int) -> Iterator[None]:
+        """Run a hook of the method as a step is run; all processes draw alike."""
+        torch.manual_seed(address_seed(self.config.seed, purpose, number))
+        self.method.train()
+        with self._autocast():
+            yield
 
     def _health(self) -> dict[str, float]:
         """Figures of the last batch: gradient norm, queue fill, signs of collapse."""

@@ -102,7 +102,7 @@ def base_line(command: str, shelf: Path) -> st.SearchStrategy[list[str]]:
         "cascade": two.map(lambda line: [*line, *short]),
         "tsne": one.map(lambda line: [*line, "--n-queries", "2"]),
         "board": one.map(lambda line: [*line, "--n-queries", "2", "--n", "5"]),
-        "neighbours": one.map(lambda line: [*line, "--n", "2", "--k", "2"]),
+        "neighbors": one.map(lambda line: [*line, "--n", "2", "--k", "2"]),
         "localize": one.map(lambda line: [*line, "--n", "2"]),
         "inspect": st.sampled_from(shelf_paths(shelf)).map(lambda path: [path]),
         "compare": st.lists(st.sampled_from(shelf_paths(shelf)), min_size=1, max_size=2),
@@ -188,7 +188,7 @@ def places(command: str, parser: argparse.ArgumentParser, line: list[str]) -> li
         named += [f"show_{name}.png" for name in ("digits", "glyphs", "folder", "cifar100")]
         named += [f"show_{name}.png" for name in ("tiered", "aircraft", "breeds")]
     beside = given.get("model_path")
-    if isinstance(beside, str) and command in ("tsne", "board", "localize", "neighbours", "export"):
+    if isinstance(beside, str) and command in ("tsne", "board", "localize", "neighbors", "export"):
         named.append(str(Path(beside).resolve().parent))
     if given.get("download") and "data" in given:
         named.append(given["data"])
