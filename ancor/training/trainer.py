@@ -177,11 +177,12 @@ class Trainer:
     def _lent(self, number: int) -> int:
         """Return how many steps the next window repeats, so that it is long enough.
 
-        It repeats some where `max_steps` ends the run shortly before the epoch's end: a resumed run
-        has too few steps for a window then.
+        It repeats some where `max_steps` ends the run shortly after an epoch's begin, or shortly
+        before its end: what a resumed run does of it is too little for a window then.
         """
-        missing = self.config.print_freq - (len(self.batches) - number)
-        return missing if 0 < missing < self.config.print_freq else 0
+        whole = min(self.config.print_freq, len(self.batches))
+        coming = len(self.batches) - number or self._steps_left(self.config.epochs)
+        return whole - coming if 0 < coming < whole else 0
 
     def _left(self) -> str:
         """Return the time that the rest of the run takes at the pace until now, `0:12:34`."""

@@ -62,7 +62,9 @@ def windows(monkeypatch):
     ("flags", "expected"),
     [
         (["--max-steps", "11", "-p", "5"], [5, 6]),
-        (["--max-steps", "17", "-p", "5"], [5, 5, 6, 1]),  # one step of an epoch is all there is
+        (["--max-steps", "17", "-p", "5"], [5, 5, 6, 5]),  # the last repeats four steps
+        (["--epochs", "2", "-p", "50"], [16, 16]),
+        (["--max-steps", "18", "-p", "50"], [16, 16]),
         (["--max-steps", "10", "-p", "5"], [5, 5]),
         (["--max-steps", "3", "-p", "5"], [3]),
         (["--start-epoch", "1", "--epochs", "2", "-p", "5"], [5, 5, 6]),
