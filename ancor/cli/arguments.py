@@ -17,6 +17,7 @@ from ancor.cli.ending import tell
 from ancor.cli.options import group_of
 from ancor.errors import InputError, did_you_mean
 from ancor.runtime.text import installed_name, printable
+from ancor.safe_io.writing import write_result
 
 SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
 
@@ -127,7 +128,7 @@ def print_report(report: dict, lines: Iterable[str], json_target: str | None) ->
     if json_target is not None:
         try:
             Path(json_target).parent.mkdir(parents=True, exist_ok=True)
-            Path(json_target).write_text(text + "\n", encoding="utf-8")
+            write_result(json_target, text + "\n")
         except OSError as error:
             raise InputError(
                 f"cannot write --json {json_target!r} ({error.strerror}); name another file"

@@ -21,14 +21,14 @@ from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
-from ancor.safe_io.broken import BROKEN
 from ancor.training import outcome
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
 from ancor.training.pictures import pictures_of
 from ancor.training.provenance import write_configuration
+from ancor.training.resume import go_on
 from ancor.training.run_folder import RunSaver, open_directory
-from ancor.training.state import check_resumable, restore, start_from
+from ancor.training.state import check_resumable, start_from
 from ancor.training.summary import notices, summary
 from ancor.training.trainer import Trainer
 from ancor.training.validation import Validator, validation_of
@@ -190,7 +190,10 @@ def fit(run: Prepared, save: Save | None = None) -> None:
             *(method, run.batches, config.training, run_log, run.validate, saver),
             *(runtime.dtype, runtime.quiet, draw),
         )
-        _resume(trainer, launch, config.fingerprint)
+        if launch.content is not None:
+            go_on(trainer, launch.content, launch.resumed_from, config.fingerprint)
+        if launch.start_epoch is not None:
+            trainer.begin_again(launch.start_epoch)
         _spread(method, config, runtime.device)
         _show_batch(run_log, run.batches)
         try:
@@ -270,38 +273,6 @@ def augments_on_device(name: str, device: torch.device) -> bool:
     """Tell whether the device changes colours and blurs; InputError for an unknown name."""
     choose("--augment-on", name, ("workers", "device", "auto"))
     return name == "device" or (name == "auto" and device.type == "cuda")
-
-
-def _resume(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
-    if launch.content is not None:
-        try:
-            restore(trainer, launch.content)
-        except BROKEN as error:
-            raise InputError(
-                f"{str(launch.resumed_from)!r} holds no state that this run can go on from "
-                f"({error!r:.200}); give another file, or start afresh"
-            ) from error
-        _check_position(trainer, launch, fingerprint)
-        done = trainer.progress
-        part = f" and {done.position} batches" if done.position else ""
-        log.info("Going on from %s after epoch %d%s", launch.resumed_from, done.epoch, part)
-    if launch.start_epoch is not None:
-        trainer.begin_again(launch.start_epoch)
-
-
-def _check_position(trainer: Trainer, launch: Launch, fingerprint: str) -> None:
-    """Begin the epoch again where the images have changed; refuse a position beyond its end."""
-    done, steps = trainer.progress, len(trainer.batches)
-    told = launch.content["config"].get("fingerprint")
-    if done.position and told and told != fingerprint:
-        log.info("The epoch that was cut off begins again, as its images have changed")
-        trainer.begin_again(done.epoch)
-    if done.position > steps:
-        raise InputError(
-            f"{str(launch.resumed_from)!r} stands after {done.position} batches of an epoch, which "
-            f"has {steps}: it was trained on other images, or changed; give the images that it was "
-            "trained on, or start a new run"
-        )
 
 
 def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
