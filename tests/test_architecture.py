@@ -37,7 +37,7 @@ ARROWS = {
     },
     "fewshot": {"checkpoints", "data", "evaluation", "models", "runtime", "safe_io", "training"},
     "evaluation": {"checkpoints", "data", "models", "runtime", "safe_io"},
-    "plots": {"data", "runtime"},
+    "plots": {"data", "evaluation", "runtime"},
     "methods": {"models", "runtime"},
     "checkpoints": {"data", "models", "runtime", "safe_io"},
     "models": {"runtime"},

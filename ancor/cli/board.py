@@ -2,19 +2,15 @@
 
 import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ancor.cli.arguments import Parser, run, say
-from ancor.cli.models import output_path, read_models_of
-from ancor.cli.pictures import beside_model, chosen_images, encode
-from ancor.cli.tsne import add_layout_flags, layouts
+from ancor.cli.models import read_models_of, tell_skipped
+from ancor.cli.pictures import beside_model, chosen_images
+from ancor.cli.tsne import add_layout_flags
 from ancor.errors import InputError
 from ancor.runtime.text import check_utf8
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ancor.data.partition import Partition
+from ancor.safe_io.writing import output_path
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor board --model_path runs/digits/model_best.pth.tar --partition validation"""
@@ -40,56 +36,43 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run board and return its exit status."""
-    return run(build_parser(), command, argv)
+    return run(build_parser(), command, argv, logs=True)
 
 
 def command(args: argparse.Namespace) -> None:
     """Write as the arguments say."""
-    from torch.utils.tensorboard import SummaryWriter
+    from ancor.plots import board, layouts, tsne
+    from ancor.training import read_run
 
-    from ancor.data.scan import report_skipped
-    from ancor.plots.board import add_figure, add_hparams, add_projector
-    from ancor.plots.tsne import figure
-    from ancor.runtime.logging import configure_console
-    from ancor.training.read_run import read_run
-
-    configure_console()
     folder = args.output_dir or str(beside_model(args))
     check_utf8("--output-dir", folder)
     (model,), partition = read_models_of(args, args.only_base)
     chosen = chosen_images(args, partition)
     try:
-        run = read_run(beside_model(args))
+        run = read_run.read_run(beside_model(args))
     except InputError as error:
         run = None
         say(f"No settings and scores are written: {error}")
     output_path(f"{folder}/projector_config.pbtxt")
-    pictures = [(name, figure(layout)) for name, layout in layouts(args, model, partition)]
-    features, _ = encode(args, model, partition, chosen)
+    config = layouts.LayoutConfig.among(vars(args))
+    pictures = [
+        (name, tsne.figure(layout)) for name, layout in layouts.layouts(model, partition, config)
+    ]
+    features, _ = layouts.encode(model, partition, chosen, args.only_base, args.seed)
     step = max((steps[-1] for steps, _ in run.curves.values()), default=0) if run else 0
-    with SummaryWriter(folder) as writer:
+    with board.SummaryWriter(folder) as writer:
         for name, drawn in pictures:
-            add_figure(writer, f"t-SNE {args.partition}/{name}", drawn, step)
+            board.add_figure(writer, f"t-SNE {args.partition}/{name}", drawn, step)
         images = [partition.images[number] for number in chosen.tolist()]
-        labels = _labels(partition, chosen)
-        add_projector(writer, features, images, labels, step, args.partition)
+        labels = board.class_labels(partition, chosen)
+        board.add_projector(writer, features, images, labels, step, args.partition)
         if run is not None:
-            add_hparams(writer, _telling(run.settings), run.final_scores())
+            board.add_hparams(writer, _telling(run.settings), run.final_scores())
     say(f"Wrote into {folder}; look at it by: tensorboard --logdir {folder}")
-    report_skipped(partition)
+    tell_skipped(partition)
 
 
 def _telling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without those that only tell where the images are found."""
     kept = ("data.dataset", "data.image_size", "data.split")
     return {k: v for k, v in settings.items() if k in kept or not k.startswith("data.")}
-
-
-def _labels(partition: "Partition", chosen: "np.ndarray") -> dict[str, list[str]]:
-    """Return the names of the images' classes, of the levels that are known, and their numbers."""
-    hierarchy = partition.hierarchy
-    found = {"coarse": [hierarchy.coarse_names[c] for c in partition.coarse_labels[chosen]]}
-    if partition.fine_labels is not None:
-        fine = [hierarchy.fine_names[label] for label in partition.fine_labels[chosen]]
-        found = {"fine": fine, **found}
-    return {**found, "image": [str(number) for number in chosen]}

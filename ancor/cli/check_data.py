@@ -1,12 +1,10 @@
 """Say what a dataset on disk is like, and what in it would stop a run."""
 
 import argparse
-from collections.abc import Iterator
-from typing import Any
 
 from ancor.cli.arguments import Parser, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_data_flags
-from ancor.errors import RunError, capped
+from ancor.errors import RunError
 from ancor.runtime.settings import with_flags
 
 EXAMPLE = """example:
@@ -42,41 +40,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Check as the arguments say."""
-    from ancor.data.episodes import Protocol
-    from ancor.data.guess import guess
-    from ancor.data.report import check
-    from ancor.data.resolve import resolve_data
+    from ancor.data import episodes, guess, report, resolve
 
     guessed = []
     if args.dataset is None:
-        args.dataset, *guessed = guess(args.root) if args.root else ("digits",)
-    protocol = Protocol(
+        args.dataset, *guessed = guess.guess(args.root) if args.root else ("digits",)
+    protocol = episodes.Protocol(
         n_shots=args.n_shots, n_queries=args.n_queries, equal_queries=args.equal_queries
     )
-    report = check(resolve_data(vars(args), None), protocol)
-    report["notes"][:0] = guessed
+    found = report.check(resolve.resolve_data(vars(args), None), protocol)
+    found["notes"][:0] = guessed
     for kind in ("problems", "notes"):
-        report[kind] = [with_flags(line) for line in report[kind]]
-    print_report(report, _lines(report), args.json)
-    if report["problems"]:
-        count = len(report["problems"])
+        found[kind] = [with_flags(line) for line in found[kind]]
+    print_report(found, report.lines(found), args.json)
+    if found["problems"]:
+        count = len(found["problems"])
         raise RunError(f"{count} {'problem' if count == 1 else 'problems'} would stop a run")
-
-
-def _lines(report: dict[str, Any]) -> Iterator[str]:
-    """Yield the report for people."""
-    yield f"{report['dataset']} in {report['root']!r}" if report["root"] else report["dataset"]
-    for name, found in report["partitions"].items():
-        classes = ", ".join(f"{count} {level} classes" for level, count in found["classes"].items())
-        yield f"{name}: {found['images']} images, {classes}; {found['layout'] or 'in memory'}"
-        for level, counts in found["images_per_class"].items():
-            sizes = [entry["images"] for entry in counts]
-            yield f"  images a {level} class: {min(sizes)} to {max(sizes)}"
-        if found["width"]:
-            (narrow, wide), (low, high) = found["width"], found["height"]
-            yield f"  width {narrow} to {wide} px, height {low} to {high} px"
-        if found["too_small"]:
-            names = capped(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
-            yield f"  fewer images than an episode asks for: {names}"
-    yield from (f"note: {line}" for line in report["notes"])
-    yield from (f"problem: {line}" for line in report["problems"])

@@ -3,7 +3,9 @@
 import argparse
 from types import ModuleType
 
+from ancor.__main__ import COMMANDS, function_of
 from ancor.cli.arguments import Parser, run
+from ancor.errors import InputError
 
 EXAMPLE = """example, to be put into ~/.bashrc:
   eval "$(ancor completion bash)\""""
@@ -26,8 +28,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Print the script for the shell that the arguments name."""
-    from ancor.errors import InputError
-
     try:
         import shtab
     except ModuleNotFoundError as error:
@@ -40,8 +40,6 @@ def command(args: argparse.Namespace) -> None:
 
 def _all_commands(shtab: ModuleType) -> argparse.ArgumentParser:
     """Build one parser of which every command is a sub-command."""
-    from ancor.__main__ import COMMANDS, function_of
-
     parser = argparse.ArgumentParser("ancor")
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(parser_class=argparse.ArgumentParser)

@@ -33,9 +33,13 @@ def run(
     parser: argparse.ArgumentParser,
     command: Callable[[argparse.Namespace], None],
     argv: Sequence[str] | None = None,
+    logs: bool = False,
 ) -> int:
-    """Parse, run the command, and return the exit status: 0, 1 (it failed) or 2 (bad input)."""
-    return heard(lambda: _ended(parser, command, argv))
+    """Parse, run the command, and return the exit status: 0, 1 (it failed) or 2 (bad input).
+
+    With `logs` the package's messages go to stdout, or to stderr where JSON goes there.
+    """
+    return heard(lambda: _ended(parser, command, argv, logs))
 
 
 def heard(say: Callable[[], int]) -> int:
@@ -85,6 +89,7 @@ def _ended(
     parser: argparse.ArgumentParser,
     command: Callable[[argparse.Namespace], None],
     argv: Sequence[str] | None,
+    logs: bool,
 ) -> int:
     args = parser.parse_args(argv)
     show_as(flags_of(parser))
@@ -92,6 +97,10 @@ def _ended(
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if logs:
+            from ancor.runtime.logging import configure_console
+
+            configure_console(stream=sys.stderr if getattr(args, "json", None) == "-" else None)
         command(args)
     except (InputError, RunError) as error:
         return _refuse(parser, args, error, 2 if isinstance(error, InputError) else 1)

@@ -1,19 +1,20 @@
 """eval, ensemble, concat and cascade: score one or more encoders by few-shot episodes."""
 
 import argparse
-from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.models import add_model_flags, output_path, read_models_of
+from ancor.cli.models import add_model_flags, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
+from ancor.cli.pictures import save
 from ancor.evaluation.config import EvaluationConfig
 from ancor.runtime.settings import settings_of
+from ancor.safe_io.writing import output_path
 
 if TYPE_CHECKING:
-    from ancor.data.partition import Partition
-    from ancor.evaluation.report import Result
+    pass
 
 
 class Script(NamedTuple):
@@ -82,17 +83,14 @@ def build_parser(name: str = "eval") -> Parser:
 
 def main(argv: list[str] | None = None, name: str = "eval") -> int:
     """Run one of the scripts and return its exit status."""
-    return run(build_parser(name), partial(command, name), argv)
+    return run(build_parser(name), partial(command, name), argv, logs=True)
 
 
 def command(name: str, args: argparse.Namespace) -> None:
     """Evaluate as the arguments say, and report."""
-    from ancor.data.scan import report_skipped
     from ancor.evaluation.report import table, write_episodes, write_json
     from ancor.evaluation.run import Evaluation, check_count
-    from ancor.runtime.logging import configure_console
 
-    configure_console()
     given = vars(args)
     config = EvaluationConfig(**{n: given[n] for n in settings_of(EvaluationConfig) if n in given})
     check_count(SCRIPTS[name].combine, len(args.model_path))
@@ -115,29 +113,8 @@ def command(name: str, args: argparse.Namespace) -> None:
     if csv_path is not None:
         write_episodes(csv_path, results)
     if args.plot:
-        _plot(args.plot, results, partition, config.mode)
-    report_skipped(partition)
+        from ancor.plots.evaluation import figures
 
-
-def _plot(folder: str, results: "Sequence[Result]", partition: "Partition", level: str) -> None:
-    """Draw what --plot asks for into its folder."""
-    from pathlib import Path
-
-    from ancor.cli.pictures import save
-    from ancor.plots.evaluation import confusion_figure, histogram_figure
-
-    hierarchy = partition.hierarchy
-    for result in results:
-        name = f"{result.mode.lower()}_{result.protocol.n_shots}shot"
-        about = f"{partition.dataset}, {partition.name}: {result.mode}, {result.n_ways} ways, "
-        about += f"{result.protocol.n_shots} shots"
-        interval = result.accuracy / 100, result.ci95 / 100
-        figures = {f"histogram_{name}": histogram_figure(result.scores, *interval, about)}
-        if result.mode == "All-Way":
-            coarse = hierarchy.coarse_of_fine if level == "fine" else None
-            names = hierarchy.names(level), hierarchy.coarse_names
-            figures[f"confusion_{name}"] = confusion_figure(
-                result.confusion, *names, coarse, result.errors_in_coarse, about
-            )
-        for stem, figure in figures.items():
-            save(figure, Path(folder) / f"{stem}.png", dpi=150)
+        for stem, figure in figures(results, partition, config.mode):
+            save(figure, Path(args.plot) / f"{stem}.png", dpi=150)
+    tell_skipped(partition)

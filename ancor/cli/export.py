@@ -1,9 +1,11 @@
 """Write an encoder for other programs, with its preprocessing, and check it against PyTorch."""
 
 import argparse
+from pathlib import Path
 
 from ancor.cli.arguments import Parser, run, say
 from ancor.cli.data_flags import add_view_flags
+from ancor.errors import InputError
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor export --model_path runs/digits/model_best.pth.tar --to onnx"""
@@ -43,24 +45,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Export as the arguments say."""
-    from pathlib import Path
-
-    from ancor.checkpoints.checkpoint import load_encoder
-    from ancor.checkpoints.export import chosen_outputs, export, output_file
+    from ancor.checkpoints import checkpoint, export
     from ancor.data.resolve import resolve_data
-    from ancor.errors import InputError
 
     source = Path(args.model_path)
-    path, to = output_file(source, args.to, args.output)
+    path, to = export.output_file(source, args.to, args.output)
     if to == "safetensors" and args.output_layer:
         raise InputError(
             "--output-layer chooses what a graph returns, and .safetensors holds weights alone; "
             "leave it out, or export to onnx or pt2"
         )
-    encoder, content = load_encoder(source, args.head)
-    outputs = chosen_outputs(encoder, args.output_layer)
+    encoder, content = checkpoint.load_encoder(source, args.head)
+    outputs = export.chosen_outputs(encoder, args.output_layer)
     data = resolve_data(vars(args), content["config"]["data"])
-    difference = export(source, encoder, content, data, path, to, outputs)
+    difference = export.export(source, encoder, content, data, path, to, outputs)
     size = data.transforms.size
     say(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
     print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, add_device_flags
 from ancor.cli.data_flags import add_data_flags
-from ancor.errors import InputError
 
 if TYPE_CHECKING:
     from ancor.data.partition import Partition
@@ -108,21 +107,8 @@ def read_models_of(
     )
 
 
-def output_path(name: str | None) -> Path | None:
-    """Turn a file's name into a path whose folder exists; InputError where it cannot be written.
+def tell_skipped(partition: "Partition") -> None:
+    """List the images that were left out because they cannot be read."""
+    from ancor.data.scan import report_skipped
 
-    A file that was not there is not there afterwards either.
-    """
-    if name is None:
-        return None
-    path = Path(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        existed = path.exists()
-        with open(path, "a"):
-            pass
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write {name!r} ({error.strerror}); name another file") from error
-    return path
+    report_skipped(partition)

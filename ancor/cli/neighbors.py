@@ -1,11 +1,9 @@
 """Draw images beside their nearest neighbours by an encoder's features."""
 
 import argparse
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.models import read_models_of
+from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.pictures import (
     add_choice_flags,
     add_output_flag,
@@ -16,12 +14,6 @@ from ancor.cli.pictures import (
     save,
 )
 from ancor.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ancor.data.partition import Partition
-    from ancor.plots.neighbors import Shown
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor neighbours --model_path runs/digits/model_best.pth.tar --partition test"""
@@ -39,53 +31,27 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run neighbours and return its exit status."""
-    return run(build_parser(), command, argv)
+    return run(build_parser(), command, argv, logs=True)
 
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    import numpy as np
-    import torch
+    from ancor.plots import neighbors
 
-    from ancor.data.scan import report_skipped
-    from ancor.data.views import QUERY_VIEW
-    from ancor.evaluation.neighbors import nearest
-    from ancor.plots.neighbors import neighbours_figure
-    from ancor.runtime.logging import configure_console
-
-    configure_console()
     (model,), partition = read_models_of(args, args.only_base)
-    labels = torch.from_numpy(partition.labels(args.mode))
+    partition.labels(args.mode)  # refuses a partition without them
     size = len(partition)
     if not 1 <= args.k < size:
         raise InputError(f"--k {args.k}: accepted: 1 to {size - 1}, as there are {size} images")
     chosen = chosen_images(args, partition)
-    bank = model.bank(partition, "features" if args.only_base else "embedding", args.seed)
     path = picture_path(args.output or f"{beside_model(args)}/neighbours_{args.partition}.png")
-    every = np.arange(size)
-    features = bank.features(np.stack([every, np.full_like(every, QUERY_VIEW)], axis=1))
-    found = nearest(features, torch.arange(size), args.k)
-    right = (labels[found] == labels[:, None]).float().mean(1)
-    drawn, of_all = 100 * right[chosen].mean(), 100 * right.mean()
+    kind = "features" if args.only_base else "embedding"
+    found = neighbors.find(model.bank(partition, kind, args.seed), args.k)
+    right = 100 * neighbors.right_share(partition.labels(args.mode), found)
     print(f"Of the {args.k} nearest, of the right {args.mode} class (images drawn, all {size}):")
-    print(f"{drawn:.2f}  {of_all:.2f}")
+    print(f"{right[chosen].mean():.2f}  {right.mean():.2f}")
     title = f"{partition.dataset}, {args.partition}: {args.k} nearest of {size - 1} images"
-    title += f", {of_all:.1f}% of the right {args.mode} class"
-    save(neighbours_figure(list(_rows(args.mode, partition, chosen, found)), title), path)
-    report_skipped(partition)
-
-
-def _rows(
-    mode: str, partition: "Partition", chosen: "np.ndarray", found: "np.ndarray"
-) -> "Iterator[tuple[Shown, list[Shown]]]":
-    """Yield each chosen image and its neighbours."""
-    from ancor.plots.neighbors import Shown
-    from ancor.plots.thumbnails import picture
-
-    labels, names = partition.labels(mode), partition.hierarchy.names(mode)
-
-    def shown(number: int) -> Shown:
-        return Shown(picture(partition.images[number]), names[labels[number]], number)
-
-    for number in chosen.tolist():
-        yield shown(number), [shown(other) for other in found[number].tolist()]
+    title += f", {right.mean():.1f}% of the right {args.mode} class"
+    rows = list(neighbors.rows(partition, args.mode, chosen, found))
+    save(neighbors.neighbours_figure(rows, title), path)
+    tell_skipped(partition)

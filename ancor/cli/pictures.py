@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, say
-from ancor.cli.models import add_model_flags, output_path
+from ancor.cli.models import add_model_flags
 from ancor.cli.options import add_settings
-from ancor.errors import InputError, choose
+from ancor.errors import choose
 from ancor.evaluation.config import EvaluationConfig
-from ancor.safe_io.writing import write_result
+from ancor.safe_io.writing import output_path, write_result
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
     from ancor.data.partition import Partition
-    from ancor.evaluation.models import Model
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -85,73 +84,7 @@ def beside_model(args: argparse.Namespace) -> Path:
 
 def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarray":
     """Return the images that --images names, or --n that --seed draws; (Q,) of int64."""
-    import numpy as np
+    from ancor.plots.layouts import choose_images
 
-    from ancor.runtime.seeding import address_seed
-
-    size = len(partition)
-    if args.images is not None:
-        for number in args.images:
-            if not 0 <= number < size:
-                raise InputError(
-                    f"--images {number}: partition {partition.name!r} of {partition.dataset!r} "
-                    f"has {size} images; accepted: 0 to {size - 1}"
-                )
-        return np.array(args.images)
     count = args.default_n if args.n is None else args.n
-    if count < 1:
-        raise InputError(f"--n {count}: at least 1 is needed")
-    rng = np.random.default_rng(address_seed(args.seed, "picture"))
-    return np.sort(rng.choice(size, min(count, size), replace=False))
-
-
-def episode_images(
-    args: argparse.Namespace, partition: "Partition", images: "np.ndarray", per_class: int
-) -> "np.ndarray":
-    """Draw an episode from some images, `per_class` of each class or all of a smaller one."""
-    import numpy as np
-
-    from ancor.data.episodes import EpisodeSampler, Protocol, span
-
-    sampler = EpisodeSampler.of(partition.subset(images), args.mode)
-    sizes = [len(own) for own in sampler.images_of.values()]
-    protocol = Protocol(
-        args.n_ways, 1, max(1, per_class - 1), n_copies=1, equal_queries=args.equal_queries
-    )
-    if args.equal_queries:
-        sampler.check(protocol)
-    if max(sizes) < 2:
-        return images
-    small, lone = [size for size in sizes if 1 < size < per_class], sizes.count(1)
-    if small:
-        print(
-            f"{len(small)} of {len(sizes)} classes have fewer than {per_class} images: all of "
-            f"theirs are drawn, {span(small)} a class"
-        )
-    if lone:
-        print(f"{lone} of {len(sizes)} classes have 1 image, and are not drawn")
-    episode = sampler.draw(protocol, 0, args.seed)
-    return images[np.concatenate([episode.support, episode.query])]
-
-
-def encode(
-    args: argparse.Namespace, model: "Model", partition: "Partition", images: "np.ndarray"
-) -> "tuple[np.ndarray, np.ndarray | None]":
-    """Return features (N, F) under the test transform, and class logits (N, C) or None.
-
-    Features are the head's embedding where there is one and --only-base was not given.
-    """
-    import numpy as np
-    import torch
-
-    from ancor.data.views import QUERY_VIEW
-
-    pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
-    outputs = list(model.bank(partition, seed=args.seed).outputs(pairs))
-
-    def joined(name: str) -> np.ndarray | None:
-        parts = [getattr(output, name) for output in outputs]
-        return None if parts[0] is None else torch.cat(parts).float().cpu().numpy()
-
-    embedding = None if args.only_base else joined("embedding")
-    return joined("features") if embedding is None else embedding, joined("logits")
+    return choose_images(partition, args.images, count, args.seed)

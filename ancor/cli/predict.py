@@ -1,14 +1,14 @@
 """Classify images by one or a few images of each class, which the encoder need never have seen."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from ancor.cli import predictions
 from ancor.cli.arguments import Parser, add_device_flags, add_json_flag, print_report, run
 from ancor.cli.data_flags import add_view_flags
-from ancor.cli.models import output_path
+from ancor.errors import InputError
 from ancor.evaluation.config import CLASSIFIERS
+from ancor.runtime.text import write_csv
+from ancor.safe_io.writing import output_path
 
 if TYPE_CHECKING:
     from ancor.fewshot.classifier import FewShotClassifier
@@ -105,30 +105,32 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run ancor predict and return its exit status."""
-    return run(build_parser(), command, argv)
+    return run(build_parser(), command, argv, logs=True)
 
 
 def command(args: argparse.Namespace) -> None:
     """Predict as the arguments say."""
-    from ancor.fewshot.inputs import image_paths
-    from ancor.runtime.logging import configure_console
+    from ancor.fewshot import inputs, predictions
 
-    configure_console(stream=sys.stderr if args.json == "-" else None)
     _check(args)
-    queries = [(place, path) for place in args.query for path in image_paths(place)]
+    queries = [(place, path) for place in args.query for path in inputs.image_paths(place)]
     for name in (args.csv, None if args.json == "-" else args.json):
         output_path(name)
     model = _classifier(args)
     if args.save:
         model.save(args.save)
-    if queries:
-        _report(args, model, queries)
+    if not queries:
+        return
+    rows = predictions.classify(model, queries, args.top_k)
+    if args.csv:
+        write_csv(args.csv, *predictions.table(rows))
+    accuracy = predictions.accuracy_of(rows)
+    report = {"predictions": rows, **({"accuracy": accuracy} if accuracy else {})}
+    print_report(report, [*predictions.lines(rows), *predictions.told(accuracy)], args.json)
 
 
 def _check(args: argparse.Namespace) -> None:
     """Raise an InputError where flags are missing or contradict each other."""
-    from ancor.errors import InputError
-
     if not args.query and not args.save:
         raise InputError("--query is needed: image files or folders; or --save FILE")
     if args.top_k is not None and args.top_k < 1:
@@ -148,43 +150,27 @@ def _check(args: argparse.Namespace) -> None:
 
 def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
     """Load or make the classifier."""
-    from ancor.fewshot.classifier import FewShotClassifier
-    from ancor.fewshot.image_encoder import load_encoder
-    from ancor.runtime.devices import pick_device
+    from ancor.fewshot import classifier, image_encoder
+    from ancor.runtime import devices
 
     options = {
-        "device": pick_device(args.device or "auto", args.gpu),
+        "device": devices.pick_device(args.device or "auto", args.gpu),
         "precision": args.precision or "fp32",
         "batch_size": args.batch_size,
         "quiet": False,
     }
     if args.classifier is not None:
-        model = FewShotClassifier.load(args.classifier, **options)
+        model = classifier.FewShotClassifier.load(args.classifier, **options)
         learn = model.add
     else:
         given = {name: getattr(args, name) for name in LOADING[1:]}
         given = {name: value for name, value in given.items() if value is not None}
-        model = FewShotClassifier(load_encoder(args.model_path, **given, **options))
+        model = classifier.FewShotClassifier(
+            image_encoder.load_encoder(args.model_path, **given, **options)
+        )
         settings = {name: getattr(args, flag) for name, flag in SETTINGS.items()}
         model.set_params(**{name: v for name, v in settings.items() if v is not None})
         learn = model.fit
     if args.unknown is not None:
         model.set_params(unknown=args.unknown)
     return learn(args.support) if args.support else model
-
-
-def _report(
-    args: argparse.Namespace, model: "FewShotClassifier", queries: list[tuple[str, str]]
-) -> None:
-    """Classify (place, path) of images, and print and write the answers."""
-    from ancor.runtime.text import write_csv
-
-    rows = predictions.classify(model, queries, args.top_k)
-    accuracy = predictions.accuracy_of(rows)
-    if args.csv:
-        count = len(rows[0].get("candidates", ()))
-        columns = [f"{name}_{k}" for k in range(1, count + 1) for name in ("class", "probability")]
-        names = [name for name in rows[0] if name != "candidates"]
-        write_csv(args.csv, [*names, *columns], map(predictions.cells, rows))
-    report = {"predictions": rows, **({"accuracy": accuracy} if accuracy else {})}
-    print_report(report, [*predictions.lines(rows), *predictions.told(accuracy)], args.json)

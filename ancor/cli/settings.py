@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ancor.data.config import PERMISSIONS
 from ancor.errors import InputError
+from ancor.safe_io import bounded
+from ancor.safe_io.own_files import hint
+from ancor.training.config import resolve, settings_in
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig
@@ -22,7 +25,6 @@ def run_config(
     """
     from ancor.data.resolve import guessed, widening
     from ancor.runtime.devices import check_workers
-    from ancor.training.config import resolve, settings_in
 
     from_file: dict[str, Any] = {}
     if content is not None:
@@ -48,10 +50,6 @@ def _as_typed(name: str, value: Any) -> str:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    from ancor.safe_io import bounded
-    from ancor.safe_io.own_files import hint
-    from ancor.training.config import settings_in
-
     try:
         return settings_in(bounded.parsed(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:

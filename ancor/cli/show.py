@@ -1,19 +1,12 @@
 """Draw a contact sheet: images of each coarse class beside the views that training draws."""
 
 import argparse
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, run
 from ancor.cli.data_flags import add_data_flags
+from ancor.cli.models import tell_skipped
 from ancor.cli.pictures import add_output_flag, picture_path, save
 from ancor.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ancor.data.config import DataConfig
-    from ancor.data.partition import Partition
 
 EXAMPLE = """example:
   python -m ancor show --dataset digits"""
@@ -48,50 +41,25 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run show and return its exit status."""
-    return run(build_parser(), command, argv)
+    return run(build_parser(), command, argv, logs=True)
 
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.data.notes import tell
-    from ancor.data.resolve import resolve_data
-    from ancor.data.scan import report_skipped
-    from ancor.plots.contact_sheet import contact_sheet
-    from ancor.runtime.logging import configure_console
+    from ancor.data import notes, resolve
+    from ancor.plots import contact_sheet
 
-    configure_console()
     for flag, least in (("n", 1), ("epoch", 0)):
         if getattr(args, flag) < least:
             raise InputError(f"--{flag} {getattr(args, flag)}: at least {least} is needed")
     if args.dataset is None and args.root is None:
         args.dataset = "digits"
-    data = resolve_data(vars(args), None)
+    data = resolve.resolve_data(vars(args), None)
     partition = data.load(args.partition)
-    tell(partition)
+    notes.tell(partition)
     path = picture_path(args.output or f"show_{data.dataset}.png")
     size = data.transforms.size
     title = f"{data.dataset}, {args.partition}: views of epoch {args.epoch}, {size} px"
-    save(contact_sheet(list(_rows(args, data, partition)), title), path)
-    report_skipped(partition)
-
-
-def _rows(
-    args: argparse.Namespace, data: "DataConfig", partition: "Partition"
-) -> "Iterator[tuple[str, list[list[np.ndarray]]]]":
-    """Yield each coarse class's name, and of its images the original and both views."""
-    import numpy as np
-
-    from ancor.data.views import TrainingViews
-    from ancor.plots.thumbnails import picture
-    from ancor.runtime.seeding import address_seed
-
-    labels, images = partition.coarse_labels, partition.images
-    views = TrainingViews(images, labels, data.transforms, ("strong", "strong"), args.seed)
-    for label in np.unique(labels).tolist():
-        own = np.flatnonzero(labels == label)
-        rng = np.random.default_rng(address_seed(args.seed, "contact sheet", label))
-        drawn = np.sort(rng.choice(own, min(args.n, len(own)), replace=False)).tolist()
-        yield (
-            partition.hierarchy.coarse_names[label],
-            [[picture(image) for image in (images[i], *views[args.epoch, i][0])] for i in drawn],
-        )
+    rows = contact_sheet.rows(partition, data.transforms, args.n, args.seed, args.epoch)
+    save(contact_sheet.contact_sheet(list(rows), title), path)
+    tell_skipped(partition)

@@ -15,7 +15,7 @@ from ancor.methods.config import MethodConfig
 from ancor.methods.registry import METHODS
 from ancor.models.config import EncoderConfig
 from ancor.runtime.settings import show_as
-from ancor.training.config import TrainConfig
+from ancor.training.config import TrainConfig, paper_defaults
 
 if TYPE_CHECKING:
     from ancor.runtime.launch import Group
@@ -125,16 +125,13 @@ def command(args: argparse.Namespace) -> None:
 
 def _group(given: dict[str, Any]) -> "Group":
     """Return the process group that the flags ask for."""
-    import torch
+    from ancor.runtime import devices, launch
 
-    from ancor.runtime.devices import usable_cpus
-    from ancor.runtime.launch import Group
-
-    gpus = torch.cuda.device_count() if given.get("device", "auto") in ("auto", "cuda") else 0
+    gpus = devices.count_gpus() if given.get("device", "auto") in ("auto", "cuda") else 0
     processes = given.get("nproc")
     if processes is None:
         processes = max(1, gpus) if given.get("multiprocessing_distributed") else 1
-    most = gpus or max(64, usable_cpus())
+    most = gpus or max(64, devices.usable_cpus())
     if not 1 <= processes <= most:
         why = ", one for each GPU" if gpus else ""
         raise InputError(f"--nproc {processes}: accepted here: 1 to {most}{why}")
@@ -142,7 +139,7 @@ def _group(given: dict[str, Any]) -> "Group":
     named = {name: given[flag] for name, flag in named.items() if flag in given}
     # The paper's -1 stands for a single node.
     nodes, node = max(1, given.get("world_size", 1)), max(0, given.get("rank", 0))
-    return Group(processes, nodes, node, **named)
+    return launch.Group(processes, nodes, node, **named)
 
 
 def _train_in_a_group(given: dict[str, Any]) -> None:
@@ -153,21 +150,19 @@ def _train_in_a_group(given: dict[str, Any]) -> None:
 
 def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
-    from ancor.runtime import distributed
-    from ancor.runtime.devices import Runtime, keep_freed_memory, pick_device
-    from ancor.runtime.logging import configure_console
+    from ancor.runtime import devices, distributed, logging
+    from ancor.training import run_folder
     from ancor.training.run import Launch, train
-    from ancor.training.run_folder import output_directory
 
-    configure_console(given.get("quiet", False))
+    logging.configure_console(given.get("quiet", False))
     device = given.get("device", "auto")
     gpu = given.get("gpu")
-    if gpu is None and distributed.world_size() > 1 and pick_device(device).type == "cuda":
+    if gpu is None and distributed.world_size() > 1 and devices.pick_device(device).type == "cuda":
         gpu = distributed.local_rank()
     precision, quiet = given.get("precision", "auto"), given.get("quiet", False)
-    runtime = Runtime.named(device, precision, gpu, quiet=quiet)
+    runtime = devices.Runtime.named(device, precision, gpu, quiet=quiet)
     if runtime.device.type == "cpu":
-        keep_freed_memory()
+        devices.keep_freed_memory()
     losses = set(given.get("loss_types", ())) - {"ce"}
     if losses:
         raise InputError(f"--loss-types {capped(sorted(losses))}: expected ce, the only loss")
@@ -179,7 +174,7 @@ def _train(given: dict[str, Any]) -> None:
     overwrite = given.get("overwrite", False)
     # Only the first process writes there, and so only it can find the folder taken.
     resume = "resume" in given or not distributed.is_first()
-    folder = output_directory(named, default_folder, overwrite, resume)
+    folder = run_folder.output_directory(named, default_folder, overwrite, resume)
     launch = Launch(
         folder,
         runtime,
@@ -195,8 +190,6 @@ def _train(given: dict[str, Any]) -> None:
 
 def _of_no_file(given: dict[str, Any]) -> Iterator[str]:
     """Yield the flags that a run's files do not hold, for the command that goes on with it."""
-    from ancor.training.config import paper_defaults
-
     held = {*NOT_REPEATED, *paper_defaults().keys() - set(PERMISSIONS)}
     for name, flag in flags_of(build_parser()).items():
         if name in given and name not in held:

@@ -1,32 +1,17 @@
 """Draw t-SNE pictures of an encoder's features: all coarse classes, and one of them from inside."""
 
 import argparse
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ancor.cli.arguments import Parser, run, say
-from ancor.cli.models import output_path, read_models_of
+from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.options import group_of
-from ancor.cli.pictures import (
-    FORMATS,
-    add_picture_flags,
-    beside_model,
-    encode,
-    episode_images,
-    save,
-)
-from ancor.safe_io.writing import write_result
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ancor.data.partition import Partition
-    from ancor.evaluation.models import Model
-    from ancor.plots.tsne import Layout
+from ancor.cli.pictures import FORMATS, add_picture_flags, beside_model, save
+from ancor.errors import choose
+from ancor.safe_io.writing import output_path, write_result
 
 EXAMPLE = """example, after the one of train.py --help:
   python tsne.py --model_path runs/digits/model_best.pth.tar --partition test"""
-FINE_IMAGES = 50  # of each fine class in the second picture: 15 + 35, as in the paper's code
 
 
 def build_parser() -> Parser:
@@ -48,7 +33,7 @@ def build_parser() -> Parser:
 
 
 def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
-    """Add the flags that `layouts` reads; return the pictures' group."""
+    """Add the flags that `ancor.plots.layouts` reads; return the pictures' group."""
     add_picture_flags(parser, "n_queries", "equal_queries")
     episodes = group_of(parser, "episodes")
     episodes.add_argument(
@@ -74,135 +59,27 @@ def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def main(argv: list[str] | None = None) -> int:
     """Run tsne.py and return its exit status."""
-    return run(build_parser(), command, argv)
+    return run(build_parser(), command, argv, logs=True)
 
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from pathlib import Path
+    from ancor.plots import layouts, page, tsne
 
-    from ancor.data.scan import report_skipped
-    from ancor.errors import choose
-    from ancor.plots.page import page, require_bokeh
-    from ancor.plots.tsne import figure
-    from ancor.runtime.logging import configure_console
-
-    configure_console()
     choose("--format", args.format, FORMATS)
     if args.html:
-        require_bokeh()
+        page.require_bokeh()
     (model,), partition = read_models_of(args, args.only_base)
     folder = Path(args.output_dir) if args.output_dir else beside_model(args)
     stem = folder / f"{beside_model(args).name}_{partition.dataset}"
     output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it
+    config = layouts.LayoutConfig.among(vars(args))
     drawn = []
-    for name, layout in layouts(args, model, partition):
+    for name, layout in layouts.layouts(model, partition, config):
         drawn.append(layout)
-        save(figure(layout), output_path(f"{stem}_{name}.{args.format}"), dpi=150)
+        save(tsne.figure(layout), output_path(f"{stem}_{name}.{args.format}"), dpi=150)
     if args.html:
         path = output_path(f"{stem}.html")
-        write_result(path, page(stem.name, drawn, partition))
+        write_result(path, page.page(stem.name, drawn, partition))
         say(f"Wrote {path}")
-    report_skipped(partition)
-
-
-def layouts(
-    args: argparse.Namespace, model: "Model", partition: "Partition"
-) -> "Iterator[tuple[str, Layout]]":
-    """Yield the name and the layout of each picture: `coarse`, and with fine labels `fine`.
-
-    Raises:
-        InputError: an argument is not accepted, or there are no labels of --mode.
-    """
-    from ancor.errors import InputError
-
-    if not args.perplexity > 0:
-        raise InputError(f"--perplexity {args.perplexity}: a number above 0 is needed")
-    partition.labels(args.mode)  # refuses a partition without them
-    inside = _coarse_number(args, partition)
-    yield "coarse", _coarse_layout(args, model, partition)
-    if args.mode == "fine":
-        yield "fine", _fine_layout(args, model, partition, inside)
-
-
-def _coarse_layout(args: argparse.Namespace, model: "Model", partition: "Partition") -> "Layout":
-    """One episode's images, by coarse class; reports the accuracy of the model's own classifier."""
-    import numpy as np
-
-    from ancor.plots.tsne import Layout, project
-
-    everything = np.arange(len(partition))
-    images = episode_images(args, partition, everything, args.n_shots + args.n_queries)
-    features, logits = encode(args, model, partition, images)
-    coarse = partition.coarse_labels[images]
-    weights = _class_weights(args, model, partition)
-    if logits is not None and logits.shape[1] == partition.hierarchy.num_coarse:
-        accuracy = 100 * np.mean(logits.argmax(1) == coarse)
-        print(
-            f"Coarse accuracy of the model's own classifier: {accuracy:.2f} ({len(images)} images)"
-        )
-    points, stars = project(features, weights, args.perplexity, args.seed)
-    title = f"{partition.dataset}, {args.partition}: {len(images)} images by coarse class"
-    names = partition.hierarchy.coarse_names
-    return Layout(title, points, coarse, names, images, stars)
-
-
-def _fine_layout(
-    args: argparse.Namespace, model: "Model", partition: "Partition", coarse: int
-) -> "Layout":
-    """Images of a coarse class, by fine class."""
-    import numpy as np
-
-    from ancor.plots.tsne import Layout, project
-
-    hierarchy = partition.hierarchy
-    inside = np.flatnonzero(partition.coarse_labels == coarse)
-    images = episode_images(args, partition, inside, FINE_IMAGES)
-    features, _ = encode(args, model, partition, images)
-    weights = _class_weights(args, model, partition)
-    points, stars = project(
-        features, None if weights is None else weights[[coarse]], args.perplexity, args.seed
-    )
-    classes, labels = np.unique(partition.fine_labels[images], return_inverse=True)
-    return Layout(
-        f"{partition.dataset}, {args.partition}: fine classes of "
-        f"{hierarchy.coarse_names[coarse]!r}",
-        points,
-        labels,
-        [hierarchy.fine_names[label] for label in classes],
-        images,
-        stars,
-        arrows=len(stars) > 0,
-    )
-
-
-def _coarse_number(args: argparse.Namespace, partition: "Partition") -> int:
-    """Return the coarse class that was asked for, or draw one that has images."""
-    import numpy as np
-
-    from ancor.errors import choose
-
-    names = partition.hierarchy.coarse_names
-    present = np.unique(partition.coarse_labels)
-    if args.coarse_class is None:
-        return int(np.random.RandomState(args.seed % 2**32).choice(present))
-    numbers = {str(number): number for number in present.tolist()}
-    numbers |= {names[number]: number for number in present.tolist()}
-    return numbers[choose("--coarse-class", args.coarse_class, numbers)]
-
-
-def _class_weights(
-    args: argparse.Namespace, model: "Model", partition: "Partition"
-) -> "np.ndarray | None":
-    """Return the class weights (C, F) where they live among the features that are drawn."""
-    from ancor.evaluation.feature_bank import class_weights
-
-    embedded = model.network.config.embeds and not args.only_base
-    kind = "embedding" if embedded else "features"
-    weights = class_weights(model.network, kind, partition.hierarchy.num_coarse)
-    if weights is None:
-        print(
-            "No stars are drawn: the model has no weights of these coarse classes among its "
-            f"{'embeddings' if embedded else 'backbone features'}"
-        )
-    return weights
+    tell_skipped(partition)

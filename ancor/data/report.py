@@ -1,8 +1,10 @@
 """What a dataset on disk is like, and what in it would stop a run."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -153,3 +155,22 @@ def _shared(partitions: list[Partition], contents: list[dict[bytes, int]]) -> li
                 f"{one.images.name(mine[first])!r} and {other.images.name(theirs[first])!r}"
             )
     return notes
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the report for people."""
+    yield f"{report['dataset']} in {report['root']!r}" if report["root"] else report["dataset"]
+    for name, found in report["partitions"].items():
+        classes = ", ".join(f"{count} {level} classes" for level, count in found["classes"].items())
+        yield f"{name}: {found['images']} images, {classes}; {found['layout'] or 'in memory'}"
+        for level, counts in found["images_per_class"].items():
+            sizes = [entry["images"] for entry in counts]
+            yield f"  images a {level} class: {min(sizes)} to {max(sizes)}"
+        if found["width"]:
+            (narrow, wide), (low, high) = found["width"], found["height"]
+            yield f"  width {narrow} to {wide} px, height {low} to {high} px"
+        if found["too_small"]:
+            names = capped(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
+            yield f"  fewer images than an episode asks for: {names}"
+    yield from (f"note: {line}" for line in report["notes"])
+    yield from (f"problem: {line}" for line in report["problems"])

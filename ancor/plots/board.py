@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from ancor.data.partition import Partition
 from ancor.plots.style import write
 from ancor.plots.thumbnails import thumbnail
 from ancor.runtime.text import printable
@@ -50,6 +51,16 @@ def add_projector(
             global_step=step,
             tag=tag,
         )
+
+
+def class_labels(partition: Partition, images: np.ndarray) -> dict[str, list[str]]:
+    """Return the names of images' classes, of the levels that are known, and their numbers."""
+    hierarchy = partition.hierarchy
+    found = {"coarse": [hierarchy.coarse_names[c] for c in partition.coarse_labels[images]]}
+    if partition.fine_labels is not None:
+        fine = [hierarchy.fine_names[label] for label in partition.fine_labels[images]]
+        found = {"fine": fine, **found}
+    return {**found, "image": [str(number) for number in images]}
 
 
 def _cell(name: str) -> str:

@@ -1,14 +1,43 @@
 """A contact sheet: images beside the query and key views that training draws of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from ancor.data.partition import Partition
+from ancor.data.transform_spec import TransformSpec
+from ancor.data.views import TrainingViews
 from ancor.plots.grid import grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
+from ancor.plots.thumbnails import picture
+from ancor.runtime.seeding import address_seed
 
 VIEWS = ("original", "query", "key")
+
+
+def rows(
+    partition: Partition, transforms: TransformSpec, count: int, seed: int, epoch: int
+) -> Iterator[tuple[str, list[list[np.ndarray]]]]:
+    """Yield each coarse class's name, and of its images the original and both views.
+
+    Args:
+        partition: whose images are drawn.
+        transforms: how a network sees them.
+        count: images of each class.
+        seed: draws images and views, as a run's seed does.
+        epoch: of the views.
+    """
+    labels, images = partition.coarse_labels, partition.images
+    views = TrainingViews(images, labels, transforms, ("strong", "strong"), seed)
+    for label in np.unique(labels).tolist():
+        own = np.flatnonzero(labels == label)
+        rng = np.random.default_rng(address_seed(seed, "contact sheet", label))
+        drawn = np.sort(rng.choice(own, min(count, len(own)), replace=False)).tolist()
+        yield (
+            partition.hierarchy.coarse_names[label],
+            [[picture(image) for image in (images[i], *views[epoch, i][0])] for i in drawn],
+        )
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], title: str) -> Figure:

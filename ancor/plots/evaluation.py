@@ -1,15 +1,43 @@
 """Pictures of an evaluation: accuracy over its episodes, and what is taken for what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ancor.data.partition import Partition
+from ancor.evaluation.report import Result
 from ancor.plots.style import COLOURS, LONGEST_TITLE, finished, plain
 
 NAMED_CLASSES = 70  # a confusion matrix of more names only the coarse classes
+
+
+def figures(
+    results: Sequence[Result], partition: Partition, level: str
+) -> Iterator[tuple[str, Figure]]:
+    """Yield plots of results with their names: a histogram of each, of all-way its confusion too.
+
+    Args:
+        results: of one evaluation.
+        partition: what episodes were drawn from.
+        level: `fine` or `coarse`, the classes that were asked for.
+    """
+    hierarchy = partition.hierarchy
+    for result in results:
+        name = f"{result.mode.lower()}_{result.protocol.n_shots}shot"
+        about = f"{partition.dataset}, {partition.name}: {result.mode}, {result.n_ways} ways, "
+        about += f"{result.protocol.n_shots} shots"
+        interval = result.accuracy / 100, result.ci95 / 100
+        yield f"histogram_{name}", histogram_figure(result.scores, *interval, about)
+        if result.mode == "All-Way":
+            coarse = hierarchy.coarse_of_fine if level == "fine" else None
+            names = hierarchy.names(level), hierarchy.coarse_names
+            yield (
+                f"confusion_{name}",
+                confusion_figure(result.confusion, *names, coarse, result.errors_in_coarse, about),
+            )
 
 
 def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: str) -> Figure:

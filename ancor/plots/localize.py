@@ -1,17 +1,76 @@
 """Where an encoder looks, as a heat map over the image."""
 
+import logging
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.images import ImageFiles
+from ancor.data.partition import Partition
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.localization import position_norms
+from ancor.evaluation.models import Model
 from ancor.plots.grid import grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
 
+log = logging.getLogger(__name__)
+
+FILES = "files"  # what stands for a dataset's name where files are drawn
+# Times the size of training: photographs as in the paper, 448 px for 224; of small images the last
+# map has a few positions only, so they are enlarged further.
+LARGER, LARGER_SMALL = 2, 4
 MAP = "viridis"  # even in lightness, so that it reads without colour too
 PAIRS = 4  # images in a row, each beside its heat map
+
+
+def files(paths: Sequence[str]) -> Partition:
+    """Return image files as a partition without known labels."""
+    images = ImageFiles([(os.path.dirname(p), [os.path.basename(p)]) for p in paths], upright=True)
+    labels = np.zeros(len(paths), dtype=np.int64)
+    return Partition(FILES, "given", images, labels, None, Hierarchy(("",)))
+
+
+def larger_bank(
+    model: Model, partition: Partition, image_size: int | None, seed: int
+) -> FeatureBank:
+    """Return a bank that sees images at a size, by default larger than in training."""
+    transforms = model.transforms
+    if image_size is None:
+        times = LARGER if transforms.native_size is None else LARGER_SMALL
+        transforms = transforms.with_size(times * transforms.size)
+    if partition.dataset == FILES and transforms.native_size is not None:
+        transforms = replace(transforms, native_size=None, resize=transforms.size)  # of any shape
+    return model.bank(partition, seed=seed, transforms=transforms)
+
+
+def draw(bank: FeatureBank, partition: Partition, images: np.ndarray, mode: str) -> Figure:
+    """Draw where a bank's encoder looks in some images, with their classes of the level `mode`."""
+    label = "norm of the embedding at each position"
+    if not bank.encoder.config.embeds:
+        label = "norm of the features at each position"
+        log.info("Head %r has no embedding: %s is drawn", bank.encoder.config.head, label)
+    norms = position_norms(bank, images)
+    seen = [bank.query_transform(partition.images[i]).permute(1, 2, 0).numpy() for i in images]
+    title = f"{partition.dataset} {partition.name}"
+    if partition.dataset == FILES:
+        title = "where the encoder looks"
+    title += f", {bank.transforms.size} px, map of {norms.shape[1]} x {norms.shape[2]}"
+    names = [_name(partition, number, mode) for number in images.tolist()]
+    return localize_figure(seen, norms, names, title, label)
+
+
+def _name(partition: Partition, number: int, mode: str) -> str:
+    """Name an image by its class and number, or by its file."""
+    if partition.dataset == FILES:
+        return os.path.basename(partition.images.name(number))
+    level = mode if mode == "coarse" or partition.fine_labels is not None else "coarse"
+    return f"image {number}: {partition.hierarchy.names(level)[partition.labels(level)[number]]}"
 
 
 def localize_figure(

@@ -1,14 +1,20 @@
 """Images beside their nearest neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ancor.data.partition import Partition
+from ancor.data.views import QUERY_VIEW
+from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.neighbors import nearest
 from ancor.plots.grid import RIGHT, WRONG, grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
+from ancor.plots.thumbnails import picture
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,31 @@ class Shown:
     pixels: np.ndarray
     class_name: str
     number: int
+
+
+def find(bank: FeatureBank, k: int) -> np.ndarray:
+    """Return the numbers of the k nearest images of each image of a bank's partition, (N, k)."""
+    every = np.arange(len(bank.images))
+    features = bank.features(np.stack([every, np.full_like(every, QUERY_VIEW)], axis=1))
+    return nearest(features, torch.arange(len(every)), k).numpy()
+
+
+def right_share(labels: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Share of each image's neighbors (N, k) that are of its class, (N,), in 0-1."""
+    return (labels[found] == labels[:, None]).mean(1)
+
+
+def rows(
+    partition: Partition, mode: str, images: np.ndarray, found: np.ndarray
+) -> Iterator[tuple[Shown, list[Shown]]]:
+    """Yield some images, and the neighbors of each, with their classes of the level `mode`."""
+    labels, names = partition.labels(mode), partition.hierarchy.names(mode)
+
+    def shown(number: int) -> Shown:
+        return Shown(picture(partition.images[number]), names[labels[number]], number)
+
+    for number in images.tolist():
+        yield shown(number), [shown(other) for other in found[number].tolist()]
 
 
 def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> Figure:

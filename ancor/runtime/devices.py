@@ -15,6 +15,11 @@ DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *DTYPES)
 
 
+def count_gpus() -> int:
+    """Number of CUDA devices that can be used."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def pick_device(name: str = "auto", gpu: int | None = None) -> torch.device:
     """Return the device to use.
 
@@ -26,7 +31,7 @@ def pick_device(name: str = "auto", gpu: int | None = None) -> torch.device:
         InputError: the device is not there.
     """
     choose("--device", name, DEVICES)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = count_gpus()
     if gpu is not None:
         if not 0 <= gpu < count:
             have = f"0 to {count - 1}" if count else "none, there is no CUDA device"

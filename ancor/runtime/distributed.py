@@ -1,4 +1,4 @@
-"""The only module, beside `launching`, that asks torch.distributed anything.
+"""The only module, beside `launch`, that asks torch.distributed anything.
 
 Without a process group the answers are those of one process, so nothing else has to know whether
 there are several. A batch is divided into contiguous parts in the order of the ranks; `share` tells

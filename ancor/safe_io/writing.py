@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ancor.errors import InputError
+
 
 @contextmanager
 def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
@@ -63,3 +65,23 @@ def write_result(path: Path | str, content: str | bytes) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     with atomic_write(Path(os.path.realpath(path))) as file:
         file.write(content)
+
+
+def output_path(name: str | None) -> Path | None:
+    """Turn a file's name into a path whose folder exists; InputError where it cannot be written.
+
+    A file that was not there is not there afterwards either.
+    """
+    if name is None:
+        return None
+    path = Path(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        with open(path, "a"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write {name!r} ({error.strerror}); name another file") from error
+    return path

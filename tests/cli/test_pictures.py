@@ -12,6 +12,7 @@ from PIL import Image
 from ancor import __main__ as toolkit
 from ancor.cli import board, compare, localize, neighbors, show, tsne
 from ancor.data.resolve import resolve_data
+from ancor.plots import contact_sheet
 from ancor.training.batches import TrainingBatches
 from tests import made
 
@@ -97,7 +98,7 @@ def test_show_draws_the_views_that_training_draws():
     args = show.build_parser().parse_args(["--dataset", "digits", "--n", "2", "--seed", "5"])
     data = resolve_data(vars(args), None)
     partition = data.load("train")
-    rows = list(show._rows(args, data, partition))
+    rows = list(contact_sheet.rows(partition, data.transforms, args.n, args.seed, args.epoch))
     assert [name for name, _ in rows] == list(partition.hierarchy.coarse_names)
     cpu = torch.device("cpu")
     labels = partition.coarse_labels

@@ -86,7 +86,15 @@ def told(accuracy: dict[str, Any] | None) -> Iterator[str]:
     yield text
 
 
-def cells(row: dict[str, Any]) -> list[Any]:
+def table(rows: list[dict[str, Any]]) -> tuple[list[str], Iterator[list[Any]]]:
+    """Return the titles of the table, and its rows."""
+    count = len(rows[0].get("candidates", ()))
+    columns = [f"{name}_{k}" for k in range(1, count + 1) for name in ("class", "probability")]
+    names = [name for name in rows[0] if name != "candidates"]
+    return [*names, *columns], map(_cells, rows)
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
     """Return a row of the table, probabilities with six decimals."""
     cells: list[Any] = []
     for name, value in row.items():
