@@ -108,7 +108,7 @@ def layouts(
 def _coarse_layout(model: Model, partition: Partition, config: LayoutConfig) -> Layout:
     """One episode's images, by coarse class; tells the accuracy of the model's own classifier."""
     per_class = config.n_shots + config.n_queries
-    images = _episode_images(partition, config, np.arange(len(partition)), per_class)
+    images = episode_images(partition, config, np.arange(len(partition)), per_class)
     features, logits = encode(model, partition, images, config.only_base, config.seed)
     coarse = partition.coarse_labels[images]
     weights = _class_weights(model, partition, config)
@@ -127,7 +127,7 @@ def _fine_layout(model: Model, partition: Partition, config: LayoutConfig, coars
     """Images of a coarse class, by fine class."""
     hierarchy = partition.hierarchy
     inside = np.flatnonzero(partition.coarse_labels == coarse)
-    images = _episode_images(partition, config, inside, FINE_IMAGES)
+    images = episode_images(partition, config, inside, FINE_IMAGES)
     features, _ = encode(model, partition, images, config.only_base, config.seed)
     weights = _class_weights(model, partition, config)
     weights = None if weights is None else weights[[coarse]]
@@ -145,7 +145,7 @@ def _fine_layout(model: Model, partition: Partition, config: LayoutConfig, coars
     )
 
 
-def _episode_images(
+def episode_images(
     partition: Partition, config: LayoutConfig, images: np.ndarray, per_class: int
 ) -> np.ndarray:
     """Draw an episode from some images, `per_class` of each class or all of a smaller one."""

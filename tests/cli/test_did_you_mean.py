@@ -15,7 +15,7 @@ from ancor.cli.ending import run
 from ancor.errors import InputError, capped, choose, did_you_mean
 from ancor.runtime.from_dict import from_dict
 from ancor.training.config import TrainConfig
-from tests.faults.runs import ROOT
+from tests.robustness.runs import ROOT
 
 LONG = "x" * 2**20
 

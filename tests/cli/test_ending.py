@@ -10,7 +10,7 @@ import pytest
 
 from ancor.cli.arguments import Parser
 from ancor.cli.ending import ENVIRONMENT, run
-from tests.faults.runs import BASE, ROOT, content
+from tests.robustness.runs import BASE, ROOT, content
 
 
 def unread(*command: str, **streams: object) -> subprocess.CompletedProcess:

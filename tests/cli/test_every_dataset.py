@@ -11,7 +11,7 @@ from ancor.cli import eval as eval_command
 from ancor.cli import train as train_command
 from ancor.data.datasets.breeds_classes import SPLITS, known_table
 from tests import made
-from tests.test_published import VALUE, paper_file, room_for_models_of_one_number  # noqa: F401
+from tests.checkpoints.test_published import VALUE, paper_file, room_for_models_of_one_number  # noqa: F401
 
 TRAINING = "--arch conv4 --image-size 32 -b 8 --queue-k 8 --max-steps 2 --cst-dim 16 -j 0"
 EVALUATION = "--n-test-runs 2 --n-queries 1 --support-views 5 --n-ways 2"

@@ -14,7 +14,7 @@ from ancor.models.config import EncoderConfig
 from ancor.runtime.settings import settings_of
 from ancor.training.config import TrainConfig
 from tests import made
-from tests.test_published import paper_file
+from tests.checkpoints.test_published import paper_file
 
 
 def test_alone_it_lists_its_commands(capsys):

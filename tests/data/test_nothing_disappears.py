@@ -13,7 +13,6 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from ancor.cli import check_data, eval, show, train
-from ancor.cli.data_flags import data_config
 from ancor.cli.settings import run_config
 from ancor.data import files
 from ancor.data.config import DataConfig
@@ -21,6 +20,7 @@ from ancor.data.decode import decode
 from ancor.data.guess import candidates, guess
 from ancor.data.notes import alike, class_notes
 from ancor.data.report import check
+from ancor.data.resolve import resolve_data
 from ancor.errors import InputError, capped
 from ancor.fewshot import inputs
 from tests import made
@@ -450,7 +450,7 @@ def test_a_files_own_dataset_is_kept_where_it_may_be_there(tmp_path):
     (tmp_path / "val" / "n01440764").mkdir(parents=True)
     assert "living17" in candidates(tmp_path)
     args = argparse.Namespace(root=str(tmp_path), dataset=None)
-    assert data_config(args, {"dataset": "living17"}).dataset == "living17"
+    assert resolve_data(vars(args), {"dataset": "living17"}).dataset == "living17"
 
 
 def test_a_named_dataset_goes_before_a_guess(tmp_path):

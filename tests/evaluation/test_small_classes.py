@@ -4,7 +4,6 @@ import csv
 import json
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,15 +12,16 @@ from torch.nn import functional as F
 
 from ancor.__main__ import main as toolkit
 from ancor.cli import board, eval, train, tsne
-from ancor.cli.pictures import episode_images
 from ancor.data.config import DataConfig
 from ancor.data.episodes import RULES, EpisodeSampler, Protocol
+from ancor.data.images import GreyImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import cascade, concat, ensemble, single
 from ancor.evaluation.scoring import accuracy, score
 from ancor.models.encoder import Encoder, EncoderConfig
+from ancor.plots.layouts import LayoutConfig, episode_images
 from ancor.runtime.devices import Runtime
 from ancor.training.validation import Validator
 from tests import made
@@ -310,16 +310,21 @@ def test_pictures_of_small_classes_are_drawn(small, partition, tmp_path, capsys)
         ([1, 1], []),
     ],
 )
-def test_pictures_tell_what_is_so_of_small_classes(sizes, told, capsys):
+def test_pictures_tell_what_is_so_of_small_classes(sizes, told, caplog):
     """C18: "but of classes with 1 none" ended the line where there was no such class."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    partition = Partition.from_names("set", "test", labels, [f"class {n}" for n in labels])
-    subject = SimpleNamespace(partition=partition, data=DataConfig("digits"))
-    args = SimpleNamespace(mode="coarse", n_ways=1000, equal_queries=False, seed=0)
-    drawn = episode_images(args, subject, np.arange(len(labels)), 16)
+    partition = Partition.from_names(
+        "set",
+        "test",
+        GreyImages(np.zeros((len(labels), 8, 8), np.uint8)),
+        [f"class {n}" for n in labels],
+    )
+    config = LayoutConfig("coarse", 1000, 1, 15, False, None, True, 30.0, 0)
+    caplog.set_level("INFO", "ancor")
+    drawn = episode_images(partition, config, np.arange(len(labels)), 16)
     lone = 1 if max(sizes) > 1 else 0
     assert len(drawn) == sum(min(size, 16) for size in sizes if size > lone)
-    said = capsys.readouterr().out.splitlines()
+    said = caplog.messages
     assert len(said) == len(told)
     assert all(line.startswith(start) for line, start in zip(said, told, strict=True))
 

@@ -11,12 +11,13 @@ import torch
 
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.classes import class_rows, match_classes
-from ancor.cli import cascade, concat, ensemble, train, tsne
+from ancor.cli import eval, train, tsne
 from ancor.data.config import DataConfig
 from ancor.data.hierarchy import Hierarchy
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime import distributed
+from ancor.runtime.devices import Runtime
 from ancor.training.config import resolve
 from ancor.training.pictures import pictures_of
 from tests import made
@@ -198,17 +199,18 @@ def test_a_file_without_names_is_of_its_own_dataset(run, photos, caplog):
     assert "trained on other classes ('folder' where the data has 'cat')" in caplog.text
 
 
-@pytest.mark.parametrize("script", [ensemble, concat, cascade])
+@pytest.mark.parametrize("script", ["ensemble", "concat", "cascade"])
 def test_several_files_are_of_the_same_classes(script, run, capsys):
     """A4: only the numbers of classes of several files were compared."""
     flags = ["--partition", "test", "--cls", "Proto", "--n-test-runs", "2", "--n-queries", "2"]
     mine = str(run / "last.pth.tar")
     for names, lacking in ((["bee", "cat", "dog"], "bee"), (["cat", "cat", "owl"], "dog")):
-        assert script.main(["--model-path", mine, renamed(run, names), *flags]) == 2
+        assert eval.main(["--model-path", mine, renamed(run, names), *flags], script) == 2
         err = capsys.readouterr().err
         assert f"{lacking!r} is one of" in err
         assert err.count("\n") == 1
-    assert script.main(["--model-path", renamed(run, ["owl", "cat", "dog"]), mine, *flags]) == 0
+    paths = [renamed(run, ["owl", "cat", "dog"]), mine]
+    assert eval.main(["--model-path", *paths, *flags], script) == 0
 
 
 def test_a_cascade_of_other_classes_is_refused(run, photos, capsys):
@@ -217,7 +219,7 @@ def test_a_cascade_of_other_classes_is_refused(run, photos, capsys):
         (photos / partition / "cat").rename(photos / partition / "zebra")
     mine = str(run / "last.pth.tar")
     flags = ["--partition", "test", "--cls", "Proto", "--n-test-runs", "2"]
-    assert cascade.main(["--model-path", mine, mine, *flags]) == 2
+    assert eval.main(["--model-path", mine, mine, *flags], "cascade") == 2
     assert "has a classifier of other classes" in capsys.readouterr().err
 
 
@@ -237,7 +239,7 @@ def test_pictures_of_a_run_place_stars_by_name(names, photos, monkeypatch):
     )
     config = resolve({"dataset": "folder", "mode": "coarse", "image_size": 16})[0]
     config = replace(config, classes=tuple(COUNTS))
-    drawn = pictures_of(config, encoder, partition, torch.device("cpu"), 0, None)
+    drawn = pictures_of(config, encoder, partition, Runtime(torch.device("cpu")))
     seen = []
 
     def project(points, weights, **_):

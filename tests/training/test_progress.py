@@ -23,7 +23,7 @@ from ancor.training.run_folder import RunSaver
 from ancor.training.validation import Validator
 from tests import made
 from tests.conftest import QUICK
-from tests.faults.runs import ROOT
+from tests.robustness.runs import ROOT
 
 FLAGS = [*QUICK, "--val-episodes", "0"]  # 16 steps an epoch
 LOUD = [flag for flag in FLAGS if flag != "--quiet"]

@@ -26,7 +26,7 @@ from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime, usable_cpus
 from tests import made
-from tests.test_published import paper_file
+from tests.checkpoints.test_published import paper_file
 
 CPU = torch.device("cpu")
 

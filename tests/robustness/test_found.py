@@ -20,10 +20,10 @@ from ancor.errors import InputError, MissingPartition
 from ancor.methods.config import AncorConfig
 from ancor.models.config import EncoderConfig
 from ancor.safe_io import pickles, weights
-from tests.faults import crafted, odd_files
-from tests.faults.promise import commands, keep
-from tests.faults.shelf import QUICK
 from tests.made import aircraft, tiered, write
+from tests.robustness import crafted, odd_files
+from tests.robustness.promise import commands, keep
+from tests.robustness.shelf import QUICK
 
 TRAIN = ["train", "--dataset", "digits", *QUICK, "--output-dir", "out"]
 EVAL = ["eval", "--model-path", "MODEL", "--n-test-runs", "2", "--n-queries", "2"]

@@ -7,8 +7,8 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.faults.runs import start, wait_for
-from tests.faults.sizes import TORTURE
+from tests.robustness.runs import start, wait_for
+from tests.robustness.sizes import TORTURE
 
 MINUTES, WARM = 30, 10
 

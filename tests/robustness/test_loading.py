@@ -20,7 +20,7 @@ from ancor.data import loading
 from ancor.data.loading import Loader
 from ancor.errors import InputError, RunError
 from ancor.training.signals import Requests
-from tests.faults.runs import ROOT, content, same_weights, start, wait_for
+from tests.robustness.runs import ROOT, content, same_weights, start, wait_for
 
 CPU = torch.device("cpu")
 
@@ -227,7 +227,7 @@ def test_a_long_temporary_folder_is_no_matter(tmp_path):
     long = tmp_path / ("x" * 120)
     long.mkdir()
     code = (
-        "import torch; from tests.faults.test_loading import *\n"
+        "import torch; from tests.robustness.test_loading import *\n"
         "print(len(list(Loader(Faulty(), 2, CPU, batch_size=2))), tempfile.gettempdir())"
     )
     ended = subprocess.run(
@@ -253,7 +253,7 @@ def test_no_short_folder_is_told(monkeypatch):
 
 def test_little_shared_memory_is_one_line(tmp_path):
     """A6: /dev/shm of 1 MB; a clear line came, then a traceback."""
-    code = "from tests.faults.test_loading import *; list(Loader(Faulty(size=10**6), 1, CPU))"
+    code = "from tests.robustness.test_loading import *; list(Loader(Faulty(size=10**6), 1, CPU))"
     command = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && exec {sys.executable} -c '{code}'"
     alone = ["unshare", "-m", "sh", "-c"]
     try:

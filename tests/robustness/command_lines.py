@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tests.faults.shelf import ODD_NAMES, QUICK
+from tests.robustness.shelf import ODD_NAMES, QUICK
 
 # Not drawn, and why: shows a traceback on purpose; ends at once; needs a compiler and a minute;
 # waits for other machines or starts processes, of which the real ones below have a share.
@@ -188,7 +188,8 @@ def places(command: str, parser: argparse.ArgumentParser, line: list[str]) -> li
         named += [f"show_{name}.png" for name in ("digits", "glyphs", "folder", "cifar100")]
         named += [f"show_{name}.png" for name in ("tiered", "aircraft", "breeds")]
     beside = given.get("model_path")
-    if isinstance(beside, str) and command in ("tsne", "board", "localize", "neighbors", "export"):
+    beside = beside[0] if isinstance(beside, list) else beside
+    if beside and command in ("tsne", "board", "localize", "neighbors", "export"):
         named.append(str(Path(beside).resolve().parent))
     if given.get("download") and "data" in given:
         named.append(given["data"])

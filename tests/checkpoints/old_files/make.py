@@ -1,7 +1,7 @@
 """Make the files of one version of the toolkit that later versions are tested on.
 
     git archive COMMIT | tar -x -C CHECKOUT
-    python tests/old_files/make.py CHECKOUT tests/old_files/NAME.tar.xz
+    python tests/checkpoints/old_files/make.py CHECKOUT tests/checkpoints/old_files/NAME.tar.xz
 
 runs the commands of the checkout. `README.md` beside this file says what is in an archive and which
 versions made those that are here.

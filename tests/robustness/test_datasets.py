@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from ancor.cli.check_data import main as check_data
 from ancor.cli.train import main as train
-from tests.faults.datasets import LAYOUTS
-from tests.faults.promise import keep
-from tests.faults.shelf import QUICK
-from tests.faults.sizes import Tally, draws
+from tests.robustness.datasets import LAYOUTS
+from tests.robustness.promise import keep
+from tests.robustness.shelf import QUICK
+from tests.robustness.sizes import Tally, draws
 
 # Folders and tables are what users make by hand: half of all.
 KINDS = ("folders", "folders", "folders", "labels.csv", "labels.csv", *LAYOUTS)

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from ancor.checkpoints import checkpoint
-from tests.faults.runs import content, start, wait_for
-from tests.faults.sizes import SEED, TORTURE
+from tests.robustness.runs import content, start, wait_for
+from tests.robustness.sizes import SEED, TORTURE
 
 SAVE_SECONDS = 0.5
 # What a save itself may take on a busy machine, in which the interval goes on.

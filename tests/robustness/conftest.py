@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from tests.faults.promise import Room
-from tests.faults.shelf import fill
-from tests.faults.sizes import TORTURE
+from tests.robustness.promise import Room
+from tests.robustness.shelf import fill
+from tests.robustness.sizes import TORTURE
 
 
 @pytest.fixture(scope="session")

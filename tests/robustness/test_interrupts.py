@@ -9,8 +9,8 @@ import pytest
 
 from ancor.cli.train import main
 from ancor.training import trainer
-from tests.faults.runs import BASE, content, same_weights, start, wait_for
-from tests.faults.sizes import SEED, TORTURE
+from tests.robustness.runs import BASE, content, same_weights, start, wait_for
+from tests.robustness.sizes import SEED, TORTURE
 
 STEPS = 60  # of 16 an epoch
 

@@ -14,8 +14,8 @@ from ancor.cli.eval import main as evaluate
 from ancor.cli.train import main
 from ancor.errors import InputError
 from ancor.evaluation.feature_cache import FeatureCache
-from tests.faults.runs import BASE, content
-from tests.faults.sizes import SEED, TORTURE
+from tests.robustness.runs import BASE, content
+from tests.robustness.sizes import SEED, TORTURE
 
 
 def flip(data: bytearray, rng: random.Random) -> None:

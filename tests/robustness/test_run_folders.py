@@ -7,8 +7,8 @@ import torch
 
 from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
-from tests.faults.runs import BASE, content, start, wait_for
-from tests.faults.test_full_disk import files_of_at_most
+from tests.robustness.runs import BASE, content, start, wait_for
+from tests.robustness.test_full_disk import files_of_at_most
 
 PLAIN = [flag for flag in BASE if flag not in ("--resume", "auto")]
 

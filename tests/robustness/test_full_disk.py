@@ -9,7 +9,7 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
 from ancor.training.run_folder import RunSaver
-from tests.faults.runs import BASE, content, same_weights
+from tests.robustness.runs import BASE, content, same_weights
 
 
 @contextmanager

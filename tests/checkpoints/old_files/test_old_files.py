@@ -13,7 +13,7 @@ from ancor.cli import compare, inspect, predict, train
 from ancor.cli import eval as evaluation
 from ancor.fewshot.classifier import FewShotClassifier
 from ancor.training.read_run import read_run
-from tests.old_files.make import BEST, EVAL, PREDICT, TRAIN
+from tests.checkpoints.old_files.make import BEST, EVAL, PREDICT, TRAIN
 
 ARCHIVES = sorted(Path(__file__).parent.glob("*.tar.xz"))
 # Of a resumed run: what does not depend on how many steps a record averages over, as losses do.

@@ -9,9 +9,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.faults.command_lines import command_line, places
-from tests.faults.promise import LIMIT, ROOT, Ended, commands, judge, keep
-from tests.faults.sizes import Tally, draws
+from tests.robustness.command_lines import command_line, places
+from tests.robustness.promise import LIMIT, ROOT, Ended, commands, judge, keep
+from tests.robustness.sizes import Tally, draws
 
 COMMANDS = commands()
 PARSERS = {name: module.build_parser() for name, module in COMMANDS.items()}

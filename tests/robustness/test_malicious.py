@@ -16,11 +16,11 @@ from ancor.cli.inspect import main as inspect
 from ancor.cli.predict import main as predict
 from ancor.cli.train import main as train
 from ancor.fewshot import saved
-from tests.faults import crafted
-from tests.faults.promise import keep
-from tests.faults.shelf import QUICK
-from tests.faults.sizes import SEED, TORTURE, Tally
 from tests.made import cifar100, tiered
+from tests.robustness import crafted
+from tests.robustness.promise import keep
+from tests.robustness.shelf import QUICK
+from tests.robustness.sizes import SEED, TORTURE, Tally
 
 SHORT = 40  # files of a short draw
 

@@ -29,12 +29,12 @@ from ancor.fewshot.classifier import FewShotClassifier
 from ancor.safe_io import bounded, npz, pickles, weights
 from ancor.training import read_run
 from tests.data.test_safe_pickle import unicode4
-from tests.faults import crafted, odd_values
-from tests.faults.promise import commands, keep
-from tests.faults.shelf import QUICK
-from tests.faults.sizes import SEED, TORTURE
-from tests.faults.test_malicious import changed, leaves
 from tests.made import tiered, write
+from tests.robustness import crafted, odd_values
+from tests.robustness.promise import commands, keep
+from tests.robustness.shelf import QUICK
+from tests.robustness.sizes import SEED, TORTURE
+from tests.robustness.test_malicious import changed, leaves
 
 EVAL = ["--n-test-runs", "2", "--n-queries", "2", "--cls", "NN", "--partition", "validation"]
 
@@ -44,7 +44,7 @@ def soon():
     """Fails what takes longer than any refusal should."""
     start = time.perf_counter()
     yield
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 20  # what it catches took 48 s and more
 
 
 def saved(content, path, **options):
