@@ -20,7 +20,7 @@ COMMANDS = {
     "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
-    "neighbours": ("ancor.cli.neighbors", "draw images beside their nearest neighbours"),
+    "neighbors": ("ancor.cli.neighbors", "draw images beside their nearest neighbors"),
     "compare": ("ancor.cli.compare", "draw training curves of runs, and tell how they differ"),
     "show": ("ancor.cli.show", "draw a contact sheet of training's augmentations"),
     "board": ("ancor.cli.board", "write features and pictures into a run's TensorBoard"),
@@ -29,6 +29,8 @@ COMMANDS = {
     "export": ("ancor.cli.export", "write an encoder as ONNX, .pt2 or .safetensors"),
     "completion": ("ancor.cli.completion", "print what completes these commands in a shell"),
 }
+
+ALIASES = {"neighbours": "neighbors"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,14 +45,15 @@ def _dispatched(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"ancor {ancor.__version__}")
         return 0
-    if argv[0] not in COMMANDS:
+    name = ALIASES.get(argv[0], argv[0])
+    if name not in COMMANDS:
         near = did_you_mean(argv[0], COMMANDS)
         tell(
             f"ancor: error: command {argv[0]!r:.{LONGEST}} is not known{near}; accepted: "
             f"{', '.join(COMMANDS)}"
         )
         return 2
-    return function_of(argv[0], "main")(argv[1:])
+    return function_of(name, "main")(argv[1:])
 
 
 def function_of(command: str, function: str) -> Callable:

@@ -245,17 +245,17 @@ def draw(names: list[str]) -> None:
 
     figure = Figure(figsize=(4.2 * len(names), 3.6), layout="constrained")
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    colours = {"5-way": "#0072B2", "all-way": "#D55E00", "intra-class": "#009E73"}
+    colors = {"5-way": "#0072B2", "all-way": "#D55E00", "intra-class": "#009E73"}
     rows = [UNTRAINED, *METHODS]
     for axes, name in zip(panels, names, strict=True):
         cells = load(name)
         for number, row in enumerate(rows):
-            for (measure, colour), marker in zip(colours.items(), "os^", strict=True):
+            for (measure, color), marker in zip(colors.items(), "os^", strict=True):
                 values = accuracies(cells, row, f"{measure}, 1")
                 label = measure if number == len(rows) - 1 else None
                 axes.plot(
                     *(values, [number] * len(values), marker),
-                    color=colour,
+                    color=color,
                     alpha=0.8,
                     label=label,
                 )

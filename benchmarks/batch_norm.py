@@ -21,7 +21,7 @@ from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import QUERY, encoder_state
 from ancor.data.config import DataConfig
 from ancor.data.transform_spec import TransformSpec
-from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.transforms import normalize, query_transform, support_transform
 from ancor.data.views import QUERY_VIEW, EvaluationViews
 from ancor.runtime.from_dict import from_dict
 
@@ -34,7 +34,7 @@ def estimate(encoder: nn.Module, views: EvaluationViews, transforms: TransformSp
             module.reset_running_stats()
             module.train().momentum = None  # a plain mean
     for images in DataLoader(views, 256):
-        encoder(normalise(images, transforms))
+        encoder(normalize(images, transforms))
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ancor.data.config import DataConfig
 from ancor.data.episodes import Episode, EpisodeSampler, Protocol
-from ancor.data.images import ColourImages
+from ancor.data.images import ColorImages
 from ancor.data.partition import Images
 from ancor.data.transform_spec import TransformSpec
-from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.transforms import normalize, query_transform, support_transform
 from ancor.data.views import EvaluationViews
 from ancor.evaluation.classifiers import EpisodeBatch, build_classifier
 from ancor.evaluation.feature_bank import FeatureBank
@@ -61,7 +61,7 @@ def plain_loop(
         for start in range(0, len(pairs), 64):
             batch = torch.stack([views[n] for n in range(start, min(start + 64, len(pairs)))])
             with torch.inference_mode(), runtime.autocast():
-                features.append(encoder(normalise(batch, spec)).features.float())
+                features.append(encoder(normalize(batch, spec)).features.float())
         return torch.nn.functional.normalize(torch.cat(features), dim=1).numpy()
 
     scores, started = [], perf_counter()
@@ -81,7 +81,7 @@ def compare(args: argparse.Namespace) -> None:
     if args.dataset == "random":
         spec, labels = DataConfig("cifar100").transforms, np.arange(10_000) % 100
         pixels = np.random.default_rng(0).integers(0, 256, (10_000, 3, 32, 32), dtype=np.uint8)
-        sampler, images = EpisodeSampler(labels), ColourImages(pixels)
+        sampler, images = EpisodeSampler(labels), ColorImages(pixels)
     else:
         data = DataConfig(args.dataset)
         partition, spec = data.load("test"), data.transforms

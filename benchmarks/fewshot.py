@@ -1,6 +1,6 @@
 """FewShotClassifier: how quick it is, and how accurate on Fashion-MNIST's ten fine classes.
 
-Accuracy: for each draw, 1 or 5 images of each fine class of the train partition are learnt from,
+Accuracy: for each draw, 1 or 5 images of each fine class of the train partition are learned from,
 and all 10,000 test images classified, whose features are computed once for all draws. The model may
 be any that was trained on Fashion-MNIST's coarse classes; docs/predict.md gives the command.
 

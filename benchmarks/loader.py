@@ -3,8 +3,8 @@
     python benchmarks/loader.py
 
 Both make two views of each of some 500 x 375 JPEGs that this writes; `paper` is torchvision's first
-interface as the paper's code uses it (decode once, two crops, jitter, grey, blur, flip, tensor,
-normalise). `workers` is ours with the colours changed by the loading process, `device` what is left
+interface as the paper's code uses it (decode once, two crops, jitter, gray, blur, flip, tensor,
+normalize). `workers` is ours with the colors changed by the loading process, `device` what is left
 to that process when the device changes them. The three take turns, so that what else the machine
 does falls on all of them.
 """
@@ -77,7 +77,7 @@ def makers(folder: Path, names: list[str]) -> dict:
 
     files, labels = ImageFiles([(str(folder), names)]), np.zeros(len(names))
     workers = TrainingViews(files, labels, PHOTOGRAPHS, ("strong", "strong"), seed=0)
-    device = TrainingViews(files, labels, PHOTOGRAPHS, ("strong", "strong"), seed=0, colour=False)
+    device = TrainingViews(files, labels, PHOTOGRAPHS, ("strong", "strong"), seed=0, color=False)
     return {"paper": paper, "workers": lambda n: workers[0, n], "device": lambda n: device[0, n]}
 
 

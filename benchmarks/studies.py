@@ -33,7 +33,7 @@ class Study:
         rows: flags of each row's own, by its name.
         seeds: each row is trained with each.
         partition: what is evaluated.
-        shots: labelled images a class.
+        shots: labeled images a class.
         evaluate: further flags of eval.py.
         then: a command between training and evaluation.
     """

@@ -1,11 +1,11 @@
 """Training: our step against the bare work of its networks, and against a plain implementation.
 
-The bare work is both encoders' passes, the query encoder's backward pass, the optimiser's step
+The bare work is both encoders' passes, the query encoder's backward pass, the optimizer's step
 and the key encoder's moving average, in our precision and memory format. The plain step is what
-the paper describes, written down without care: it clones the queue, normalises the copy,
+the paper describes, written down without care: it clones the queue, normalizes the copy,
 multiplies it by a one-hot form of the batch, and averages the key encoder through state dicts, in
 fp32. Each lives in a process of its own, which gives its peak memory; they take their steps in turn
-while the others wait, so that a ratio compares neighbours in time.
+while the others wait, so that a ratio compares neighbors in time.
 
     python benchmarks/training.py step         # time and peak memory of a step
     python benchmarks/training.py queue        # loss and queue alone, against K, C, and plainly
@@ -258,7 +258,7 @@ class Worker:
 
 
 def ratio(above: Worker, below: Worker) -> float:
-    """Return the median of the ratios of neighbours in time."""
+    """Return the median of the ratios of neighbors in time."""
     return median(a / b for a, b in zip(above.seconds, below.seconds, strict=True))
 
 

@@ -18,7 +18,7 @@ from ancor.checkpoints.state_dicts import (
     check_encoder_state,
     load_encoder_state,
     parts,
-    recognise,
+    recognize,
     tensors_of,
 )
 from ancor.errors import InputError
@@ -201,7 +201,7 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
         state, prefix = tensors_of(content, str(path)), QUERY
     else:
         tensors = tensors_of(content, str(path))
-        found = recognise(tensors, str(path), head)
+        found = recognize(tensors, str(path), head)
         config, state, prefix = found.config, found.state, ""
         content = {
             "epoch": content["epoch"] if isinstance(content.get("epoch"), int) else None,
@@ -256,7 +256,7 @@ def describe(path: Path | str) -> dict[str, Any]:
     """
     content = _load(path)
     tensors = tensors_of(content, str(path))
-    found = recognise(tensors, str(path))
+    found = recognize(tensors, str(path))
     ours = _is_ours(content, path)
     config = found.config
     if ours:

@@ -1,6 +1,6 @@
 """Encoders for other programs: ONNX, torch.export's .pt2 and .safetensors, checked when written.
 
-Graphs take images (N, 3, S, S) that are scaled and normalised already, for any N; how an image gets
+Graphs take images (N, 3, S, S) that are scaled and normalized already, for any N; how an image gets
 there stands in each file's metadata.
 """
 

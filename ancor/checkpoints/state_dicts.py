@@ -118,7 +118,7 @@ def tensors_of(content: Any, path: str) -> dict[str, Tensor]:
     )
 
 
-def recognise(tensors: Mapping[str, Tensor], path: str, head: str | None = None) -> Published:
+def recognize(tensors: Mapping[str, Tensor], path: str, head: str | None = None) -> Published:
     """Find the encoder in a file's tensors.
 
     Args:

@@ -1,4 +1,4 @@
-"""Draw images beside their nearest neighbours by an encoder's features."""
+"""Draw images beside their nearest neighbors by an encoder's features."""
 
 import argparse
 
@@ -16,21 +16,21 @@ from ancor.cli.pictures import (
 from ancor.errors import InputError
 
 EXAMPLE = """example, after the one of train.py --help:
-  python -m ancor neighbours --model_path runs/digits/model_best.pth.tar --partition test"""
+  python -m ancor neighbors --model_path runs/digits/model_best.pth.tar --partition test"""
 
 
 def build_parser() -> Parser:
     """Build the parser."""
-    parser = Parser(prog="ancor neighbours", description=__doc__, epilog=EXAMPLE)
+    parser = Parser(prog="ancor neighbors", description=__doc__, epilog=EXAMPLE)
     add_picture_flags(parser, "only_base")
     images = add_choice_flags(parser, count=8)
-    images.add_argument("--k", type=int, default=8, metavar="K", help="neighbours (default: 8)")
-    add_output_flag(parser, default="neighbours_<partition>.png beside the model")
+    images.add_argument("--k", type=int, default=8, metavar="K", help="neighbors (default: 8)")
+    add_output_flag(parser, default="neighbors_<partition>.png beside the model")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run neighbours and return its exit status."""
+    """Run neighbors and return its exit status."""
     return run(build_parser(), command, argv, logs=True)
 
 
@@ -44,7 +44,7 @@ def command(args: argparse.Namespace) -> None:
     if not 1 <= args.k < size:
         raise InputError(f"--k {args.k}: accepted: 1 to {size - 1}, as there are {size} images")
     chosen = chosen_images(args, partition)
-    path = picture_path(args.output or f"{beside_model(args)}/neighbours_{args.partition}.png")
+    path = picture_path(args.output or f"{beside_model(args)}/neighbors_{args.partition}.png")
     kind = "features" if args.only_base else "embedding"
     found = neighbors.find(model.bank(partition, kind, args.seed), args.k)
     right = 100 * neighbors.right_share(partition.labels(args.mode), found)
@@ -53,5 +53,5 @@ def command(args: argparse.Namespace) -> None:
     title = f"{partition.dataset}, {args.partition}: {args.k} nearest of {size - 1} images"
     title += f", {right.mean():.1f}% of the right {args.mode} class"
     rows = list(neighbors.rows(partition, args.mode, chosen, found))
-    save(neighbors.neighbours_figure(rows, title), path)
+    save(neighbors.neighbors_figure(rows, title), path)
     tell_skipped(partition)

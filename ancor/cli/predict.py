@@ -83,7 +83,7 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
         "--classifier",
         metavar="FILE",
         help="one that --save wrote, in place of --model-path and --support; with --support, its "
-        "images are learnt in addition",
+        "images are learned in addition",
     )
     add("--save", metavar="FILE", help="keep the classifier, with all that it needs, in one file")
     add("--cls", metavar="NAME", help=f"classifier: {CLASSIFIERS} (default: LR)")

@@ -1,4 +1,4 @@
-"""Colour jitter, greyscale and blur of many images at once, on whatever device they lie.
+"""Color jitter, grayscale and blur of many images at once, on whatever device they lie.
 
 What happens to each image was drawn before (`draw`), so that a view stays a function of its address
 wherever it is computed. Distribution: torchvision's ColorJitter(0.4, 0.4, 0.4, 0.1) and the paper's
@@ -16,30 +16,30 @@ from torch.nn import functional as F
 
 STRENGTH = 0.4
 HUE = 0.1
-JITTER, GREY, BLUR = 0.8, 0.2, 0.5  # how often each happens
+JITTER, GRAY, BLUR = 0.8, 0.2, 0.5  # how often each happens
 SIGMA = (0.1, 2.0)
 # Columns of a drawing: a factor for each of `CHANGES`, then which of them comes when (-1: none of
-# them happens), whether the image turns grey, and the blur's deviation in pixels (0: none).
-ORDER, GREYED, DEVIATION, COLUMNS = 4, 8, 9, 10
+# them happens), whether the image turns gray, and the blur's deviation in pixels (0: none).
+ORDER, GRAYED, DEVIATION, COLUMNS = 4, 8, 9, 10
 LUMA = (0.299, 0.587, 0.114)
 
 
-def draw(rng: Random, colour: bool, blur: bool) -> np.ndarray:
+def draw(rng: Random, color: bool, blur: bool) -> np.ndarray:
     """Draw what happens to a view, (COLUMNS,) of float32."""
     drawn = np.zeros(COLUMNS, dtype=np.float32)
-    drawn[ORDER:GREYED] = -1
-    if colour and rng.random() < JITTER:
+    drawn[ORDER:GRAYED] = -1
+    if color and rng.random() < JITTER:
         drawn[:3] = [rng.uniform(1 - STRENGTH, 1 + STRENGTH) for _ in range(3)]
         drawn[3] = rng.uniform(-HUE, HUE)
-        drawn[ORDER:GREYED] = rng.sample(range(4), 4)
-    if colour:
-        drawn[GREYED] = rng.random() < GREY
+        drawn[ORDER:GRAYED] = rng.sample(range(4), 4)
+    if color:
+        drawn[GRAYED] = rng.random() < GRAY
     if blur and rng.random() < BLUR:
         drawn[DEVIATION] = rng.uniform(*SIGMA)
     return drawn
 
 
-def recolour(images: Tensor, drawn: np.ndarray) -> Tensor:
+def recolor(images: Tensor, drawn: np.ndarray) -> Tensor:
     """Return images as they were drawn to look.
 
     Args:
@@ -50,10 +50,10 @@ def recolour(images: Tensor, drawn: np.ndarray) -> Tensor:
         (N, 3, H, W) of float32, 0-255.
     """
     images = images.float()
-    for place in range(ORDER, GREYED):
+    for place in range(ORDER, GRAYED):
         for step, change in enumerate(CHANGES):
             images = _where(images, drawn[:, place] == step, change, drawn[:, step])
-    images = _where(images, drawn[:, GREYED] == 1, _greyscale, drawn[:, GREYED])
+    images = _where(images, drawn[:, GRAYED] == 1, _grayscale, drawn[:, GRAYED])
     return _where(images, drawn[:, DEVIATION] > 0, _blurred, drawn[:, DEVIATION])
 
 
@@ -73,7 +73,7 @@ def _column(values: np.ndarray, like: Tensor) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """Grey values, (N, 1, H, W)."""
+    """Gray values, (N, 1, H, W)."""
     red, green, blue = images.split(1, dim=1)
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
@@ -99,7 +99,7 @@ def _saturation(images: Tensor, factors: np.ndarray) -> Tensor:
     return _blended(images, _luma(images), factors)
 
 
-def _greyscale(images: Tensor, factors: np.ndarray) -> Tensor:
+def _grayscale(images: Tensor, factors: np.ndarray) -> Tensor:
     return _luma(images).expand(-1, 3, -1, -1)
 
 

@@ -127,7 +127,7 @@ class DataConfig:
 
     @property
     def transforms(self) -> TransformSpec:
-        """The dataset's transforms, with this image size, normalisation and size of crops."""
+        """The dataset's transforms, with this image size, normalization and size of crops."""
         own = self.spec.transforms.with_size(self.image_size)
         changed = {name: getattr(self, name) for name in ("mean", "std", "crop_scale")}
         return replace(own, **{name: value for name, value in changed.items() if value})

@@ -45,7 +45,7 @@ def read_bytes(path: str) -> bytes:
 def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVICE) -> Image.Image:
     """Decode an image into a PIL image of mode RGB.
 
-    Of an animation the first frame is taken, of 16-bit grey the upper eight bits. Transparent
+    Of an animation the first frame is taken, of 16-bit gray the upper eight bits. Transparent
     pixels show white, whatever color is stored beneath; what is half transparent, as much of it.
 
     Args:
@@ -160,8 +160,8 @@ def _rgb(image: Image.Image, form: _Form) -> Image.Image:
         raise ValueError(f"32-bit pixels, mode {image.mode}, have no known range")
     hidden = _color_key(image, form)
     if form.bits:
-        grey = (np.asarray(image) >> (form.bits - 8)).astype(np.uint8)
-        image = Image.fromarray(255 - grey if form.white_is_zero else grey)
+        gray = (np.asarray(image) >> (form.bits - 8)).astype(np.uint8)
+        image = Image.fromarray(255 - gray if form.white_is_zero else gray)
     if image.mode in ("La", "RGBa"):  # of colors that are multiplied by their opacity
         image = image.convert(image.mode.upper())
     if image.mode in ("P", "PA", "LA", "RGBA"):

@@ -30,8 +30,8 @@ def _hash(*parts) -> str:
     return digest.hexdigest()
 
 
-class GreyImages:
-    """Grey images in memory, (N, H, W) of uint8, given out with three equal channels."""
+class GrayImages:
+    """Gray images in memory, (N, H, W) of uint8, given out with three equal channels."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
@@ -58,13 +58,13 @@ class GreyImages:
         """Hash all pixels."""
         return self.fingerprint()
 
-    def subset(self, kept: np.ndarray) -> "GreyImages":
+    def subset(self, kept: np.ndarray) -> "GrayImages":
         """Return the images at the positions `kept`."""
         return type(self)(self.pixels[kept])
 
 
-class ColourImages(GreyImages):
-    """Colour images in memory, (N, 3, H, W) of uint8."""
+class ColorImages(GrayImages):
+    """Color images in memory, (N, 3, H, W) of uint8."""
 
     def __getitem__(self, index: int) -> Tensor:
         return torch.from_numpy(self.pixels[index])

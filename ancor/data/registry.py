@@ -53,7 +53,7 @@ PHOTOGRAPHS = TransformSpec(
     size=224,
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
-    colour=True,
+    color=True,
     blur=True,
 )
 BREEDS = DatasetSpec(
@@ -156,7 +156,7 @@ DATASETS: dict[str, DatasetSpec] = {
             native_size=84,
             mean=(0.4783, 0.4564, 0.4102),
             std=(0.27948, 0.27363, 0.28587),
-            colour=True,
+            color=True,
             support_padding=8,
         ),
         rules="tiered",

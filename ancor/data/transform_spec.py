@@ -19,7 +19,7 @@ class TransformSpec:
         resize: see `native_size`.
         crop_scale: smallest and largest share of the area that a training crop takes.
         flip: whether mirror images are of the same class.
-        colour: colour jitter and random greyscale while training.
+        color: color jitter and random grayscale while training.
         blur: Gaussian blur while training.
         support_padding: pixels added around an image before a support view's random crop.
     """
@@ -31,7 +31,7 @@ class TransformSpec:
     resize: int = 256
     crop_scale: tuple[float, float] = (0.2, 1.0)
     flip: bool = True
-    colour: bool = False
+    color: bool = False
     blur: bool = False
     support_padding: int = 0
 
@@ -48,9 +48,9 @@ class TransformSpec:
             raise ValueError(f"mean and deviation {channels}")
 
     @property
-    def draws_colours(self) -> bool:
+    def draws_colors(self) -> bool:
         """Whether training views differ in more than their crop."""
-        return self.colour or self.blur
+        return self.color or self.blur
 
     @property
     def support_only_flips(self) -> bool:
@@ -67,5 +67,5 @@ class TransformSpec:
 # The kinds of training view: the dataset's own transform, and the same without color and blur.
 VIEW_KINDS: dict[str, Callable[[TransformSpec], TransformSpec]] = {
     "strong": lambda spec: spec,
-    "weak": lambda spec: replace(spec, colour=False, blur=False),
+    "weak": lambda spec: replace(spec, color=False, blur=False),
 }

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from ancor.data.color import draw, recolour
+from ancor.data.color import draw, recolor
 from ancor.data.transform_spec import TransformSpec
 
 MOST_RESIZED = 2**27  # pixels of a resized image, before its crop
 
 
-def normalise(images: Tensor, spec: TransformSpec) -> Tensor:
+def normalize(images: Tensor, spec: TransformSpec) -> Tensor:
     """Map a batch (N, 3, S, S), 0-255, to floats of zero mean and unit deviation.
 
     Batches are bytes until they lie on the device: they travel in a quarter of the room.
@@ -73,24 +73,24 @@ def pixels_of(image: Image.Image | Tensor) -> Tensor:
 
 
 def training_view(
-    pixels: Tensor, spec: TransformSpec, rng: Random, colour: bool = True
+    pixels: Tensor, spec: TransformSpec, rng: Random, color: bool = True
 ) -> tuple[Tensor, np.ndarray]:
-    """Make a random view of an image, and the drawing of its colours (`ancor.data.color`).
+    """Make a random view of an image, and the drawing of its colors (`ancor.data.color`).
 
     Args:
         pixels: the image, bytes (3, H, W).
         spec: what is drawn from.
         rng: draws it.
-        colour: whether to apply the drawing here; where not, `recolour` has to follow.
+        color: whether to apply the drawing here; where not, `recolor` has to follow.
 
     Returns:
         Bytes (3, S, S) and float32 (COLUMNS,).
     """
     crop = draw_crop(rng, spec, *pixels.shape[1:])
-    drawn = draw(rng, spec.colour, spec.blur)
+    drawn = draw(rng, spec.color, spec.blur)
     view = cropped(pixels, crop, spec.size)
-    if colour and spec.draws_colours:
-        view = recolour(view[None], drawn[None])[0].round().to(torch.uint8)
+    if color and spec.draws_colors:
+        view = recolor(view[None], drawn[None])[0].round().to(torch.uint8)
     return view.contiguous(), drawn
 
 
@@ -109,7 +109,7 @@ def support_transform(spec: TransformSpec) -> Callable:
 def stored_form(spec: TransformSpec) -> Callable:
     """Return what brings any image to the form of the dataset's own: image -> bytes (3, H, W).
 
-    That is square and of the native size, by resizing the shorter side and cropping the centre; or,
+    That is square and of the native size, by resizing the shorter side and cropping the center; or,
     of photographs, of the shorter side that all their transforms begin with.
     """
     if spec.native_size is None:

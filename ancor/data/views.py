@@ -33,7 +33,7 @@ class TrainingViews(Dataset):
         spec: what views are drawn from.
         views: the kind of each view of an item, of `VIEW_KINDS`.
         seed: the run's seed.
-        colour: whether the drawings are applied here; where not, `recolour` has to follow.
+        color: whether the drawings are applied here; where not, `recolor` has to follow.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class TrainingViews(Dataset):
         spec: TransformSpec,
         views: tuple[str, ...],
         seed: int,
-        colour: bool = True,
+        color: bool = True,
     ) -> None:
-        self.images, self.labels, self.seed, self.colour = images, labels, seed, colour
+        self.images, self.labels, self.seed, self.color = images, labels, seed, color
         self.specs = [VIEW_KINDS[choose("view", kind, VIEW_KINDS)](spec) for kind in views]
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class TrainingViews(Dataset):
         made = []
         for view, spec in enumerate(self.specs):
             rng = Random(address_seed(self.seed, address, epoch, index, view))
-            made.append(training_view(pixels, spec, rng, self.colour))
+            made.append(training_view(pixels, spec, rng, self.color))
         views, drawings = zip(*made, strict=True)
         return views, drawings, int(self.labels[index]), index
 

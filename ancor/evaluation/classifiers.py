@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ancor.errors import choose
 from ancor.evaluation import logistic
 
-MAX_NEIGHBOURS = 30
+MAX_NEIGHBORS = 30
 DISTANCES_AT_ONCE = 2**20  # 8 MB; twice as fast as all those of an all-way episode at once
 TIE = 1e-10  # distances of unit vectors, in fp64, that differ by less are equal
 
@@ -123,13 +123,13 @@ def _a_part_at_a_time(classify: Classifier) -> Classifier:
 
 @_a_part_at_a_time
 def k_nearest(batch: EpisodeBatch) -> Tensor:
-    """Probabilities by min(30, S) Euclidean neighbours, weighted by inverse distance.
+    """Probabilities by min(30, S) Euclidean neighbors, weighted by inverse distance.
 
-    Neighbours at distance 0 take all. Where classes have weights, neighbours are taken until theirs
+    Neighbors at distance 0 take all. Where classes have weights, neighbors are taken until theirs
     add up to 30, and each vote counts by its weight (ours).
     """
     distances, order = _squared_distances(batch).sort(dim=2, stable=True)
-    sizes = (batch.ids >= 0).sum(1).clamp(max=MAX_NEIGHBOURS)  # (E,)
+    sizes = (batch.ids >= 0).sum(1).clamp(max=MAX_NEIGHBORS)  # (E,)
     kept = int(sizes.max()) if batch.class_weights is None else order.shape[2]
     distances, order = distances[..., :kept], order[..., :kept]
     labels = batch.labels[:, None].expand(-1, order.shape[1], -1).gather(2, order)
@@ -139,7 +139,7 @@ def k_nearest(batch: EpisodeBatch) -> Tensor:
         weights *= torch.arange(kept, device=sizes.device) < sizes[:, None, None]
     else:
         worth = batch.weights(labels.flatten(1)).view_as(weights)
-        weights *= worth * (worth.cumsum(2) - worth < MAX_NEIGHBOURS)
+        weights *= worth * (worth.cumsum(2) - worth < MAX_NEIGHBORS)
     votes = weights.new_zeros(*order.shape[:2], batch.n_ways).scatter_add_(2, labels, weights)
     return votes / votes.sum(2, keepdim=True)
 

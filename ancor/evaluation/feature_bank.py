@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ancor.data.loading import Loader
 from ancor.data.partition import Images
 from ancor.data.transform_spec import TransformSpec
-from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.transforms import normalize, query_transform, support_transform
 from ancor.data.views import EvaluationViews
 from ancor.errors import InputError, RunError, choose
 from ancor.evaluation.feature_cache import FeatureCache
@@ -90,7 +90,7 @@ class FeatureBank:
 
     @torch.inference_mode()
     def _encode(self, images: Tensor) -> EncoderOutput:
-        images = normalise(images.to(self.device, non_blocking=True), self.transforms)
+        images = normalize(images.to(self.device, non_blocking=True), self.transforms)
         with self.runtime.autocast():
             return self.encoder(images.contiguous(memory_format=torch.channels_last))
 

@@ -43,22 +43,22 @@ def fit(vectors: Tensor, labels: Tensor, counts: Tensor, n_ways: int) -> Fit:
     counts = counts.double()
     share = (counts / counts.sum(1, keepdim=True))[..., None]  # (E, S, 1)
     problem = _Problem(_coordinates(vectors.double(), share), labels, counts, n_ways)
-    state, gradient = _minimise(problem)
+    state, gradient = _minimize(problem)
     # At the optimum the penalty's gradient W equals X^T (Y - P).
     residual = problem.residual(state)
     residual = residual - share * residual.sum(1, keepdim=True)
     weight = (residual.mT.to(vectors.dtype) @ vectors).mT  # products of long rows are quicker
-    centre = share.mT.to(vectors.dtype) @ vectors
-    bias = problem.scale * state.variables[:, -1:] - centre @ weight
+    center = share.mT.to(vectors.dtype) @ vectors
+    bias = problem.scale * state.variables[:, -1:] - center @ weight
     return Fit(weight, bias.to(vectors.dtype), gradient)
 
 
 def _coordinates(vectors: Tensor, share: Tensor) -> Tensor:
-    """Return the centred vectors (E, S, F) in an orthonormal basis of a space that holds them.
+    """Return the centered vectors (E, S, F) in an orthonormal basis of a space that holds them.
 
     Args:
         vectors: (E, S, F).
-        share: of each vector in the centre, (E, S, 1); where it is 0, so are the coordinates.
+        share: of each vector in the center, (E, S, 1); where it is 0, so are the coordinates.
     """
     used = (share > 0).to(vectors)
     if vectors.shape[2] <= vectors.shape[1]:
@@ -122,7 +122,7 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
     return torch.linalg.vecdot(left.flatten(1), right.flatten(1))[:, None, None]
 
 
-def _minimise(problem: _Problem) -> tuple[_State, Tensor]:
+def _minimize(problem: _Problem) -> tuple[_State, Tensor]:
     """Run L-BFGS from zero; return where it ends and the gradients' norms (E,)."""
     start = problem.vectors.new_zeros(problem.shape)
     state = problem.state(start, problem.vectors @ start)

@@ -1,4 +1,4 @@
-"""Nearest neighbours by the cosine of features (ours)."""
+"""Nearest neighbors by the cosine of features (ours)."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ def nearest(features: Tensor, queries: Tensor, k: int) -> Tensor:
     Args:
         features: (N, F), of unit length.
         queries: numbers of the queries among them, (Q,).
-        k: neighbours, fewer than N.
+        k: neighbors, fewer than N.
 
     Returns:
         Numbers, (Q, k).

@@ -20,8 +20,8 @@ from ancor.evaluation.classifiers import (
 )
 
 Predictor = Callable[[Sequence[EpisodeBatch]], Tensor]  # one batch a model -> labels (E, Q)
-# In its cascade the paper's code leaves two classes to scikit-learn's binary form, which penalises
-# |w_1 - w_0|^2 where the multinomial one penalises half as much: known from its recorded answers.
+# In its cascade the paper's code leaves two classes to scikit-learn's binary form, which penalizes
+# |w_1 - w_0|^2 where the multinomial one penalizes half as much: known from its recorded answers.
 TWO_CLASS_EVIDENCE = 0.5
 CASCADE_BATCH = 64  # parts of episodes that are classified at once
 

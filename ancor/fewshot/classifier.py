@@ -34,8 +34,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Args:
         encoder: what `ancor.load_encoder` returns.
         classifier: LR, Proto, Cosine, NN or KNN, as in evaluation.
-        n_aug_support_samples: random views of each support image that are learnt from; 0: the image
-            itself under the test transform.
+        n_aug_support_samples: random views of each support image that are learned from; 0: the
+            image itself under the test transform.
         coarse_first: whether the encoder's own classifier tells the coarse class first, so that an
             image is compared only with support images of the same predicted coarse class, if there
             are any (the cascade, in one model).
@@ -119,16 +119,16 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def score(self, images: Any, labels: Sequence, sample_weight: Any = None) -> float:
         """Return the accuracy in 0-1.
 
-        Images of classes that were never learnt count as wrong, and a warning tells how many they
+        Images of classes that were never learned count as wrong, and a warning tells how many they
         are; the answer "unknown" is right for images of that label alone.
 
         Raises:
-            InputError: labels or weights do not fit the images, or none of the labels was learnt.
+            InputError: labels or weights do not fit the images, or none of the labels was learned.
         """
         answers = self.predict(images)
         labels = inputs.labels_of(labels, len(answers), self.classes_)
         named = self.unknown is not None and self.classes_.dtype.kind == "U"
-        inputs.check_learnt(labels, [*self.classes_.tolist(), *[UNKNOWN] * named])
+        inputs.check_learned(labels, [*self.classes_.tolist(), *[UNKNOWN] * named])
         weights = inputs.weights_of(sample_weight, len(labels))
         return float(np.average(answers == labels, weights=weights))
 
@@ -143,10 +143,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         encoder, arrays = self.encoder.pack()
         settings = {n: v for n, v in self.get_params(deep=False).items() if n != "encoder"}
         # Those that took effect, if they were changed since.
-        learnt = {name: getattr(self._episode, name) for name in ("classifier", "coarse_first")}
+        learned = {name: getattr(self._episode, name) for name in ("classifier", "coarse_first")}
         about = {
             "encoder": encoder,
-            "settings": settings | learnt,
+            "settings": settings | learned,
             "classes": self.classes_.tolist(),
             "temperature": self.temperature_,
         }
@@ -252,7 +252,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if views < self.n_aug_support_samples:
             raise InputError(
                 f"features with {views} views of each image were given and "
-                f"{self.n_aug_support_samples} are learnt from; encode the images with "
+                f"{self.n_aug_support_samples} are learned from; encode the images with "
                 f"n_aug_support_samples={self.n_aug_support_samples}"
             )
         return found.first_views(self.n_aug_support_samples), labels

@@ -27,6 +27,7 @@ from ancor.runtime.from_dict import from_dict
 from ancor.runtime.logging import progress
 
 HELD = 2**29  # bytes of resized images that wait for their pass; one may be of 20 million
+RENAMED = {"colour": "color"}  # settings of transforms in files of earlier versions
 PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
 
 
@@ -160,7 +161,7 @@ class ImageEncoder:
         encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         transforms = {
-            name: tuple(value) if isinstance(value, list) else value
+            RENAMED.get(name, name): tuple(value) if isinstance(value, list) else value
             for name, value in about["transforms"].items()
         }
         spec = TransformSpec(**transforms)

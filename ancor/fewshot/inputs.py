@@ -170,14 +170,14 @@ def read(image: Any, position: int) -> Tensor:
 
 
 def _from_array(array: np.ndarray, name: str) -> Tensor:
-    grey = array.ndim == 2
-    if array.dtype != np.uint8 or not (grey or (array.ndim == 3 and array.shape[2] == 3)):
+    gray = array.ndim == 2
+    if array.dtype != np.uint8 or not (gray or (array.ndim == 3 and array.shape[2] == 3)):
         raise InputError(
             f"{name} is an array of shape {array.shape} and type {array.dtype}; accepted: "
             "(H, W) or (H, W, 3) of uint8"
         )
     pixels = torch.from_numpy(np.ascontiguousarray(array))
-    return pixels.expand(3, -1, -1) if grey else pixels.permute(2, 0, 1)
+    return pixels.expand(3, -1, -1) if gray else pixels.permute(2, 0, 1)
 
 
 def _from_tensor(tensor: Tensor, name: str) -> Tensor:
@@ -193,7 +193,7 @@ def _from_tensor(tensor: Tensor, name: str) -> Tensor:
     if not ((tensor >= 0) & (tensor <= 1)).all():
         raise InputError(
             f"{name} is a tensor of floats from {tensor.min():g} to {tensor.max():g}; accepted: "
-            "floats in 0-1 (not normalised), or uint8"
+            "floats in 0-1 (not normalized), or uint8"
         )
     return (255 * tensor.float()).round().to(torch.uint8)
 
@@ -254,17 +254,17 @@ def _plain(label: Any) -> Any:
     return label
 
 
-def check_learnt(labels: np.ndarray, classes: list) -> None:
+def check_learned(labels: np.ndarray, classes: list) -> None:
     """Raise an InputError where no label is among the classes; warn where some are not."""
     foreign = labels[~np.isin(labels, classes)].tolist()
     if len(foreign) == len(labels):
         raise InputError(
-            f"none of the labels, such as {foreign[0]!r}, is a class that was learnt, such as "
+            f"none of the labels, such as {foreign[0]!r}, is a class that was learned, such as "
             f"{classes[0]!r}; give the names that fit was given"
         )
     if foreign:
         log.warning(
-            "%d of %d images are of classes that were never learnt, such as %r: counted as wrong",
+            "%d of %d images are of classes that were never learned, such as %r: counted as wrong",
             *(len(foreign), len(labels), foreign[0]),
         )
 

@@ -106,7 +106,7 @@ class Support:
     Classes of unequal sizes count equally in what is fitted (`classifiers.balanced`).
 
     Attributes:
-        features: of N images; their views are learnt from or, if they have none, they themselves.
+        features: of N images; their views are learned from or, if they have none, they themselves.
         labels: (N,) of int64, 0 to n - 1.
         n_ways: number n of classes.
         classifier: a name of `ancor.evaluation.classifiers.CLASSIFIERS`.
@@ -192,11 +192,11 @@ class Support:
 
     @cached_property
     def _fits(self) -> dict[bytes, logistic.Fit]:
-        """What LR learnt before: a query alone is answered without fitting anew."""
+        """What LR learned before: a query alone is answered without fitting anew."""
         return {}
 
     def _list(self, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors (S, F) that are learnt from, their predicted coarse classes and labels (S,)."""
+        """Vectors (S, F) that are learned from, their predicted coarse classes and labels (S,)."""
         support, labels = self.features[kept], self.labels[kept]
         copies = support.views.shape[1]
         if not copies:

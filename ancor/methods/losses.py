@@ -29,18 +29,18 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def normalise(vectors: Tensor) -> Tensor:
+def normalize(vectors: Tensor) -> Tensor:
     """Scale vectors (..., D) to unit length: n(v) = v / max(|v|, 1e-12)."""
     return F.normalize(vectors, dim=-1)
 
 
 def angular(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Angular normalisation (the paper, section 3.2): the direction from class weight to sample.
+    """Angular normalization (the paper, section 3.2): the direction from class weight to sample.
 
     n(n(v) - n(w)), for vectors (..., D) and the weights (..., D) of their classes, both put on the
     unit sphere first.
     """
-    return normalise(normalise(vectors) - normalise(weights))
+    return normalize(normalize(vectors) - normalize(weights))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     As in SimSiam (Chen and He, CVPR 2021, arXiv 2011.10566). It fits calculators that give a pair
     of vectors; none of the four here does.
     """
-    return -(normalise(prediction) * normalise(target.detach())).sum(1).mean()
+    return -(normalize(prediction) * normalize(target.detach())).sum(1).mean()
 
 
 class _Products(torch.autograd.Function):
@@ -84,7 +84,7 @@ def _angular_similarities(
     one matrix product with the queue where it lies.
 
     Args:
-        query: q', (N, D), normalised in whatever way.
+        query: q', (N, D), normalized in whatever way.
         columns: unit keys k, (D, K).
         weight: unit class weight w, (D,), without gradient.
         count_close: recompute exactly the close entries, or the `MAX_CLOSE` closest without
@@ -131,8 +131,8 @@ class Contrast(NamedTuple):
         """Return this with q', k' and unit class weights."""
         query, key = wide(self.query), wide(self.key).detach()
         if self.class_weight is None:
-            return self._replace(query=normalise(query), key=normalise(key))
-        weights = normalise(wide(self.class_weight.detach()))
+            return self._replace(query=normalize(query), key=normalize(key))
+        weights = normalize(wide(self.class_weight.detach()))
         own = weights[self.labels.to(weights.device, non_blocking=True)]
         return self._replace(query=angular(query, own), key=angular(key, own), class_weight=weights)
 

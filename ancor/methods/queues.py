@@ -2,7 +2,7 @@
 
 MoCo (He et al., CVPR 2020, arXiv 1911.05722) keeps one queue; ANCOR (Bukchin et al., CVPR 2021,
 arXiv 2012.03515) one for each coarse class. Columns are stored at unit length: every use
-normalises, so nothing is lost and nothing has to be normalised again. Shapes are those of the
+normalizes, so nothing is lost and nothing has to be normalized again. Shapes are those of the
 published files, (D, K) and (C, D, K); in memory a key's numbers lie side by side, with which a CPU
 multiplies a long queue by a few queries about twice as fast.
 """

@@ -37,7 +37,7 @@ def add_projector(
         features: (N, F).
         images: N images of a dataset, PIL or tensors.
         labels: of each kind of label its N names, such as `fine` and `coarse`; two kinds or more.
-        step: optimiser steps done.
+        step: optimizer steps done.
         tag: what the projector calls them.
     """
     sprites = np.stack([np.asarray(thumbnail(image, SIDE)) for image in images])

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from ancor.data.partition import Partition
 from ancor.evaluation.report import Result
-from ancor.plots.style import COLOURS, LONGEST_TITLE, finished, plain
+from ancor.plots.style import COLORS, LONGEST_TITLE, finished, plain
 
 NAMED_CLASSES = 70  # a confusion matrix of more names only the coarse classes
 
@@ -54,13 +54,13 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
     axes.hist(
         100 * accuracies,
         100 * _bins(accuracies),
-        color=COLOURS[5],
+        color=COLORS[5],
         edgecolor="white",
         linewidth=0.5,
     )
     label = f"mean {mean:.2f} ± {half:.2f} (95% interval)"
-    axes.axvspan(mean - half, mean + half, color=COLOURS[3], alpha=0.3, linewidth=0)
-    axes.axvline(mean, color=COLOURS[3], linewidth=1.5, label=label)
+    axes.axvspan(mean - half, mean + half, color=COLORS[3], alpha=0.3, linewidth=0)
+    axes.axvline(mean, color=COLORS[3], linewidth=1.5, label=label)
     axes.set_xlabel("accuracy of an episode, %")
     axes.set_ylabel("episodes")
     title = plain(title, LONGEST_TITLE)
@@ -127,8 +127,8 @@ def confusion_figure(
 
 def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
-        colour = "white" if share > 50 else "black"
-        axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+        color = "white" if share > 50 else "black"
+        axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=color, fontsize=7)
 
 
 def _frame_blocks(axes: Axes, coarse: np.ndarray, names: Sequence[str], above: bool) -> None:
@@ -145,7 +145,7 @@ def _frame_blocks(axes: Axes, coarse: np.ndarray, names: Sequence[str], above: b
     for start, end in zip(starts, ends, strict=True):
         corner, size = start - 0.5, end - start
         axes.add_patch(
-            Rectangle((corner, corner), size, size, fill=False, color=COLOURS[0], linewidth=1.8)
+            Rectangle((corner, corner), size, size, fill=False, color=COLORS[0], linewidth=1.8)
         )
     middles, labels = (starts + ends - 1) / 2, [plain(names[coarse[start]]) for start in starts]
     if not above:
@@ -154,5 +154,5 @@ def _frame_blocks(axes: Axes, coarse: np.ndarray, names: Sequence[str], above: b
         return
     beside = axes.secondary_xaxis("top")
     turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if len(starts) > 4 else {}
-    beside.set_xticks(middles, labels, fontsize=8, color=COLOURS[0], **turned)
+    beside.set_xticks(middles, labels, fontsize=8, color=COLORS[0], **turned)
     beside.tick_params(length=0)

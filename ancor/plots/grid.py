@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ancor.plots.style import COLOURS
+from ancor.plots.style import COLORS
 
-# Frames told apart by colour and by line style.
-RIGHT = {"color": COLOURS[0], "linestyle": "-", "linewidth": 2.5}
-WRONG = {"color": COLOURS[3], "linestyle": (0, (2, 1.5)), "linewidth": 2.5}
+# Frames told apart by color and by line style.
+RIGHT = {"color": COLORS[0], "linestyle": "-", "linewidth": 2.5}
+WRONG = {"color": COLORS[3], "linestyle": (0, (2, 1.5)), "linewidth": 2.5}
 
 
 def grid(

@@ -25,7 +25,7 @@ FILES = "files"  # what stands for a dataset's name where files are drawn
 # Times the size of training: photographs as in the paper, 448 px for 224; of small images the last
 # map has a few positions only, so they are enlarged further.
 LARGER, LARGER_SMALL = 2, 4
-MAP = "viridis"  # even in lightness, so that it reads without colour too
+MAP = "viridis"  # even in lightness, so that it reads without color too
 PAIRS = 4  # images in a row, each beside its heat map
 
 
@@ -76,14 +76,14 @@ def _name(partition: Partition, number: int, mode: str) -> str:
 def localize_figure(
     images: Sequence[np.ndarray], norms: np.ndarray, names: Sequence[str], title: str, label: str
 ) -> Figure:
-    """Draw each image, and beside it its heat map over the image in grey.
+    """Draw each image, and beside it its heat map over the image in gray.
 
     Args:
         images: bytes (H, W, 3) each.
-        norms: (N, h, w); each image's own smallest and largest norm are the ends of its colours.
+        norms: (N, h, w); each image's own smallest and largest norm are the ends of its colors.
         names: of the images.
         title: of the figure.
-        label: of the colours.
+        label: of the colors.
     """
     wide = min(PAIRS, len(images))
     rows = -(-len(images) // wide)
@@ -106,10 +106,10 @@ def localize_figure(
         over.set_title(f"{low:.3g} to {high:.3g}", fontsize=8, pad=3)
     tall = figure.get_figheight()
     bar = figure.add_axes((0.3, -0.35 / tall, 0.4, 0.12 / tall))
-    colours = figure.colorbar(
+    colors = figure.colorbar(
         ScalarMappable(Normalize(0, 1), MAP), cax=bar, orientation="horizontal", alpha=0.6
     )
-    colours.set_ticks([0, 1], labels=["lowest in the image", "highest"], fontsize=8)
-    colours.set_label(label, fontsize=9)
+    colors.set_ticks([0, 1], labels=["lowest in the image", "highest"], fontsize=8)
+    colors.set_label(label, fontsize=9)
     figure.suptitle(plain(title, LONGEST_TITLE), y=1 + 0.3 / tall, va="bottom", fontsize=11)
     return finished(figure)

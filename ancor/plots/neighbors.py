@@ -1,4 +1,4 @@
-"""Images beside their nearest neighbours."""
+"""Images beside their nearest neighbors."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,8 +51,8 @@ def rows(
         yield shown(number), [shown(other) for other in found[number].tolist()]
 
 
-def neighbours_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> Figure:
-    """Draw an image a row and its neighbours, nearest first, right and wrong classes framed."""
+def neighbors_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> Figure:
+    """Draw an image a row and its neighbors, nearest first, right and wrong classes framed."""
     figure, every = grid(len(rows), 1 + len(rows[0][1]), side=1.15, gaps=(1,), above=0.22)
     for axes, (query, found) in zip(every, rows, strict=True):
         show(axes[0], query.pixels, plain(query.class_name, 14))

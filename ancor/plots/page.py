@@ -126,7 +126,7 @@ def _points(plot: "figure", layout: Layout, number: int, partition: Partition) -
 
 
 def _shape(number: int) -> dict[str, str]:
-    """Return a class's colour and marker as bokeh calls them."""
+    """Return a class's color and marker as bokeh calls them."""
     style = look(number)
     return {"color": style["color"], "marker": SHAPES[style["marker"]]}
 
@@ -134,8 +134,8 @@ def _shape(number: int) -> dict[str, str]:
 def _arrows(plot: "figure", layout: Layout) -> None:
     x, y = layout.stars[0]
     for number, (end_x, end_y) in zip(np.unique(layout.labels), layout.medians(), strict=True):
-        colour = look(number)["color"]
-        head = NormalHead(size=12, fill_color=colour, line_color=colour)
+        color = look(number)["color"]
+        head = NormalHead(size=12, fill_color=color, line_color=color)
         plot.add_layout(
             Arrow(
                 end=head,
@@ -144,6 +144,6 @@ def _arrows(plot: "figure", layout: Layout) -> None:
                 x_end=end_x,
                 y_end=end_y,
                 line_width=2,
-                line_color=colour,
+                line_color=color,
             )
         )

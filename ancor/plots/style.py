@@ -1,4 +1,4 @@
-"""What all figures share: colours and markers that tell classes apart, and text that stays text."""
+"""What all figures share: colors and markers that tell classes apart, and text that stays text."""
 
 import logging
 import warnings
@@ -19,8 +19,8 @@ from ancor.runtime.text import printable, shortened
 
 log = logging.getLogger(__name__)
 
-# Okabe and Ito's colour-blind-safe set, its yellow darkened to be seen on white.
-COLOURS = (
+# Okabe and Ito's color-blind-safe set, its yellow darkened to be seen on white.
+COLORS = (
     "#0072B2",
     "#E69F00",
     "#009E73",
@@ -39,16 +39,16 @@ LAST_RESORT, PRIVATE = "Last Resort", "STIXNon"
 
 
 def look(number: int) -> dict[str, str]:
-    """Return a colour and a marker for class `number`; 104 pairs before the first repeats."""
+    """Return a color and a marker for class `number`; 104 pairs before the first repeats."""
     return {
-        "color": COLOURS[number % len(COLOURS)],
+        "color": COLORS[number % len(COLORS)],
         "marker": MARKERS[number % len(MARKERS)],
     }
 
 
 def line(number: int) -> dict[str, str]:
-    """Return a colour and a line style for curve `number`; 8 pairs before the first repeats."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
+    """Return a color and a line style for curve `number`; 8 pairs before the first repeats."""
+    return {"color": COLORS[number % len(COLORS)], "linestyle": LINES[number % len(LINES)]}
 
 
 def plain(name: str, most: int = LONGEST) -> str:

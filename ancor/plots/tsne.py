@@ -103,11 +103,11 @@ def figure(layout: Layout) -> Figure:
 
 def _arrows(axes: Axes, layout: Layout) -> None:
     for number, median in zip(np.unique(layout.labels), layout.medians(), strict=True):
-        colour = look(number)["color"]
+        color = look(number)["color"]
         axes.annotate(
             "",
             xy=median,
             xytext=layout.stars[0],
-            arrowprops={"arrowstyle": "-|>", "lw": 2, "color": colour},
+            arrowprops={"arrowstyle": "-|>", "lw": 2, "color": color},
             zorder=2,
         )

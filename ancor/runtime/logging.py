@@ -111,7 +111,7 @@ class RunLog:
 
         Args:
             kind: `step`, `epoch` or `validation`; groups the curves.
-            step: optimiser steps done.
+            step: optimizer steps done.
             values: figures by name; names with a slash make groups of their own.
         """
         try:

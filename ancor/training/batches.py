@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ancor.data.color import recolour
+from ancor.data.color import recolor
 from ancor.data.loading import Loader
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
-from ancor.data.transforms import normalise
+from ancor.data.transforms import normalize
 from ancor.data.views import TrainingViews
 from ancor.methods.base import Batch
 from ancor.runtime.distributed import share, world_size
@@ -60,7 +60,7 @@ class TrainingBatches:
         seed: the run's seed.
         workers: processes that load.
         device: where batches go.
-        colour_on_device: whether the device, not the workers, changes colours and blurs.
+        color_on_device: whether the device, not the workers, changes colors and blurs.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class TrainingBatches:
         seed: int,
         workers: int,
         device: torch.device,
-        colour_on_device: bool = False,
+        color_on_device: bool = False,
     ) -> None:
         self.batch_size = min(batch_size, len(partition))
         self.device, self.transforms = device, transforms
-        self.colour_on_device = colour_on_device and transforms.draws_colours
+        self.color_on_device = color_on_device and transforms.draws_colors
         self.sampler = EpochBatches(len(partition), self.batch_size, seed)
         self.loader = Loader(
             TrainingViews(
-                partition.images, labels, transforms, views, seed, not self.colour_on_device
+                partition.images, labels, transforms, views, seed, not self.color_on_device
             ),
             workers,
             device,
@@ -120,17 +120,17 @@ class TrainingBatches:
         """Return the views of the first images, image by image: bytes (count * views, 3, S, S)."""
         items = [self.loader.dataset[(0, index)] for index in range(count)]
         views = torch.stack([view for item in items for view in item[0]])
-        if not self.colour_on_device:
+        if not self.color_on_device:
             return views
         return (
-            recolour(views, np.stack([drawn for item in items for drawn in item[1]])).round().byte()
+            recolor(views, np.stack([drawn for item in items for drawn in item[1]])).round().byte()
         )
 
     def _moved(self, view: Tensor, drawn: Tensor) -> Tensor:
         view = view.to(self.device, non_blocking=True)
-        if self.colour_on_device:
-            view = recolour(view, drawn.numpy())
-        return normalise(view, self.transforms).contiguous(memory_format=torch.channels_last)
+        if self.color_on_device:
+            view = recolor(view, drawn.numpy())
+        return normalize(view, self.transforms).contiguous(memory_format=torch.channels_last)
 
 
 def micro_batches(

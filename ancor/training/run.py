@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torchvision.utils import make_grid
 
-from ancor.data.images import GreyImages
+from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.data.scan import report_skipped
 from ancor.errors import InputError, Interrupted, RunError, choose
@@ -48,7 +48,7 @@ class Launch:
         resumed_from: its path.
         start_epoch: number to count epochs from, instead of the checkpoint's or 0.
         overwrite: replace an earlier run in the folder.
-        augment_on: who changes colours and blurs: `workers`, `device`, or `auto` (the device where
+        augment_on: who changes colors and blurs: `workers`, `device`, or `auto` (the device where
             it is a GPU); they agree to the rounding of a pixel.
         flags: what was given of this, as a command that goes on with the run has to give it again.
     """
@@ -264,13 +264,13 @@ def _workers(config: RunConfig, partition: Partition) -> int:
     """Loading processes: as asked; else none for small images in memory, and the CPUs otherwise."""
     if config.training.workers is not None:
         return config.training.workers
-    if isinstance(partition.images, GreyImages):
+    if isinstance(partition.images, GrayImages):
         return 0
     return max(1, devices.usable_cpus() // distributed.local_world_size())
 
 
 def augments_on_device(name: str, device: torch.device) -> bool:
-    """Tell whether the device changes colours and blurs; InputError for an unknown name."""
+    """Tell whether the device changes colors and blurs; InputError for an unknown name."""
     choose("--augment-on", name, ("workers", "device", "auto"))
     return name == "device" or (name == "auto" and device.type == "cuda")
 

@@ -36,7 +36,7 @@ class Trainer:
     Args:
         method: what is trained.
         batches: the training set.
-        config: optimiser, schedule, intervals.
+        config: optimizer, schedule, intervals.
         run_log: where figures go.
         validate: scores the encoder, or None.
         dtype: what network passes are cast to by autocast; None: fp32.
@@ -214,7 +214,7 @@ class Trainer:
         )
 
     def _step(self, batch: Batch, meter: Meter) -> None:
-        """Pass a batch, in parts if asked, and take one step of the optimiser."""
+        """Pass a batch, in parts if asked, and take one step of the optimizer."""
         torch.manual_seed(address_seed(self.config.seed, "step", self.progress.step, rank()))
         config, size = self.config, self.batches.batch_size
         parts = micro_batches(batch, size, config.accumulate, config.seed, self.progress.step)

@@ -1,4 +1,4 @@
-"""Draw runs/method.png (copied to docs/images): what angular normalisation does around a weight.
+"""Draw runs/method.png (copied to docs/images): what angular normalization does around a weight.
 
     python docs/figures/method.py
 
@@ -18,7 +18,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from ancor.methods.losses import angular, normalise  # noqa: E402
+from ancor.methods.losses import angular, normalize  # noqa: E402
 from ancor.plots.style import look  # noqa: E402
 
 W = torch.tensor([0.0, 0.0, 1.0])
@@ -48,10 +48,10 @@ def embeddings() -> list[Tensor]:
 
 
 def arrow(
-    axes: Axes, start: Tensor, end: Tensor, colour: str, style: str, shrink: float = 6
+    axes: Axes, start: Tensor, end: Tensor, color: str, style: str, shrink: float = 6
 ) -> None:
     """Draw an arrow between two points as they are seen from above."""
-    properties = {"arrowstyle": style, "color": colour, "lw": 1.6, "shrinkA": shrink}
+    properties = {"arrowstyle": style, "color": color, "lw": 1.6, "shrinkA": shrink}
     axes.annotate(
         "", end[:2].tolist(), start[:2].tolist(), arrowprops={**properties, "shrinkB": shrink}
     )
@@ -111,7 +111,7 @@ def main() -> None:
     label(right, q, "query e'", (30, 14))
     label(right, k, "key k'", (34, -4))
     label(right, W, "W", (-26, -5))
-    assert torch.allclose(q, normalise(query - W))
+    assert torch.allclose(q, normalize(query - W))
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=12)
     path = ROOT / "runs" / "method.png"

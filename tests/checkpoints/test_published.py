@@ -1,4 +1,4 @@
-"""Files of the paper, MoCo, SwAV and torchvision: recognised by names and shapes, read safely."""
+"""Files of the paper, MoCo, SwAV and torchvision: recognized by names and shapes, read safely."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ancor.checkpoints import checkpoint
-from ancor.checkpoints.state_dicts import encoder_state, recognise
+from ancor.checkpoints.state_dicts import encoder_state, recognize
 from ancor.errors import InputError
 from ancor.methods.ancor import Ancor
 from ancor.methods.config import AncorConfig
@@ -51,7 +51,7 @@ def paper_names(form: str, prefix: str = "module.") -> OrderedDict:
 
 
 def paper_file(path, form: str, **options) -> str:
-    """Write what the paper's code saves, with optimiser state and accuracies as NumPy floats."""
+    """Write what the paper's code saves, with optimizer state and accuracies as NumPy floats."""
     names = paper_names(form)
     optimizer = torch.optim.SGD([torch.zeros(3, requires_grad=True)], lr=0.03, momentum=0.9)
     content = {
@@ -68,7 +68,7 @@ def paper_file(path, form: str, **options) -> str:
 @pytest.mark.parametrize("form", KEYS["rest"])
 def test_encoder_is_read_from_names_and_shapes(form):
     arch, head, _, mlp = form.split("/")
-    found = recognise(paper_names(form), "x")
+    found = recognize(paper_names(form), "x")
     twin = {"resnet12forcifar": "resnet12"}.get(arch, arch)
     assert (found.config.arch, found.config.head) == (twin, head)
     assert found.config.mlp == (mlp == "mlp")
@@ -81,17 +81,17 @@ def test_backbones_without_a_golden_list_are_told_apart():
     for arch in ("conv4", "resnet18", "resnet34", "resnet101"):
         with torch.device("meta"):
             state = encoder_state(Encoder(EncoderConfig(arch, "seq", True, 64, 5)))
-        assert recognise(state, "x").config == EncoderConfig(arch, "seq", True, 64, 5)
+        assert recognize(state, "x").config == EncoderConfig(arch, "seq", True, 64, 5)
 
 
 def test_what_shapes_leave_open_a_flag_decides():
     names = paper_names("resnet12/none/none/linear")
-    assert recognise(names, "x").config.head == "none"
-    assert recognise(names, "x", "cls").config == EncoderConfig("resnet12", "cls", False, 128, 128)
+    assert recognize(names, "x").config.head == "none"
+    assert recognize(names, "x", "cls").config == EncoderConfig("resnet12", "cls", False, 128, 128)
     with torch.device("meta"):
         state = encoder_state(Encoder(EncoderConfig("conv4", "fork", False, 64, 5)))
-    assert recognise(state, "x", "fork").config.head == "fork"
-    assert recognise(state, "x").config.head == "seq"
+    assert recognize(state, "x", "fork").config.head == "fork"
+    assert recognize(state, "x").config.head == "seq"
 
 
 @pytest.mark.parametrize("new_zip", [True, False])

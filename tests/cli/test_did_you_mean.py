@@ -86,7 +86,7 @@ def test_values_are_no_flags(flags, capsys):
         ("CIFAR_100", ["cifar100", "digits"], "cifar100"),
         ("lr", ["LR", "KNN", "Proto", "NN", "Cosine"], "LR"),
         ("cosin", ["LR", "KNN", "Proto", "NN", "Cosine"], "Cosine"),
-        ("neighbors", list(toolkit.COMMANDS), "neighbours"),
+        ("neighbors", list(toolkit.COMMANDS), "neighbors"),
         ("check", list(toolkit.COMMANDS), "check-data"),
         ("a", ["ab", "ac", "ad", "ae"], None),  # too many to be of use
         ("", ["train", "test"], None),
@@ -140,7 +140,7 @@ def test_command_lines_of_any_length_are_refused_in_a_line(capsys):
 
 def test_a_wrong_command_is_suggested_by_its_begin():
     """E25: `ancor neigh` and the like, as a user types it."""
-    for typed, meant in (("neigh", "neighbours"), ("evl", "eval"), ("comp", "compare")):
+    for typed, meant in (("neigh", "neighbors"), ("evl", "eval"), ("comp", "compare")):
         ended = subprocess.run(
             [sys.executable, "-m", "ancor", typed], capture_output=True, text=True, cwd=ROOT
         )

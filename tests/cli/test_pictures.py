@@ -27,7 +27,7 @@ def one_line(capsys) -> str:
 
 
 def drawn(path) -> tuple[int, int]:
-    """Return width and height of a picture that is not of one colour."""
+    """Return width and height of a picture that is not of one color."""
     pixels = imread(path)
     assert pixels.std() > 0.02
     return pixels.shape[1], pixels.shape[0]
@@ -41,7 +41,7 @@ def model(quick_run, tmp_path_factory):
 
 
 def test_each_command_has_its_name_in_the_toolkit(capsys):
-    for name in ("localize", "neighbours", "compare", "show", "board"):
+    for name in ("localize", "neighbors", "compare", "show", "board"):
         with pytest.raises(SystemExit) as ended:
             toolkit.main([name, "--help"])
         assert ended.value.code == 0
@@ -122,7 +122,7 @@ def test_show_writes_a_sheet(tmp_path):
     assert width > 1.5 * height > 300
 
 
-def test_neighbours_frames_right_and_wrong_and_reports_their_share(model, tmp_path, capsys):
+def test_neighbors_frames_right_and_wrong_and_reports_their_share(model, tmp_path, capsys):
     command = [*model, "--partition", "test", "--output", str(tmp_path / "n.png"), "--k", "3"]
     assert neighbors.main([*command, "--images", "5", "17"]) == 0
     drawn(tmp_path / "n.png")
@@ -170,7 +170,7 @@ def test_board_writes_into_the_runs_own_folder(quick_run, tmp_path, capsys):
 BAD = {
     "image number": (neighbors, ["--images", "360"], ["--images 360", "0 to 359"]),
     "number of images": (neighbors, ["--n", "0"], ["--n 0"]),
-    "too many neighbours": (neighbors, ["--k", "360"], ["--k 360", "359"]),
+    "too many neighbors": (neighbors, ["--k", "360"], ["--k 360", "359"]),
     "format": (neighbors, ["--output", "x.bmp"], ["'x.bmp'", "png", "svg"]),
     "no such level": (neighbors, ["--mode", "medium"], ["'medium'", "coarse, fine"]),
     "unwritable": (neighbors, ["--output", "/proc/none/x.png"], ["/proc/none/x.png"]),

@@ -1,4 +1,4 @@
-"""Training views: their distribution is that of the paper's pipeline, wherever colours change."""
+"""Training views: their distribution is that of the paper's pipeline, wherever colors change."""
 
 import random
 from dataclasses import replace
@@ -11,9 +11,9 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from ancor.data import transforms
-from ancor.data.color import COLUMNS, DEVIATION, GREYED, ORDER, draw, recolour
+from ancor.data.color import COLUMNS, DEVIATION, GRAYED, ORDER, draw, recolor
 from ancor.data.config import DataConfig
-from ancor.data.images import ColourImages
+from ancor.data.images import ColorImages
 from ancor.data.registry import PHOTOGRAPHS
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import (
@@ -32,7 +32,7 @@ SPEC = replace(PHOTOGRAPHS, size=32)
 
 
 def photographs(count: int) -> list[Image.Image]:
-    """Smooth, coloured, slightly noisy pictures, each with a light and a tint of its own."""
+    """Smooth, colored, slightly noisy pictures, each with a light and a tint of its own."""
     rng = np.random.default_rng(0)
     pictures = []
     for _ in range(count):
@@ -63,8 +63,8 @@ def papers_pipeline():
 
 def statistics(views: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of each view, from bytes (N, S, S, 3)."""
-    grey = views.mean(3)
-    edges = np.abs(np.diff(grey, axis=1)).mean((1, 2)) + np.abs(np.diff(grey, axis=2)).mean((1, 2))
+    gray = views.mean(3)
+    edges = np.abs(np.diff(gray, axis=1)).mean((1, 2)) + np.abs(np.diff(gray, axis=2)).mean((1, 2))
     hsv = np.stack([np.asarray(Image.fromarray(view).convert("HSV")) for view in views])
     found = {"edge energy": edges, "edge energy's spread": edges**2}
     for channel in range(3):
@@ -91,12 +91,12 @@ def expected(images):
 
 def ours(images, on_device: bool) -> np.ndarray:
     made = [
-        training_view(pixels_of(image), SPEC, random.Random(number), colour=not on_device)
+        training_view(pixels_of(image), SPEC, random.Random(number), color=not on_device)
         for number, image in enumerate(images)
     ]
     views = torch.stack([view for view, _ in made])
     if on_device:
-        views = recolour(views, np.stack([drawn for _, drawn in made])).round().byte()
+        views = recolor(views, np.stack([drawn for _, drawn in made])).round().byte()
     return views.permute(0, 2, 3, 1).numpy()
 
 
@@ -123,10 +123,10 @@ def pillow(image: Image.Image, drawn: np.ndarray) -> np.ndarray:
     from torchvision.transforms import functional as F
 
     changes = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
-    for place in drawn[ORDER:GREYED].astype(int):
+    for place in drawn[ORDER:GRAYED].astype(int):
         if place >= 0:
             image = changes[place](image, float(drawn[place]))
-    if drawn[GREYED]:
+    if drawn[GRAYED]:
         image = F.to_grayscale(image, 3)
     return np.asarray(image, dtype=np.float32)
 
@@ -135,14 +135,14 @@ def pillow(image: Image.Image, drawn: np.ndarray) -> np.ndarray:
 def test_each_drawing_looks_as_pillow_makes_it(images, blur):
     """To some levels: Pillow rounds each step, hue to 256 levels, and blurs by three boxes."""
     for number, image in enumerate(images[:100]):
-        drawn = draw(random.Random(number), colour=True, blur=False)
+        drawn = draw(random.Random(number), color=True, blur=False)
         theirs = pillow(image, drawn)
         if blur:
             drawn[DEVIATION] = random.Random(number).uniform(0.3, 2)
             filtered = Image.fromarray(theirs.astype(np.uint8))
             filtered = filtered.filter(ImageFilter.GaussianBlur(float(drawn[DEVIATION])))
             theirs = np.asarray(filtered, dtype=np.float32)
-        views = recolour(pixels_of(image)[None], drawn[None])[0].permute(1, 2, 0).numpy()
+        views = recolor(pixels_of(image)[None], drawn[None])[0].permute(1, 2, 0).numpy()
         difference = np.abs(views - theirs)
         assert difference.mean() < 4, (number, drawn)
         assert np.quantile(difference, 0.99) < 14, (number, drawn)
@@ -152,9 +152,9 @@ def test_drawings_come_as_often_as_the_paper_says():
     drawn = np.stack([draw(random.Random(n), True, True) for n in range(4000)])
     assert drawn.shape == (4000, COLUMNS)
     assert np.mean(drawn[:, ORDER] >= 0) == pytest.approx(0.8, abs=0.03)
-    assert np.mean(drawn[:, GREYED]) == pytest.approx(0.2, abs=0.03)
+    assert np.mean(drawn[:, GRAYED]) == pytest.approx(0.2, abs=0.03)
     assert np.mean(drawn[:, DEVIATION] > 0) == pytest.approx(0.5, abs=0.03)
-    assert len({tuple(row) for row in drawn[drawn[:, ORDER] >= 0, ORDER:GREYED]}) == 24
+    assert len({tuple(row) for row in drawn[drawn[:, ORDER] >= 0, ORDER:GRAYED]}) == 24
     assert not draw(random.Random(0), False, False)[:ORDER].any()
 
 
@@ -176,7 +176,7 @@ def test_crops_are_drawn_as_by_torchvision(shape):
 @pytest.mark.parametrize("on_device", [False, True])
 def test_batches_do_not_depend_on_workers(images, workers, on_device):
     pixels = np.stack([np.asarray(image).transpose(2, 0, 1) for image in images[:16]])
-    partition = replace(DataConfig("digits").load("test"), images=ColourImages(pixels))
+    partition = replace(DataConfig("digits").load("test"), images=ColorImages(pixels))
     partition = replace(partition, coarse_labels=partition.coarse_labels[:16])
 
     def first(workers: int):
@@ -195,7 +195,7 @@ def test_batches_do_not_depend_on_workers(images, workers, on_device):
 
 
 def test_an_image_is_read_once_for_all_its_views():
-    class Counted(ColourImages):
+    class Counted(ColorImages):
         reads = 0
 
         def __getitem__(self, index):

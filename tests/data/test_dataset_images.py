@@ -40,7 +40,7 @@ class Items(Dataset):
         return self.items[index]
 
 
-def grey(value: int, shape: tuple[int, ...] = (3, 8, 8)) -> torch.Tensor:
+def gray(value: int, shape: tuple[int, ...] = (3, 8, 8)) -> torch.Tensor:
     return torch.full(shape, value, dtype=torch.uint8)
 
 
@@ -170,7 +170,7 @@ def test_image_files_are_read_as_a_folder_reads_them(tmp_path):
 
 
 def test_images_are_read_when_they_are_asked_for():
-    items = Items([(grey(n), n % 4) for n in range(100)])
+    items = Items([(gray(n), n % 4) for n in range(100)])
     own = Partition.from_dataset(items, [n % 4 for n in range(100)], PAIRS, content_id="v1")
     own.fingerprint("fine")
     assert set(items.asked) == {0, 50, 99}  # looked at when it was made
@@ -182,7 +182,7 @@ def test_images_are_read_when_they_are_asked_for():
 
 def test_a_fingerprint_changes_with_any_image_or_label():
     def made(values, labels=(0, 1, 2, 3, 0), **more):
-        items = Items([(grey(v), 0) for v in values])
+        items = Items([(gray(v), 0) for v in values])
         return Partition.from_dataset(items, labels, PAIRS, **more).fingerprint("fine")
 
     base = made([1, 2, 3, 4, 5])
@@ -190,7 +190,7 @@ def test_a_fingerprint_changes_with_any_image_or_label():
     assert base != made([1, 2, 3, 9, 5])
     assert base != made([1, 2, 3, 4, 5], (0, 1, 2, 3, 1))
     assert made([1, 2, 3, 4, 5], content_id="a") != made([1, 2, 3, 4, 5], content_id="b")
-    items = Items([grey(v) for v in range(4)])
+    items = Items([gray(v) for v in range(4)])
     first, second = (
         Partition.from_dataset(Subset(items, chosen), [0, 1], PAIRS) for chosen in ([0, 1], [0, 2])
     )
@@ -199,7 +199,7 @@ def test_a_fingerprint_changes_with_any_image_or_label():
 
 def test_coarse_labels_are_enough():
     own = Partition.from_dataset(
-        Items([(grey(1), "b"), (grey(2), "a")]), None, Hierarchy(("a", "b"))
+        Items([(gray(1), "b"), (gray(2), "a")]), None, Hierarchy(("a", "b"))
     )
     assert own.coarse_labels.tolist() == [1, 0]
     assert own.fine_labels is None
@@ -213,27 +213,27 @@ BAD_ITEMS = {
     "key": (KeyError("image"), "image"),
     "text": ("a.png", "str"),
     "array": (np.zeros((8, 8, 3), np.uint8), "ndarray"),
-    "record": ({"image": grey(1)}, "dict"),
+    "record": ({"image": gray(1)}, "dict"),
     "ints": (torch.ones(3, 8, 8, dtype=torch.int64), "int64"),
-    "channels last": (grey(1, (8, 8, 3)), "(8, 8, 3)"),
-    "four channels": (grey(1, (4, 8, 8)), "(4, 8, 8)"),
-    "a batch": (grey(1, (1, 3, 8, 8)), "(1, 3, 8, 8)"),
+    "channels last": (gray(1, (8, 8, 3)), "(8, 8, 3)"),
+    "four channels": (gray(1, (4, 8, 8)), "(4, 8, 8)"),
+    "a batch": (gray(1, (1, 3, 8, 8)), "(1, 3, 8, 8)"),
     "bytes as floats": (255 * torch.ones(3, 8, 8), "255"),
     "normalized": (torch.randn(3, 8, 8), "0 to 1"),
     "nan": (torch.full((3, 8, 8), torch.nan), "nan"),
-    "no pixel": (grey(1, (3, 0, 8)), "8 x 0"),
-    "long": (grey(1, (3, 1, 800)), "800 x 1"),
-    "another shape": (grey(1, (3, 8, 9)), "9 x 8"),
+    "no pixel": (gray(1, (3, 0, 8)), "8 x 0"),
+    "long": (gray(1, (3, 1, 800)), "800 x 1"),
+    "another shape": (gray(1, (3, 8, 9)), "9 x 8"),
     "another shape, picture": (Image.new("RGB", (9, 8)), "9 x 8"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_ITEMS)
-@pytest.mark.parametrize("labelled", [False, True])
-def test_an_item_that_is_no_image_is_named(kind, labelled):
+@pytest.mark.parametrize("labeled", [False, True])
+def test_an_item_that_is_no_image_is_named(kind, labeled):
     item, word = BAD_ITEMS[kind]
-    bad = (item, 0) if labelled and not isinstance(item, Exception) else item
-    items = Items([grey(n) for n in range(5)] + [bad])
+    bad = (item, 0) if labeled and not isinstance(item, Exception) else item
+    items = Items([gray(n) for n in range(5)] + [bad])
     own = Partition.from_dataset(items, [0] * 6, PAIRS, dataset="mine", name="test", side=8)
     own.images[4]
     with pytest.raises(InputError) as error:
@@ -246,7 +246,7 @@ def test_an_item_that_is_no_image_is_named(kind, labelled):
 
 class Stream(IterableDataset):
     def __iter__(self):
-        return iter([grey(1)])
+        return iter([gray(1)])
 
 
 class Flips(Items):
@@ -254,7 +254,7 @@ class Flips(Items):
         return self.items[index] + torch.randint(0, 200, (1,), dtype=torch.uint8)
 
 
-TWO = [grey(1), grey(2)]
+TWO = [gray(1), gray(2)]
 REFUSED = {
     "too few labels": (Items(TWO), [0], ["1 labels", "2 items"]),
     "too many labels": (Items(TWO), [0, 1, 2], ["3 labels", "2 items"]),
@@ -288,7 +288,7 @@ def test_a_broken_item_ends_a_run_in_one_line_or_is_left_out(workers, tmp_path, 
     def load(partition: str) -> Partition:
         if partition != "train":
             raise MissingPartition("there is only train")
-        items = Items([(grey(n % 200, (32, 32)), n % 4) for n in range(12)])
+        items = Items([(gray(n % 200, (32, 32)), n % 4) for n in range(12)])
         items.items[7] = OSError("cut off")
         return Partition.from_dataset(
             items, [n % 4 for n in range(12)], PAIRS, dataset="own", content_id="1"
@@ -308,7 +308,7 @@ def test_the_side_that_transforms_presume_is_checked(monkeypatch):
     """An image of another size would be stacked with others, or be shown at a wrong scale."""
 
     def load(partition: str) -> Partition:
-        return Partition.from_dataset(Items([grey(1, (32, 30))]), [0], PAIRS, dataset="own")
+        return Partition.from_dataset(Items([gray(1, (32, 30))]), [0], PAIRS, dataset="own")
 
     monkeypatch.setitem(DATASETS, "own", replace(DATASETS["digits"], reader=load))
     from ancor.data.config import DataConfig

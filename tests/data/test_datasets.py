@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.datasets.fashion_mnist import DEBIAN
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import GreyImages
+from ancor.data.images import GrayImages
 from ancor.data.registry import DATASETS
 from ancor.data.transform_spec import TransformSpec
-from ancor.data.transforms import normalise, query_transform, support_transform, training_view
+from ancor.data.transforms import normalize, query_transform, support_transform, training_view
 from ancor.data.views import QUERY_VIEW, EvaluationViews, TrainingViews
 from ancor.errors import InputError
 
@@ -170,11 +170,9 @@ def test_training_views_change_with_epoch_view_and_seed_and_nothing_else():
         assert not torch.equal(query, other)
 
 
-def test_photographs_are_resized_and_cropped_grey_ones_left_alone():
+def test_photographs_are_resized_and_cropped_gray_ones_left_alone():
     photo = torch.randint(0, 256, (3, 90, 60), dtype=torch.uint8)
-    spec = TransformSpec(
-        size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=40, colour=True, blur=True
-    )
+    spec = TransformSpec(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=40, color=True, blur=True)
 
     def training_transform(image):
         return training_view(image, spec, Random(0))[0]
@@ -196,13 +194,13 @@ def test_statistics_are_those_of_the_training_images(name):
         pytest.skip("Fashion-MNIST is not installed here")
     config = DataConfig(name)
     pixels = torch.from_numpy(config.load("train").images.pixels)[:, None].expand(-1, 3, -1, -1)
-    batch = normalise(pixels[:20_000], config.transforms)
+    batch = normalize(pixels[:20_000], config.transforms)
     assert abs(batch.mean().item()) < 0.01
     assert abs(batch.std().item() - 1) < 0.01
 
 
-def test_grey_images_have_three_equal_channels():
-    image = GreyImages(np.arange(8, dtype=np.uint8).reshape(2, 2, 2))[1]
+def test_gray_images_have_three_equal_channels():
+    image = GrayImages(np.arange(8, dtype=np.uint8).reshape(2, 2, 2))[1]
     assert image.tolist() == [[[4, 5], [6, 7]]] * 3
 
 

@@ -27,7 +27,7 @@ RED = Image.new("RGB", (6, 4), (255, 0, 0))
 
 
 @pytest.mark.parametrize(
-    ("image", "kind", "centre", "tolerance"),
+    ("image", "kind", "center", "tolerance"),
     [
         (RED.convert("CMYK"), "JPEG", (255, 0, 0), 6),
         (RED.convert("CMYK"), "TIFF", (255, 0, 0), 6),
@@ -42,16 +42,16 @@ RED = Image.new("RGB", (6, 4), (255, 0, 0))
         (Image.fromarray(np.full((4, 6), 40_000, np.uint16)), "TIFF", (156, 156, 156), 0),
     ],
 )
-def test_kinds(image, kind, centre, tolerance):
+def test_kinds(image, kind, center, tolerance):
     decoded = decode(stored(image, kind), "x")
     assert (decoded.mode, decoded.size) == ("RGB", (6, 4))
-    if centre is not None:
-        assert np.abs(np.subtract(decoded.getpixel((3, 2)), centre)).max() <= tolerance
+    if center is not None:
+        assert np.abs(np.subtract(decoded.getpixel((3, 2)), center)).max() <= tolerance
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_first_frame_of_an_animation(kind):
-    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue", "green")]
+    frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue", "green")]
     settings = {"lossless": True} if kind == "WEBP" else {}
     content = stored(frames[0], kind, save_all=True, append_images=frames[1:], **settings)
     assert decode(content, "x").getpixel((0, 0)) == (255, 0, 0)
@@ -194,8 +194,8 @@ def test_files_that_look_alike_decode_alike(mode, kind):
     first, second = (np.asarray(decode(content, "x")) for content in contents)
     assert np.array_equal(first, second)
     assert (first[:, 4:] == 255).all()
-    grey = [70] * 3 if mode == "LA" else [50, 90, 20]
-    assert np.abs(first[0, 0].astype(int) - grey).max() <= 2
+    gray = [70] * 3 if mode == "LA" else [50, 90, 20]
+    assert np.abs(first[0, 0].astype(int) - gray).max() <= 2
     for image in images:
         given = np.asarray(as_rgb(image, "x", "y"))
         assert np.array_equal(given, first)
@@ -277,7 +277,7 @@ def test_signed_bytes_are_refused():
 
 
 @pytest.mark.parametrize("extra", [1, 2])
-def test_grey_and_opacity_of_a_tiff(extra):
+def test_gray_and_opacity_of_a_tiff(extra):
     """B16: premultiplied (1) or not (2)."""
     pixels = np.array([[[100, 255], [0, 0], [50 * extra, 128], [0, 255]]], np.uint8)
     row = [p[0] for p in first_row(tiff(pixels, [8, 8], 1, extra))]

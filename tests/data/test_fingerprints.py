@@ -13,7 +13,7 @@ import torch
 
 from ancor.data import images as images_module
 from ancor.data.config import DataConfig
-from ancor.data.images import ColourImages, EncodedImages, GreyImages, ImageFiles
+from ancor.data.images import ColorImages, EncodedImages, GrayImages, ImageFiles
 from ancor.evaluation.dependencies import dependencies
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.feature_cache import FeatureCache
@@ -141,9 +141,9 @@ def test_sets_in_memory_are_told_by_their_contents():
     pixels = np.zeros((2, 3, 16, 16), np.uint8)
     changed = pixels.copy()
     changed[1, 2, 3, 4] = 1
-    for kind in (ColourImages, lambda p: GreyImages(p[:, 0]), _encoded):
+    for kind in (ColorImages, lambda p: GrayImages(p[:, 0]), _encoded):
         assert kind(pixels).fingerprint() == kind(pixels.copy()).fingerprint()
-    for kind in (ColourImages, lambda p: GreyImages(p[:, 2]), _encoded):
+    for kind in (ColorImages, lambda p: GrayImages(p[:, 2]), _encoded):
         assert kind(pixels).fingerprint() != kind(changed).fingerprint()
 
 

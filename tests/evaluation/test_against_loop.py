@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ancor.data.config import DataConfig
 from ancor.data.episodes import EpisodeSampler, Protocol
-from ancor.data.transforms import normalise, query_transform, support_transform
+from ancor.data.transforms import normalize, query_transform, support_transform
 from ancor.data.views import QUERY_VIEW, EvaluationViews
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.plan import plan_evaluations, support_views
@@ -31,7 +31,7 @@ def encode(encoder: Encoder, config: DataConfig, images, drawn) -> np.ndarray:
     )
     batch = torch.stack([views[position] for position in range(len(pairs))])
     with torch.inference_mode():
-        return F.normalize(encoder(normalise(batch, spec)).features, dim=1).double().numpy()
+        return F.normalize(encoder(normalize(batch, spec)).features, dim=1).double().numpy()
 
 
 def test_fresh_views_give_the_accuracies_of_a_plain_loop_exactly():

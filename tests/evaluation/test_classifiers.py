@@ -99,14 +99,14 @@ def test_logistic_regression_of_vectors_that_are_all_alike_is_even():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_neighbours_weigh_by_inverse_distance(shape):
+def test_neighbors_weigh_by_inverse_distance(shape):
     batch = padded(episodes(*shape))
     size = min(30, batch.support.shape[1] - 3)
     oracle = KNeighborsClassifier(size, weights="distance", algorithm="brute")
     assert np.allclose(k_nearest(batch).numpy(), by_scikit_learn(oracle, batch), atol=1e-6)
 
 
-def test_a_neighbour_at_distance_zero_takes_all():
+def test_a_neighbor_at_distance_zero_takes_all():
     batch = episodes(*SHAPES[0])
     batch.query[:, 0] = batch.support[:, 7]
     assert torch.equal(k_nearest(batch)[:, 0].argmax(1), batch.labels[:, 7])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ancor.data.episodes import EpisodeSampler, Protocol
-from ancor.data.images import ColourImages
+from ancor.data.images import ColorImages
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import query_transform, support_transform
 from ancor.data.views import EvaluationViews, distinct_views
@@ -45,7 +45,7 @@ def encoder():
     return Encoder(EncoderConfig("conv4", "cls", num_classes=3)).eval()
 
 
-class CountedImages(ColourImages):
+class CountedImages(ColorImages):
     """Images that count how often one is read."""
 
     def __init__(self, pixels: np.ndarray) -> None:

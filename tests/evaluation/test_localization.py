@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ancor.data.images import ColourImages
+from ancor.data.images import ColorImages
 from ancor.data.transform_spec import TransformSpec
-from ancor.data.transforms import normalise
+from ancor.data.transforms import normalize
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.localization import position_norms
 from ancor.evaluation.neighbors import nearest
@@ -22,13 +22,13 @@ def bank(size: int, **config) -> FeatureBank:
     encoder = Encoder(EncoderConfig(dim=5, num_classes=3, **config)).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, size, size), dtype=np.uint8)
     spec = TransformSpec(size, (0.5,) * 3, (0.2,) * 3, native_size=size)
-    return FeatureBank(encoder, ColourImages(pixels), spec, Runtime(CPU, batch_size=2))
+    return FeatureBank(encoder, ColorImages(pixels), spec, Runtime(CPU, batch_size=2))
 
 
 def outputs(made: FeatureBank):
     pixels = torch.from_numpy(made.images.pixels)
     with torch.inference_mode():
-        return made.encoder(normalise(pixels, made.transforms))
+        return made.encoder(normalize(pixels, made.transforms))
 
 
 @pytest.mark.parametrize("arch", ["conv4", "resnet12", "resnet18"])
@@ -49,7 +49,7 @@ def test_a_larger_image_gives_a_map_and_later_passes_are_as_before():
     found = position_norms(made, np.array([2, 0]))
     assert found.shape == (2, 4, 4)
     encoder = made.encoder
-    x = normalise(torch.from_numpy(made.images.pixels), made.transforms)
+    x = normalize(torch.from_numpy(made.images.pixels), made.transforms)
     for stage in (encoder.backbone.layer1, encoder.backbone.layer2):
         x = stage(x)
     maps = encoder.backbone.layer4(encoder.backbone.layer3(x))

@@ -14,7 +14,7 @@ from ancor.__main__ import main as toolkit
 from ancor.cli import board, eval, train, tsne
 from ancor.data.config import DataConfig
 from ancor.data.episodes import RULES, EpisodeSampler, Protocol
-from ancor.data.images import GreyImages
+from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.evaluation.plan import plan_evaluations
@@ -316,7 +316,7 @@ def test_pictures_tell_what_is_so_of_small_classes(sizes, told, caplog):
     partition = Partition.from_names(
         "set",
         "test",
-        GreyImages(np.zeros((len(labels), 8, 8), np.uint8)),
+        GrayImages(np.zeros((len(labels), 8, 8), np.uint8)),
         [f"class {n}" for n in labels],
     )
     config = LayoutConfig("coarse", 1000, 1, 15, False, None, True, 30.0, 0)

@@ -75,11 +75,11 @@ def test_an_image_is_the_same_in_every_form(encoder, images, paths, digits, quer
         "floats": [image.float() / 255 for image in images],
         "arrays": arrays,
         "one array": np.stack(arrays),
-        "grey arrays": [array[:, :, 0] for array in arrays],
+        "gray arrays": [array[:, :, 0] for array in arrays],
         "paths": [Path(path) for path in paths],
         "array of paths": np.array(paths),
         "PIL": [Image.open(path) for path in paths],
-        "grey PIL": [Image.open(path).convert("L") for path in paths],
+        "gray PIL": [Image.open(path).convert("L") for path in paths],
         "mixed": [paths[0], *arrays[1:4], *images[4:]],
     }
     expected = model(encoder).fit(images, labels).predict_proba(list(queries.images))
@@ -141,7 +141,7 @@ def test_probabilities_are_scikit_learns_on_the_views(encoder, images, digits, q
 
 
 @pytest.mark.parametrize(("classifier", "best"), [("NN", "distance"), ("Cosine", "cosine")])
-def test_nearest_neighbours_have_defined_probabilities(classifier, best, encoder, images, digits):
+def test_nearest_neighbors_have_defined_probabilities(classifier, best, encoder, images, digits):
     found = model(encoder, classifier=classifier, n_aug_support_samples=0)
     found.fit(images[::4], digits.fine_labels[::4])
     query, support = encoder.encode(images).vectors.double(), found.support_.vectors.double()
@@ -448,7 +448,7 @@ BAD = {
     "numbers": (lambda e: e.encode([7]), ["image 0 is a int", "PIL"]),
     "floats in an array": (lambda e: e.encode(GOOD / 255), ["image 0", "float64", "uint8"]),
     "four channels": (lambda e: e.encode([np.zeros((8, 8, 4), np.uint8)]), ["(8, 8, 4)"]),
-    "normalised floats": (lambda e: e.encode([torch.randn(3, 8, 8)]), ["floats from -", "0-1"]),
+    "normalized floats": (lambda e: e.encode([torch.randn(3, 8, 8)]), ["floats from -", "0-1"]),
     "not a number": (lambda e: e.encode([torch.full((3, 8, 8), torch.nan)]), ["floats from nan"]),
     "one channel": (lambda e: e.encode([torch.zeros(1, 8, 8)]), ["(1, 8, 8)", "(3, H, W)"]),
     "a thread": (lambda e: e.encode([np.zeros((1, 500), np.uint8)]), ["500 x 1", "100"]),

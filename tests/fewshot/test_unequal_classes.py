@@ -92,7 +92,7 @@ def test_sizes_behind_the_coarse_gate_count_equally(encoder, digits):
     np.testing.assert_allclose(gated.predict_proba(queries), plain.predict_proba(queries))
 
 
-def test_neighbours_are_taken_and_counted_by_weight():
+def test_neighbors_are_taken_and_counted_by_weight():
     """B10: of classes of 60 and 6 vectors, as many votes each as if they were equal."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], [60, 6])
@@ -198,8 +198,8 @@ def test_labels_are_checked_wherever_they_enter(method, encoder, digits):
             getattr(model, method)(features, labels)
 
 
-def test_labels_that_were_never_learnt_are_told(encoder, digits, caplog, monkeypatch):
-    """B11: they count as wrong, as scikit-learn has it; but not if none was learnt."""
+def test_labels_that_were_never_learned_are_told(encoder, digits, caplog, monkeypatch):
+    """B11: they count as wrong, as scikit-learn has it; but not if none was learned."""
     rows = rows_of([2] * 10)
     features, names = digits[0][rows], digits[1][rows].astype(str)
     model = ancor.FewShotClassifier(encoder, classifier="NN").fit(features, names)
@@ -208,10 +208,10 @@ def test_labels_that_were_never_learnt_are_told(encoder, digits, caplog, monkeyp
     monkeypatch.setattr(logging.getLogger("ancor"), "propagate", True)
     with caplog.at_level(logging.WARNING, logger="ancor"):
         assert model.score(features, some) == pytest.approx(whole - 0.1, abs=0.11)
-    assert "2 of 20 images are of classes that were never learnt, such as 'three'" in caplog.text
+    assert "2 of 20 images are of classes that were never learned, such as 'three'" in caplog.text
     with pytest.raises(InputError, match=r"none of the labels, such as 'a', .* such as '0'"):
         model.score(features, ["a"] * 20)
-    model.set_params(unknown=1.0)  # so that nothing is known: right of what is labelled so
+    model.set_params(unknown=1.0)  # so that nothing is known: right of what is labeled so
     assert model.score(features, ["unknown"] * 5 + names[5:].tolist()) == 0.25
 
 

@@ -90,5 +90,5 @@ def test_each_run_has_a_line_of_its_own_in_each_panel_that_it_has(tmp_path):
     losses, fill = curves_figure(curves).axes
     assert [list(line.get_ydata()) for line in losses.lines] == [[2.0, 1.0], [3.0, 2.0]]
     looks = {(line.get_color(), line.get_linestyle()) for line in losses.lines}
-    assert len({colour for colour, _ in looks}) == len({style for _, style in looks}) == 2
+    assert len({color for color, _ in looks}) == len({style for _, style in looks}) == 2
     assert len(fill.lines) == 1

@@ -13,7 +13,7 @@ from ancor.plots.contact_sheet import contact_sheet
 from ancor.plots.curves import curves_figure
 from ancor.plots.evaluation import confusion_figure, histogram_figure
 from ancor.plots.localize import localize_figure
-from ancor.plots.neighbors import Shown, neighbours_figure
+from ancor.plots.neighbors import Shown, neighbors_figure
 from ancor.plots.tsne import Layout, figure
 from ancor.runtime.text import printable
 from tests.plots.test_tsne import layout, partition
@@ -27,9 +27,9 @@ def tsne(names=NAMES):
     return figure(Layout(names[0], made.points, made.labels, names, made.images, made.stars))
 
 
-def neighbours():
+def neighbors():
     rows = [(Shown(PIXELS, n, 0), [Shown(PIXELS, n, 1), Shown(PIXELS, "b", 2)]) for n in NAMES]
-    return neighbours_figure(rows, NAMES[0])
+    return neighbors_figure(rows, NAMES[0])
 
 
 def confusion(coarse=True):
@@ -40,7 +40,7 @@ def confusion(coarse=True):
 
 FIGURES = {
     "tsne": tsne,
-    "neighbours": neighbours,
+    "neighbors": neighbors,
     "confusion": confusion,
     "histogram": lambda: histogram_figure(np.array([0.1, 0.2]), 0.15, 0.1, NAMES[0]),
     "contact sheet": lambda: contact_sheet([(n, [[PIXELS] * 3]) for n in NAMES], NAMES[0]),

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import ColourImages
+from ancor.data.images import ColorImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.plots import page as pages
@@ -39,10 +39,10 @@ def partition(classes: int, names: tuple[str, ...] | None = None) -> Partition:
     names = names or tuple(f"fine {n}" for n in range(classes))
     hierarchy = Hierarchy(("animals",), names, (0,) * classes)
     labels = np.repeat(np.arange(classes), 3)
-    return Partition.from_fine("made", "test", ColourImages(pixels), labels, hierarchy)
+    return Partition.from_fine("made", "test", ColorImages(pixels), labels, hierarchy)
 
 
-def test_a_legend_of_many_classes_is_whole_and_tells_them_apart_without_colour():
+def test_a_legend_of_many_classes_is_whole_and_tells_them_apart_without_color():
     drawn = figure(layout(34, stars=34))
     (axes,) = drawn.axes
     texts = axes.get_legend().get_texts()

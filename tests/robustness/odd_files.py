@@ -33,7 +33,7 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def bomb(kind: str, side: int) -> bytes:
-    """A whole image of one colour: a few kilobytes that unpack to side * side pixels."""
+    """A whole image of one color: a few kilobytes that unpack to side * side pixels."""
     return saved(
         Image.new("1", (side, side)), kind, **({"optimize": True} if kind == "PNG" else {})
     )
@@ -43,18 +43,18 @@ def images() -> dict[str, bytes]:
     """Contents of image files."""
     small = picture(3, (20, 24))
     png, jpeg = encoded(1, (20, 24)), encoded(2, (20, 24), "JPEG")
-    grey16 = Image.fromarray(np.arange(480, dtype=np.uint16).reshape(24, 20) * 130)
+    gray16 = Image.fromarray(np.arange(480, dtype=np.uint16).reshape(24, 20) * 130)
     frames = [picture(n, (16, 16)) for n in range(3)]
     exif = Image.Exif()
     exif[0x0112] = 6
     return {
         "whole PNG": png,
         "whole JPEG": jpeg,
-        "16-bit": saved(grey16, "PNG"),
+        "16-bit": saved(gray16, "PNG"),
         "CMYK": saved(small.convert("CMYK"), "JPEG"),
         "palette": saved(small.convert("P"), "PNG"),
         "palette, transparent": saved(small.convert("P"), "PNG", transparency=b"\0\x80\xff"),
-        "grey and alpha": saved(small.convert("LA"), "PNG"),
+        "gray and alpha": saved(small.convert("LA"), "PNG"),
         "one bit": saved(small.convert("1"), "PNG"),
         "floats": saved(small.convert("F"), "TIFF"),
         "32-bit": saved(small.convert("I"), "TIFF"),

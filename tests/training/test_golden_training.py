@@ -68,7 +68,7 @@ def test_golden_trace(name):
     )
     start(method)
     method.double().train()
-    if method.queue is not None:  # the trace's queue was normalised in fp32, ours must be in fp64
+    if method.queue is not None:  # the trace's queue was normalized in fp32, ours must be in fp64
         method.queue.queue.copy_(F.normalize(method.queue.queue, dim=-2))
     optimizer = torch.optim.SGD(
         method.encoder.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4

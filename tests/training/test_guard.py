@@ -37,7 +37,7 @@ def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
     state = {f"module {n}": t for n, t in trainer.method.state_dict().items()}
     state |= {f"buffer {n}": t for n, t in trainer.method.named_buffers()}
     for number, own in enumerate(trainer.optimizer.state.values()):
-        state |= {f"optimiser {number} {n}": t for n, t in own.items() if torch.is_tensor(t)}
+        state |= {f"optimizer {number} {n}": t for n, t in own.items() if torch.is_tensor(t)}
     return copy.deepcopy(state)
 
 

@@ -18,7 +18,7 @@ from ancor.data.registry import DATASETS
 from ancor.errors import InputError
 from ancor.methods.base import Batch, Method
 from ancor.methods.config import AncorConfig, MethodConfig
-from ancor.methods.losses import LossTerm, classification_loss, normalise
+from ancor.methods.losses import LossTerm, classification_loss, normalize
 from ancor.methods.registry import METHODS, MethodSpec
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
@@ -134,7 +134,7 @@ class Pairs(Method):
     views, accumulates = ("strong", "strong"), False
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
-        vectors = normalise(self.encode(torch.cat(batch.views)).embedding.float()).chunk(2)
+        vectors = normalize(self.encode(torch.cat(batch.views)).embedding.float()).chunk(2)
         both = [distributed.gather_with_gradient(one, batch.images) for one in vectors]
         labels = distributed.gather(batch.labels, batch.images).repeat(2)
         own = distributed.share(batch.images)
@@ -168,7 +168,7 @@ def register() -> None:
     METHODS.update(SPECS)
     BACKBONES["small"] = Small
     spec = DATASETS["digits"]
-    transforms = replace(spec.transforms, colour=True, blur=True)
+    transforms = replace(spec.transforms, color=True, blur=True)
     DATASETS["few"] = replace(spec, reader=few, transforms=transforms)
 
 
@@ -305,14 +305,14 @@ def test_views_of_different_kinds(on_device):
     """5: a weak view is the dataset's without color and blur, wherever colors are changed."""
     mixed = next(batches_of(("weak", "strong", "weak"), on_device).epoch(0))
     plain = DATASETS["few"] = replace(
-        DATASETS["few"], transforms=replace(DATASETS["few"].transforms, colour=False, blur=False)
+        DATASETS["few"], transforms=replace(DATASETS["few"].transforms, color=False, blur=False)
     )
-    assert not plain.transforms.draws_colours
+    assert not plain.transforms.draws_colors
     weak = next(batches_of(("strong",)).epoch(0))
     assert torch.equal(mixed.indices, weak.indices)
-    grey = weak.views[0]
-    assert torch.allclose(mixed.views[0], grey, atol=1e-6)
-    assert not torch.allclose(mixed.views[1], grey, atol=0.1)
+    gray = weak.views[0]
+    assert torch.allclose(mixed.views[0], gray, atol=1e-6)
+    assert not torch.allclose(mixed.views[1], gray, atol=0.1)
     assert not torch.equal(mixed.views[0], mixed.views[2])
 
 

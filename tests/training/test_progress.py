@@ -269,12 +269,12 @@ def command_after(word: str, said: str) -> list[str]:
 def stop_at(monkeypatch, step: int) -> None:
     real = trainer.Trainer._step
 
-    def signalled(self, batch, meter):
+    def signaled(self, batch, meter):
         real(self, batch, meter)
         if self.progress.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(trainer.Trainer, "_step", signalled)
+    monkeypatch.setattr(trainer.Trainer, "_step", signaled)
 
 
 def test_a_stopped_run_says_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
@@ -321,7 +321,7 @@ def test_a_stop_whose_save_failed_does_not_say_that_all_is_saved(tmp_path, capsy
 
 
 def test_commands_are_those_of_the_program_that_was_called(monkeypatch, tmp_path):
-    """E25: an installed `ancor` names commands that are installed; a script its neighbours."""
+    """E25: an installed `ancor` names commands that are installed; a script its neighbors."""
     for called, expected in (
         ("/opt/bin/ancor", "ancor eval 'a b'"),
         ("/opt/ancor/__main__.py", "python -m ancor eval 'a b'"),

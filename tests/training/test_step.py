@@ -70,7 +70,7 @@ def trainer(request, monkeypatch):
         method = Ancor(EncoderConfig("resnet12", head, True, 6, 3), config)
     method.prepare(META)
     made = Trainer(method, Batches(), TrainConfig(accumulate=2), None, None, None)
-    made.fused = True  # as on a GPU, where the optimiser's kernel looks at found_inf itself
+    made.fused = True  # as on a GPU, where the optimizer's kernel looks at found_inf itself
     step = made.optimizer.step
 
     def without_kernel() -> None:

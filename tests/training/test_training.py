@@ -161,7 +161,7 @@ def test_coarse_only_files_hold_key_names_at_no_cost(tmp_path):
     assert "module.encoder_k.fc.weight" in state
     assert "module.queue" not in state
     best = (folder / "model_best.pth.tar").stat().st_size
-    # The optimiser's momentum is the only other thing of the encoder's size.
+    # The optimizer's momentum is the only other thing of the encoder's size.
     assert (folder / "last.pth.tar").stat().st_size < 2.2 * best
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ancor.data import files
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import ColourImages
+from ancor.data.images import ColorImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.safe_io import pickles
@@ -37,7 +37,7 @@ def load(partition: str, root: str | None, *, download: bool = False) -> Partiti
         *(_names(names, f"{level}_label_names", folder / "meta") for level in LEVELS),
         source=repr(str(path)),
     )
-    images = ColourImages(np.asarray(pixels).reshape(-1, 3, 32, 32))
+    images = ColorImages(np.asarray(pixels).reshape(-1, 3, 32, 32))
     return Partition.from_fine("cifar100", partition, images, fine, hierarchy, layout=str(path))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ancor.data import files
 from ancor.data.decode import check_size
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import GreyImages
+from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.safe_io.broken import BROKEN
@@ -51,7 +51,7 @@ def load(partition: str, root: str | None = None, *, download: bool = False) -> 
     check_size(pixels.shape[2], pixels.shape[1], str(folder), "fetch the files again")
     padded = np.pad(pixels[kept], ((0, 0), (2, 2), (2, 2)))
     return Partition.from_fine(
-        "fashion-mnist", partition, GreyImages(padded), labels[kept], HIERARCHY
+        "fashion-mnist", partition, GrayImages(padded), labels[kept], HIERARCHY
     )
 
 

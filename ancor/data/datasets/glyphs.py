@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import GreyImages
+from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.runtime.seeding import address_seed
@@ -61,7 +61,7 @@ def load(partition: str) -> Partition:
     pixels = np.stack([draw(SEED, *address) for address in addresses])
     labels = np.array([character for character, _, _ in addresses])
     return Partition.from_fine(
-        "glyphs", partition, GreyImages(pixels), labels, HIERARCHY, layout="drawn, not photographed"
+        "glyphs", partition, GrayImages(pixels), labels, HIERARCHY, layout="drawn, not photographed"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ancor.data.decode import check_size
 from ancor.data.files import required_root
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import ColourImages, EncodedImages
+from ancor.data.images import ColorImages, EncodedImages
 from ancor.data.partition import Images, Partition
 from ancor.errors import InputError, capped
 from ancor.safe_io import npz, pickles
@@ -136,4 +136,4 @@ def _read_npz(path: Path) -> Images:
     check_size(pixels.shape[2], pixels.shape[1], str(path), "fetch the file again")
     for image in pixels:  # in place, as the training images take 9 GB
         image[...] = image[..., ::-1].copy()
-    return ColourImages(pixels.transpose(0, 3, 1, 2))
+    return ColorImages(pixels.transpose(0, 3, 1, 2))

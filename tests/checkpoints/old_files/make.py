@@ -27,7 +27,7 @@ TRAIN += ["--precision", "fp32", "--device", "cpu", "--keep-epochs"]
 EVAL = ["--partition", "test", "--n-shots", "1", "5", "--n-test-runs", "40", "--device", "cpu"]
 PREDICT = ["--query", "query", "--device", "cpu"]
 CODE, RUN, BEST = "toolkit", "run", "run/model_best.pth.tar"
-LEFT_OUT = (CODE, "first", "resumed", "learnt.json")
+LEFT_OUT = (CODE, "first", "resumed", "learned.json")
 
 
 class Checkout:
@@ -82,7 +82,7 @@ def make(checkout: Checkout) -> None:
     checkout.run("eval.py", "--model-path", BEST, *EVAL, "--json", "evaluation.json")
     images = ["--shots", "2", "--queries", "2", "--output-dir", "."]
     checkout.run("tools/write_images.py", "--dataset", "digits", *images)
-    save = ["--support", "support", "--save", "classifier.ancor", "--json", "learnt.json"]
+    save = ["--support", "support", "--save", "classifier.ancor", "--json", "learned.json"]
     checkout.ancor("predict", "--model-path", BEST, *save, *PREDICT)
     recorded = ["--classifier", "classifier.ancor", "--json", "predictions.json"]
     checkout.ancor("predict", *recorded, *PREDICT)
