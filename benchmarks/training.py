@@ -69,7 +69,7 @@ def workload(
     method = Ancor(encoder, AncorConfig(queue_length=length)).to(memory_format=layout).train()
     views = torch.randn(2, images, 3, pixels, pixels)
     labels = torch.randint(0, classes, (images,))
-    own = distributed.share(images) if share else slice(None)
+    own = distributed.rank_slice(images) if share else slice(None)
     views = tuple(view[own].contiguous(memory_format=layout) for view in views)
     return method, Batch(views, labels[own], labels[own])
 
@@ -326,7 +326,7 @@ def steps_of_a_group(arch: str, length: int, precision: str, rounds: int, path: 
         started = perf_counter()
         step()
         seconds.append(perf_counter() - started)
-    if distributed.is_first():
+    if distributed.is_main_process():
         Path(path).write_text(str(median(seconds[1:])))
 
 

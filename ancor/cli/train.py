@@ -116,7 +116,7 @@ def command(args: argparse.Namespace) -> None:
         try:
             _train(given)
         finally:
-            distributed.leave()
+            distributed.destroy()
     elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
         launch.launch(_train_in_a_group, _group(given), given)
     else:
@@ -173,7 +173,7 @@ def _train(given: dict[str, Any]) -> None:
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
     overwrite = given.get("overwrite", False)
     # Only the first process writes there, and so only it can find the folder taken.
-    resume = "resume" in given or not distributed.is_first()
+    resume = "resume" in given or not distributed.is_main_process()
     folder = run_folder.output_directory(named, default_folder, overwrite, resume)
     launch = Launch(
         folder,

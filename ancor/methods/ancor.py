@@ -147,7 +147,7 @@ class Ancor(Method):
             (keys[own], labels[own])
             for process in range(distributed.world_size())
             for keys, labels in self._waiting
-            for own in [distributed.share(len(keys), of=process)]
+            for own in [distributed.rank_slice(len(keys), of=process)]
         ]
         keys, labels = (torch.cat(part) for part in zip(*by_process, strict=True))
         self.queue.enqueue(keys, labels, good)
@@ -201,7 +201,7 @@ class Ancor(Method):
         if batch.shuffle is None:
             keys = own = self._run["key"](views).embedding
         else:
-            count, mine = len(batch.shuffle), distributed.share(len(batch.shuffle))
+            count, mine = len(batch.shuffle), distributed.rank_slice(len(batch.shuffle))
             pixels_last = views.permute(0, 2, 3, 1).contiguous()
             shuffled = distributed.exchange(pixels_last, batch.shuffle).permute(0, 3, 1, 2)
             keys = distributed.gather(self._run["key"](shuffled).embedding, count)

@@ -1,17 +1,14 @@
-"""The only module, beside `launch`, that asks torch.distributed anything.
+"""The only module, beside `launch` and `rendezvous`, that asks torch.distributed anything.
 
 Without a process group the answers are those of one process, so nothing else has to know whether
-there are several. A batch is divided into contiguous parts in the order of the ranks; `share` tells
-which part is whose, so that sizes never have to be sent.
+there are several. A batch is divided into contiguous parts in the order of the ranks; `rank_slice`
+says which part is whose, so that sizes never have to be sent.
 """
 
 import inspect
 import os
-import re
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch
@@ -19,11 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from ancor.errors import InputError, RunError
 from ancor.runtime.processes import end_with_parent
-
-MINUTES = 10.0  # for processes to meet, and for any exchange between them
-LONGEST_MINUTES = 10_080  # a week
+from ancor.runtime.rendezvous import MINUTES, check_minutes, meeting, wait_for
 
 
 def _grouped() -> bool:
@@ -55,12 +49,12 @@ def nodes() -> int:
     return max(1, world_size() // local_world_size())
 
 
-def is_first() -> bool:
-    """Whether this is the process that speaks and writes."""
+def is_main_process() -> bool:
+    """Return whether this is the process that logs and writes."""
     return rank() == 0
 
 
-def share(count: int, of: int | None = None) -> slice:
+def rank_slice(count: int, of: int | None = None) -> slice:
     """Return the part of `count` items that is the business of process `of` (default: this one).
 
     Parts are contiguous, in rank order, and differ in size by one at most.
@@ -75,12 +69,12 @@ def gather(part: Tensor, count: int) -> Tensor:
     """Return all processes' parts of `count` items side by side, (count, ...), without gradient.
 
     Args:
-        part: this process's items, those of `share(count)`.
+        part: this process's items, those of `rank_slice(count)`.
         count: items in all.
     """
     if world_size() == 1:
         return part
-    spans = [share(count, of) for of in range(world_size())]
+    spans = [rank_slice(count, of) for of in range(world_size())]
     sizes = [span.stop - span.start for span in spans]
     padded = part.new_zeros(max(sizes), *part.shape[1:])
     padded[: len(part)] = part.detach()
@@ -100,7 +94,7 @@ class _Gathered(torch.autograd.Function):
     def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
         total = upstream.contiguous().clone()
         dist.all_reduce(total)
-        return total[share(len(total))], None
+        return total[rank_slice(len(total))], None
 
 
 def gather_with_gradient(part: Tensor, count: int) -> Tensor:
@@ -119,15 +113,15 @@ def exchange(part: Tensor, order: Tensor) -> Tensor:
     grow with the number of processes, as it would if all items went to all.
 
     Args:
-        part: this process's items, those of `share(len(order))`, contiguous.
+        part: this process's items, those of `rank_slice(len(order))`, contiguous.
         order: a permutation of all items, on the host, the same on all processes.
     """
     if world_size() == 1:
         return part[_beside(order, part)]
-    own = share(len(order))
+    own = rank_slice(len(order))
     of_process = torch.empty_like(order)  # whose share each item, and each place, lies in
     for process in range(world_size()):
-        of_process[share(len(order), process)] = process
+        of_process[rank_slice(len(order), process)] = process
     leaving = of_process[order] == rank()  # places that items of this process go to
     sent = order[leaving] - own.start
     sources = of_process[order[own]]
@@ -154,7 +148,7 @@ def average(figures: Tensor) -> Tensor:
     return total / world_size()
 
 
-def largest(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """Return the largest of all processes' numbers."""
     if world_size() == 1:
         return number
@@ -164,16 +158,16 @@ def largest(number: int) -> int:
     return int(found)
 
 
-def word_of_first(make: Callable[[], str]) -> str:
+def text_from_main(make: Callable[[], str]) -> str:
     """Return what `make` gives the first process; the others wait for it and do not call theirs."""
     if world_size() == 1:
         return make()
-    words = [make() if is_first() else None]
+    words = [make() if is_main_process() else None]
     dist.broadcast_object_list(words, src=0)
     return words[0]
 
 
-def take_from_first(tensors: list[Tensor]) -> None:
+def broadcast_from_main(tensors: list[Tensor]) -> None:
     """Overwrite tensors in place by the first process's."""
     if world_size() > 1:
         for tensor in tensors:
@@ -184,7 +178,7 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     """Wrap a module so that its gradients are averaged over the processes.
 
     Buffers are not broadcast at each step: batch-norm statistics are taken from the first process
-    where they are read (`take_from_first`).
+    where they are read (`broadcast_from_main`).
     """
     if world_size() == 1:
         return module
@@ -219,14 +213,6 @@ def default_backend() -> str:
     return "nccl" if torch.cuda.is_available() else "gloo"
 
 
-def check_minutes(minutes: float) -> None:
-    """Raise an InputError where processes cannot wait for so long."""
-    if not 0 < minutes <= LONGEST_MINUTES:
-        raise InputError(
-            f"--dist-timeout {minutes}: accepted: more than 0 and up to {LONGEST_MINUTES} minutes"
-        )
-
-
 def join(backend: str | None = None, minutes: float = MINUTES) -> None:
     """Join the group that the environment describes (as torchrun sets it).
 
@@ -253,55 +239,7 @@ def join(backend: str | None = None, minutes: float = MINUTES) -> None:
     set_timeout(timedelta(minutes=max(MINUTES, minutes)))
 
 
-def wait_for(host: str, port: int, until: float, minutes: float) -> None:
-    """Wait until the first process listens; torch's own wait writes a stack of lines.
-
-    Args:
-        host: where it is to listen.
-        port: the same.
-        until: when to give up, of `time.monotonic`.
-        minutes: what is told then.
-
-    Raises:
-        RunError: it does not.
-    """
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=max(1, until - time.monotonic())).close()
-            return
-        except OSError as error:
-            if time.monotonic() > until:
-                why = f"nothing answers at {host}:{port}, {error.strerror or error}"
-                raise RunError(_not_met(minutes, why)) from error
-        time.sleep(0.2)
-
-
-@contextmanager
-def meeting(minutes: float) -> Iterator[None]:
-    """Turn what torch raises where processes do not meet into a RunError.
-
-    Args:
-        minutes: how long they were waited for.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        why = str(error).strip().partition("\n")[0][:200].rstrip(".")
-        # gloo has no type of its own for this.
-        if not isinstance(error, dist.DistError) and not re.search("timed out|connect", why, re.I):
-            raise
-        raise RunError(_not_met(minutes, why or type(error).__name__)) from error
-
-
-def _not_met(minutes: float, why: str) -> str:
-    return (
-        f"the processes did not meet in {minutes:g} minutes ({why}); start as many as --world-size "
-        "and --nproc say, each node with its own --rank and the same --dist-url, and wait longer "
-        "for them by --dist-timeout MINUTES"
-    )
-
-
-def leave() -> None:
+def destroy() -> None:
     """Leave the group, if there is one."""
     if _grouped():
         dist.destroy_process_group()

@@ -17,17 +17,9 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, record
 
 from ancor.errors import InputError, Interrupted, RunError, choose
-from ancor.runtime.distributed import (
-    MINUTES,
-    check_minutes,
-    join,
-    leave,
-    local_rank,
-    meeting,
-    wait_for,
-    world_size,
-)
+from ancor.runtime.distributed import destroy, join, local_rank, world_size
 from ancor.runtime.processes import in_main_thread, signals_held
+from ancor.runtime.rendezvous import MINUTES, check_minutes, meeting, wait_for
 
 BACKENDS = ("nccl", "gloo", "mpi", "xccl")
 
@@ -141,7 +133,7 @@ def _member(
         if local_rank() == 0:
             told.put(str(ended))
         sys.exit(128 + ended.number)
-    leave()
+    destroy()
 
 
 def _interrupted(number: int, told: SimpleQueue) -> Interrupted:

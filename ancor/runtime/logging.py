@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ancor.runtime.distributed import is_first
+from ancor.runtime.distributed import is_main_process
 from ancor.runtime.settings import with_flags
 from ancor.runtime.text import LONGEST_LINE, printable, shortened
 
@@ -48,7 +48,7 @@ def configure_console(quiet: bool = False, stream: TextIO | None = None) -> None
     handler = _Console(stream or sys.stdout)
     handler.setFormatter(_Formatter("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
-    handler.addFilter(lambda record: is_first())
+    handler.addFilter(lambda record: is_main_process())
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -56,7 +56,7 @@ def configure_console(quiet: bool = False, stream: TextIO | None = None) -> None
 
 def shows_bars(quiet: bool) -> bool:
     """Whether there is a terminal to draw bars on."""
-    return not quiet and is_first() and sys.stderr.isatty()
+    return not quiet and is_main_process() and sys.stderr.isatty()
 
 
 def _ends_a_line(path: Path) -> bool:

@@ -14,7 +14,7 @@ from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize
 from ancor.data.views import TrainingViews
 from ancor.methods.base import Batch
-from ancor.runtime.distributed import share, world_size
+from ancor.runtime.distributed import rank_slice, world_size
 from ancor.runtime.seeding import generator
 
 
@@ -44,7 +44,7 @@ class EpochBatches(Sampler):
         order = torch.randperm(self.size, generator=generator(self.seed, *address))
         for number in range(self.first, len(self)):
             start = number * self.batch_size
-            batch = order[start : start + self.batch_size][share(self.batch_size)]
+            batch = order[start : start + self.batch_size][rank_slice(self.batch_size)]
             yield [(self.epoch, index, *purpose) for index in batch.tolist()]
 
 
@@ -163,7 +163,7 @@ def _shuffle(batch_size: int, part: int, parts: int, seed: int, step: int) -> Te
     """Return a permutation of the images that all processes hold in one part of the batch."""
     if world_size() == 1:
         return None
-    shares = (share(batch_size, of) for of in range(world_size()))
+    shares = (rank_slice(batch_size, of) for of in range(world_size()))
     sizes = (divmod(own.stop - own.start, parts) for own in shares)
     images = sum(size + (part < more) for size, more in sizes)
     return torch.randperm(images, generator=generator(seed, "batch-norm shuffle", step, part))

@@ -168,7 +168,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
     """
     config, launch, method = run.config, run.launch, run.method
     runtime = launch.runtime
-    first = distributed.is_first()
+    first = distributed.is_main_process()
     first_step = launch.content["progress"]["step"] if launch.content else 0
     with ExitStack() as stack:
         run_log = NoLog()
@@ -225,7 +225,7 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
         classes=names,
         images=len(partition),
         # Of a million files it takes seconds, on a network's disk minutes: once is enough.
-        fingerprint=distributed.word_of_first(lambda: partition.fingerprint(mode)),
+        fingerprint=distributed.text_from_main(lambda: partition.fingerprint(mode)),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TextIO
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import QUERY, encoder_state
 from ancor.errors import InputError
-from ancor.runtime.distributed import is_first
+from ancor.runtime.distributed import is_main_process
 from ancor.runtime.text import check_utf8
 from ancor.training.config import RunConfig
 from ancor.training.state import trainer_state
@@ -134,7 +134,7 @@ class RunSaver:
         Only the first process writes. Where that fails (a full disk), earlier files are untouched,
         one line says so, and `failed` tells until a later save succeeds.
         """
-        if not is_first():
+        if not is_main_process():
             return
         try:
             self._write(trainer, best, keep)

@@ -49,7 +49,7 @@ def summary(
         f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
         f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}{rise}; {precision}"
     )
-    share = distributed.share(batches.batch_size)
+    share = distributed.rank_slice(batches.batch_size)
     yield (
         f"Processes {distributed.world_size()} on {distributed.nodes()} nodes, "
         f"{share.stop - share.start} images of a batch in {training.accumulate} passes and "

@@ -13,7 +13,7 @@ from torch import Tensor
 from ancor.errors import Interrupted, RunError
 from ancor.methods.base import Batch, Method
 from ancor.runtime.devices import used_memory
-from ancor.runtime.distributed import largest, rank, world_size
+from ancor.runtime.distributed import all_reduce_max, rank, world_size
 from ancor.runtime.logging import RunLog, progress
 from ancor.runtime.seeding import address_seed
 from ancor.training.batches import TrainingBatches, micro_batches
@@ -192,7 +192,7 @@ class Trainer:
         """Save if it is time to, and stop if a signal asks; several processes agree at prints."""
         stop = self.requests.stop
         if world_size() > 1:
-            stop = largest(stop) if at_print else 0
+            stop = all_reduce_max(stop) if at_print else 0
         minutes = self.config.save_minutes
         due = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
         if stop or due or self.requests.save:

@@ -34,7 +34,7 @@ class SharedSource:
 
     def stream(self, pairs: np.ndarray) -> Iterator[Tensor]:
         """Yield features of pairs (P, 2) of image and view: (P, F) of float32, at once."""
-        part = self.bank.features(pairs[distributed.share(len(pairs))])
+        part = self.bank.features(pairs[distributed.rank_slice(len(pairs))])
         yield distributed.gather(part.to(self.device), len(pairs)).cpu()
 
 
@@ -88,7 +88,7 @@ class Validator:
 
     def __call__(self) -> dict[str, tuple[float, float]]:
         """Return mean accuracy and interval (0-1) by kind of episode."""
-        distributed.take_from_first(list(self.source.bank.encoder.buffers()))
+        distributed.broadcast_from_main(list(self.source.bank.encoder.buffers()))
         scored = score(self.plan, [self.source], self.predict, quiet=True)
         return {
             name: mean_and_interval(outcome.accuracies)

@@ -77,7 +77,7 @@ def test_the_same_images_elsewhere_are_the_same(run, photos, tmp_path, capsys):
 
 def test_one_process_looks_at_the_images(photos, tmp_path, monkeypatch):
     """A4: each of several processes asked the disk for every file's size."""
-    monkeypatch.setattr(distributed, "word_of_first", lambda make: "told by the first")
+    monkeypatch.setattr(distributed, "text_from_main", lambda make: "told by the first")
     command = ["--dataset", "folder", "--data", str(photos), *SMALL, "--max-steps", "1"]
     assert train.main([*command, "--output-dir", str(tmp_path / "run")]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())

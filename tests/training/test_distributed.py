@@ -135,16 +135,16 @@ def check_gather() -> None:
     """Divide, gather and exchange every count: run by both processes of the fixture above."""
     for count in (1, 2, 3, 7, 9):
         whole = torch.arange(2 * count).view(count, 2)
-        part = whole[distributed.share(count)]
+        part = whole[distributed.rank_slice(count)]
         assert torch.equal(distributed.gather(part, count), whole)
         for seed in range(5):
             order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-            expected = whole[order][distributed.share(count)]
+            expected = whole[order][distributed.rank_slice(count)]
             assert torch.equal(distributed.exchange(part, order), expected)
     calls = []
-    word = distributed.word_of_first(lambda: calls.append(1) or f"of {distributed.rank()}")
+    word = distributed.text_from_main(lambda: calls.append(1) or f"of {distributed.rank()}")
     assert word == "of 0"
-    assert len(calls) == distributed.is_first()
+    assert len(calls) == distributed.is_main_process()
 
 
 def bytes_of_a_step(length: int) -> int:
@@ -289,7 +289,7 @@ def exchange_slowly() -> None:
     """Have the first process come later than the others waited for at the start."""
     if distributed.rank() == 0:
         time.sleep(40)
-    distributed.largest(distributed.rank())
+    distributed.all_reduce_max(distributed.rank())
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ class Pairs(Method):
         vectors = normalize(self.encode(torch.cat(batch.views)).embedding.float()).chunk(2)
         both = [distributed.gather_with_gradient(one, batch.images) for one in vectors]
         labels = distributed.gather(batch.labels, batch.images).repeat(2)
-        own = distributed.share(batch.images)
+        own = distributed.rank_slice(batch.images)
         logits = vectors[0] @ torch.cat(both).T / 0.5
         same = (batch.labels[:, None] == labels).float()
         mine = torch.arange(batch.images)[own]
@@ -186,7 +186,7 @@ def run(folder: Path, method: str = "whole", precision: str = "fp32", **given) -
     settings |= {"batch_size": BATCH, "val_episodes": 0, "print_freq": 1, "workers": 0}
     config, _ = resolve(settings | given)
     train(config, Launch(folder, Runtime.named("cpu", precision), content, last))
-    return torch.load(last, weights_only=True) if distributed.is_first() else {}
+    return torch.load(last, weights_only=True) if distributed.is_main_process() else {}
 
 
 def records(folder: Path) -> list[dict]:
