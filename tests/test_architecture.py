@@ -136,3 +136,22 @@ def test_the_way_through_the_code_leads_somewhere():
                 found = module
                 for part in name.split("."):
                     found = getattr(found, part)
+
+
+def test_the_house_keeps_its_size():
+    """A newcomer meets few names, short modules and imports at their head."""
+    inside = (ROOT / "ancor").iterdir()
+    names = [p for p in inside if p.suffix == ".py" or (p / "__init__.py").exists()]
+    assert len([p for p in names if p.name != "__init__.py"]) <= 13
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in modules().values()}
+    assert {str(path): count for path, count in lines.items() if count > 300} == {}
+    assert sum(count for path, count in lines.items() if path.parent.name == "cli") <= 1800
+    inside = {
+        (path, node.lineno)
+        for path in modules().values()
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert len(inside) <= 45

@@ -80,7 +80,9 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--support", metavar="DIR", help="folder of one folder a class, each of one or more images")
     add(
+        "--saved",
         "--classifier",
+        dest="classifier",
         metavar="FILE",
         help="one that --save wrote, in place of --model-path and --support; with --support, its "
         "images are learned in addition",
@@ -138,12 +140,12 @@ def _check(args: argparse.Namespace) -> None:
     if args.classifier is None:
         for flag, value in (("--model-path", args.model_path), ("--support", args.support)):
             if value is None:
-                raise InputError(f"{flag} is needed; or --classifier FILE, a saved one")
+                raise InputError(f"{flag} is needed; or --saved FILE, a saved classifier")
         return
     for name in (*LOADING, *SETTINGS.values()):
         if getattr(args, name) is not None:
             raise InputError(
-                f"--{name.replace('_', '-')} was given with --classifier {args.classifier!r}, "
+                f"--{name.replace('_', '-')} was given with --saved {args.classifier!r}, "
                 "which keeps the settings that it was saved with; leave one of them out"
             )
 

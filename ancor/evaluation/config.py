@@ -60,7 +60,7 @@ class EvaluationConfig:
     intra_class: bool = setting(
         False,
         "classes of one coarse class, instead of all-way",
-        flags=("--fg", "--intra-class"),
+        flags=("--intra-class", "--fg"),
         group="episodes",
     )
     equal_queries: bool = setting(
@@ -69,7 +69,7 @@ class EvaluationConfig:
     classifier: str = setting(
         "LR",
         f"classifier: {CLASSIFIERS}",
-        flags=("--cls", "--classifier"),
+        flags=("--classifier", "--cls"),
         metavar="NAME",
         group="episodes",
     )

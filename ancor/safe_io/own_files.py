@@ -23,7 +23,7 @@ class OwnFile(NamedTuple):
 
 
 EXPORTED = "other programs run it; commands here take the checkpoint it was made from"
-CLASSIFIER = OwnFile("a saved few-shot classifier", "predict.py --classifier takes it")
+CLASSIFIER = OwnFile("a saved few-shot classifier", "ancor predict --saved takes it")
 CHECKPOINT = OwnFile("a checkpoint or file of weights", "--model-path takes it", weights=True)
 SAFETENSORS = OwnFile(
     "a file of weights", "--model-path takes it, under a name in .safetensors", weights=True

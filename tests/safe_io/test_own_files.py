@@ -44,7 +44,7 @@ def shelf(quick_run, tmp_path_factory):
 
 
 KINDS = {
-    "classifier": "predict.py --classifier",
+    "classifier": "ancor predict --saved",
     "pt2": "torch.export",
     "safetensors": ".safetensors",
     "config": "train.py --config",
