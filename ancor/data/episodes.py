@@ -143,7 +143,7 @@ class EpisodeSampler:
     def check(self, protocol: Protocol) -> None:
         """Raise an InputError where episodes of the protocol cannot be drawn or tell nothing."""
         if protocol.intra_class and self.coarse_labels is None:
-            raise InputError("intra-class episodes (`intra_class`) need coarse labels, which are not known")
+            raise InputError("`intra_class` episodes need coarse labels, which are not known")
         needs = f"{protocol.n_shots} support + {protocol.n_queries} query"
         short = self._smaller(protocol.n_shots + protocol.n_queries)
         if protocol.equal_queries and short:
@@ -161,7 +161,7 @@ class EpisodeSampler:
             )
         if protocol.intra_class and not self.families(protocol):
             raise InputError(
-                "intra-class episodes (`intra_class`) are drawn among coarse classes with at least 2 fine "
+                "`intra_class` episodes are drawn among coarse classes with at least 2 fine "
                 f"classes of {protocol.n_shots + 1} images, and none of "
                 f"{len(np.unique(self.coarse_labels))} coarse classes is one; leave them out"
             )
