@@ -261,9 +261,7 @@ def test_pictures_of_a_run_say_that_they_have_no_stars(photos, caplog):
             replace(config, classes=("bee", "cat", "dog")),
             encoder,
             partition,
-            torch.device("cpu"),
-            0,
-            None,
+            Runtime(torch.device("cpu")),
         )
     assert "t-SNE plots have no stars, as the coarse classes of partition 'test'" in caplog.text
 
