@@ -43,7 +43,7 @@ class Interrupted(Exception):
 
 def choose(what: str, value: str, accepted: Collection[str]) -> str:
     """Return `value` if it is one of `accepted`, else raise an InputError that lists them."""
-    if value not in accepted:
+    if type(value).__hash__ is None or value not in accepted:  # a list, as files may hold
         shown = capped(sorted(accepted), most=20)  # class names may be thousands
         near = did_you_mean(value, accepted)
         raise InputError(f"{what} {value!r:.{LONGEST}} is not known{near}; accepted: {shown}")

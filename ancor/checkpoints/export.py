@@ -163,7 +163,7 @@ def metadata(
         "outputs": list(outputs),
         "dataset": (about["data"] or {}).get("dataset"),
         "trained_on": about["training"].get("mode"),
-        "selected_on": about["selected_on"],
+        "selected_on": about.get("selected_on"),
         "epoch": content["epoch"],
         "input": f"RGB, (N, 3, {spec.size}, {spec.size}), scaled to 0-1, minus mean, over std",
         "image_size": spec.size,

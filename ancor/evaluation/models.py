@@ -124,7 +124,7 @@ def read_models(
 def _tell_selection(paths: Sequence[str], loaded: Sequence, partition: str) -> None:
     """Log a notice for each encoder that was chosen on the partition it now meets."""
     for path, (_, content) in zip(paths, loaded, strict=True):
-        if content["config"]["selected_on"] == partition:
+        if content["config"].get("selected_on") == partition:
             log.info(
                 "Notice: the encoder of %r was chosen on the partition %r that is now evaluated, "
                 "which flatters it; --partition test is fair, where the dataset has one",

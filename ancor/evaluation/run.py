@@ -118,7 +118,7 @@ class Evaluation:
                 "path": model.path,
                 "sha256": sha256(model.path),
                 "epoch": model.content["epoch"],
-                "selected_on": model.content["config"]["selected_on"],
+                "selected_on": model.content["config"].get("selected_on"),
             }
             for model in self.models
         ]

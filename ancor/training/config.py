@@ -283,7 +283,9 @@ def resolve(
     if "mode" not in {**from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
     one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
-    if values["root"] is not None:  # files are read from other places than they are written from
+    if isinstance(
+        values["root"], str
+    ):  # files are read from other places than they are written from
         values["root"] = os.path.abspath(values["root"])
     config = RunConfig(
         *(

@@ -30,6 +30,7 @@ from ancor.training.optimizer import trained
 from ancor.training.progress import Progress
 from ancor.training.trainer import Trainer
 
+MOST_STEPS = 2**62  # TensorBoard counts steps in 64 bits
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {
     "data": (
@@ -147,7 +148,7 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     if isinstance(progress, dict):  # format 1 knew only whole epochs, none of them undone
         later = [progress.get(name, 0) for name in ("position", "undone")]
         counts = [content["epoch"], progress.get("step"), *later]
-    if not all(type(count) is int and count >= 0 for count in counts):
+    if not all(type(count) is int and 0 <= count < MOST_STEPS for count in counts):
         raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
     theirs, ours = content["config"], config.plain()
     of_method = {**defaults_of(type(config.method)), **theirs["method"]}  # of old versions

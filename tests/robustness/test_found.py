@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ancor.checkpoints import checkpoint
 from ancor.cli.check_data import main as check_data
 from ancor.cli.train import main as train
 from ancor.cli.tsne import main as tsne
@@ -20,6 +21,7 @@ from ancor.errors import InputError, MissingPartition
 from ancor.methods.config import AncorConfig
 from ancor.models.config import EncoderConfig
 from ancor.safe_io import pickles, weights
+from tests.conftest import QUICK as BASE
 from tests.made import aircraft, tiered, write
 from tests.robustness import crafted, odd_files
 from tests.robustness.promise import commands, keep
@@ -227,3 +229,25 @@ def test_a_label_beyond_the_classes_is_told():
 def test_queue_length_is_a_number_or_auto(length):
     with pytest.raises(InputError, match="`queue_length`"):
         AncorConfig(queue_length=length).check("seq")
+
+
+@pytest.mark.parametrize("step", [2**63, 2**70 + 1])
+def test_a_count_of_steps_that_no_run_reaches_is_told(step, quick_run, tmp_path, capsys):
+    content = checkpoint.read(quick_run / "last.pth.tar")
+    content["progress"]["step"] = step
+    checkpoint.save(content, tmp_path / "last.pth.tar")
+    resume = ["--resume", str(tmp_path / "last.pth.tar"), "--output-dir", str(tmp_path / "run")]
+    assert train([*BASE, *resume]) == 2
+    assert "does not tell how far its run was" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", [("data", "root"), ("method", "name")])
+def test_a_list_in_place_of_a_word_is_told(place, quick_run, tmp_path, capsys):
+    section, name = place
+    content = checkpoint.read(quick_run / "last.pth.tar")
+    content["config"][section][name] = []
+    checkpoint.save(content, tmp_path / "last.pth.tar")
+    resume = ["--resume", str(tmp_path / "last.pth.tar"), "--output-dir", str(tmp_path / "run")]
+    assert train(["--epochs", "2", *resume]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
