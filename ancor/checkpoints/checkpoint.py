@@ -222,6 +222,11 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     return encoder.eval(), content
 
 
+def about(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file's content tells of its encoder, without the tensors."""
+    return {name: content[name] for name in ("epoch", "config")}
+
+
 def class_names(content: Mapping[str, Any], path: Path | str) -> tuple[str, ...]:
     """Return the names of the classes that a file was trained on, by number; () if it has none.
 

@@ -43,10 +43,8 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
         InputError: nothing names a dataset, or a value is not accepted.
     """
     known = settings_of(DataConfig)
+    given = with_dataset(given, trained_on)
     given = {name: v for name, v in given.items() if name in known and v is not None}
-    if "dataset" not in given and "root" in given:
-        named = _told_by_folder(given["root"], (trained_on or {}).get("dataset"))
-        given |= {} if named is None else {"dataset": named}
     if trained_on is None and "dataset" not in given:
         raise InputError(
             "`dataset` is needed, as the file does not tell which images it was made from; "
@@ -59,6 +57,16 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
         log.info("%s", line)
     base = {field: value for field, value in base.items() if field not in PERMISSIONS}
     return from_dict(DataConfig, {**base, **given}, "the file's settings")
+
+
+def with_dataset(
+    given: Mapping[str, Any], trained_on: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """Return what was given and, where that names a folder alone, the dataset in it; say so."""
+    if given.get("dataset") is not None or given.get("root") is None:
+        return given
+    named = _told_by_folder(given["root"], (trained_on or {}).get("dataset"))
+    return given if named is None else {**given, "dataset": named}
 
 
 def _told_by_folder(root: str, trained_on: str | None) -> str | None:

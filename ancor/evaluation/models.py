@@ -12,7 +12,7 @@ from ancor.checkpoints import checkpoint
 from ancor.checkpoints.classes import check_same_classes, match_classes
 from ancor.data.notes import tell
 from ancor.data.partition import Partition
-from ancor.data.resolve import resolve_data
+from ancor.data.resolve import resolve_data, with_dataset
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError
 from ancor.evaluation.dependencies import dependencies
@@ -35,7 +35,7 @@ class Model:
         transforms: what it sees of an image.
         runtime: where and how its passes run.
         path: its file; empty where it comes from none.
-        content: its checkpoint, without tensors; empty likewise.
+        content: epoch and configuration of its checkpoint; empty likewise.
         cache: folder that features are kept in; None: nowhere.
     """
 
@@ -105,6 +105,7 @@ def read_models(
         _check_agreement(given, path, encoder, only_base)
     _check_alike(paths, loaded)
     check_same_classes(paths, [content for _, content in loaded])
+    data = with_dataset(data, loaded[0][1]["config"]["data"])  # told once, whatever the files
     configs = [resolve_data(data, content["config"]["data"]) for _, content in loaded]
     if isinstance(partition, str):
         if data.get("root") is None and configs[0].root is not None:
@@ -114,9 +115,10 @@ def read_models(
         tell(partition)
     for path, (encoder, content) in zip(paths, loaded, strict=True):
         match_classes(path, encoder, content, partition)
+    abouts = [checkpoint.about(content) for _, content in loaded]
     models = [
-        Model(_on_device(encoder, runtime), config.transforms, runtime, path, content, cache)
-        for path, (encoder, content), config in zip(paths, loaded, configs, strict=True)
+        Model(_on_device(encoder, runtime), config.transforms, runtime, path, told, cache)
+        for path, (encoder, _), told, config in zip(paths, loaded, abouts, configs, strict=True)
     ]
     return models, partition
 

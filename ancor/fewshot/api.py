@@ -118,7 +118,9 @@ def train(
     if folder is not None:
         fit(run)
         network, content = checkpoint.load_encoder(folder / checkpoint.BEST)
-        return ImageEncoder(network, config.data.transforms, runtime, content=content)
+        return ImageEncoder(
+            network, config.data.transforms, runtime, content=checkpoint.about(content)
+        )
     best = _Best()
     fit(run, best)
     network = run.method.encoder

@@ -39,7 +39,7 @@ class ImageEncoder:
         transforms: what it sees of an image.
         runtime: where and how its passes run.
         only_base: whether features are the backbone's, or the head's embedding.
-        content: the checkpoint that it comes from: what it was trained on; None: nobody knows.
+        content: epoch and configuration of the checkpoint that it comes from; None: not known.
 
     Raises:
         InputError: the head's embedding is asked for and there is none.
@@ -223,4 +223,4 @@ def load_encoder(
     base = {name: base[name] for name in ("dataset", "image_size", "mean", "std") if name in base}
     transforms = from_dict(DataConfig, {**base, **changes}, repr(str(path))).transforms
     runtime = Runtime.named(device, precision, batch_size=batch_size, quiet=quiet)
-    return ImageEncoder(encoder, transforms, runtime, only_base, content)
+    return ImageEncoder(encoder, transforms, runtime, only_base, checkpoint.about(content))
