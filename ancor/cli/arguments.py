@@ -19,6 +19,7 @@ from ancor.errors import InputError, did_you_mean
 from ancor.runtime.text import installed_name, printable
 from ancor.safe_io.writing import write_result
 
+PLACES = ("FILE", "DIR", "PATH")  # what flags call a value that names something on disk
 SCRIPT = re.compile(r"(?:python )?(?<![\w/])(\w+)\.py\b")
 
 
@@ -51,7 +52,14 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{arg.partition('=')[0]} '--': this is no value")
             if "\0" in arg:
                 self.error(f"{arg!r}: no name or path holds a NUL")
-        return super().parse_known_args([_dashed(arg) for arg in args], namespace)
+        parsed, rest = super().parse_known_args([_dashed(arg) for arg in args], namespace)
+        for action in self._actions:
+            value = getattr(parsed, action.dest, None)
+            if action.metavar in PLACES and "" in (value if isinstance(value, list) else [value]):
+                self.error(
+                    f"argument {'/'.join(action.option_strings)}: '' names no file or folder"
+                )
+        return parsed, rest
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2; name the flags that unknown ones nearly are."""

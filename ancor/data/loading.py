@@ -8,7 +8,8 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import connection, util
 from multiprocessing.queues import Queue
 from typing import Any, NoReturn
@@ -73,7 +74,8 @@ class Loader(DataLoader):
             self._processes = getattr(batches, "_workers", [])
             for worker in self._processes:
                 # SIGTERM, with which multiprocessing ends them at last, is what they are deaf to.
-                worker._popen.terminate = worker._popen.kill
+                # Its own method would keep it, and its descriptors, from being freed.
+                worker._popen.terminate = partial(_end, worker.pid)
             yield from batches
         except (RuntimeError, OSError, EOFError, InputError) as error:
             if not self.num_workers:
@@ -163,6 +165,11 @@ def _deaths_found_later() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def _end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _begin(worker: int) -> None:

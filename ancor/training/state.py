@@ -236,6 +236,13 @@ def _best_epochs(told: Any, count: int) -> list[int | None]:
     return [epoch if type(epoch) is int else None for epoch in told] if fits else [None] * count
 
 
+def _accuracy(told: Any) -> float:
+    """Return a best accuracy of a file; ValueError where it is no plain number."""
+    if type(told) not in (int, float):
+        raise ValueError(f"a best accuracy of {told!r:.80}")
+    return float(told)
+
+
 def _seconds(told: Any) -> float | None:
     """Return the time that earlier starts took; None where a file does not tell (old files)."""
     return float(told) if type(told) in (int, float) and 0 <= told < 1e10 else None
@@ -249,7 +256,7 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     progress = content["progress"]
     set_clocks(method, progress["clocks"])
     method.load_extra_state(progress)
-    best = [float(accuracy) for accuracy in content["best_accs"]] or [0.0]
+    best = [_accuracy(told) for told in content["best_accs"]] or [0.0]
     # Format 1 knew only whole epochs.
     trainer.progress = Progress(
         content["epoch"],

@@ -78,8 +78,10 @@ class Room:
         found = {}
         for top in (self.root, self.shelf):
             for folder, inside, files in os.walk(top):
-                # torch makes an empty folder of its own for what it might compile.
-                inside[:] = [name for name in inside if not name.startswith("torchinductor_")]
+                # torch makes an empty folder of its own for what it might compile, multiprocessing
+                # one for its sockets, which goes when the process ends.
+                own = ("torchinductor_", "pymp-")
+                inside[:] = [name for name in inside if not name.startswith(own)]
                 for name in (*inside, *files):
                     path = os.path.join(folder, name)
                     status = os.lstat(path)

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ancor.checkpoints import checkpoint
@@ -43,12 +44,15 @@ LINES = [
     ([*EVAL, "--support-views", "1000000000"], "--support-views 1000000000: accepted"),
     ([*EVAL, "--std", "1e-46", "1e-46", "1e-46"], "features of some images are not finite"),
     (["tsne", *EVAL[1:3], "--std", "1e-300", "1", "1", "--output-dir", "out"], "are not finite"),
+    ([*EVAL, "--csv="], "--csv: '' names no file or folder"),
+    ([*TRAIN, "--data", ""], "--data/--data-root: '' names no file or folder"),
+    (["predict", *EVAL[1:3], "--support", "", "--query", "x"], "--support: '' names no file"),
     ([*EVAL, "--csv=--"], "--csv '--': this is no value"),
     ([*EVAL, "--model-path", "a" * 300], "check the path"),
     ([*TRAIN, "--output-dir", "a" * 300], "File name too long: 'aaa"),
     ([*EVAL, "a\nb"], r"unrecognized arguments: a\nb"),
     ([*EVAL, "--data-root", "a\nb\u2028c", "--dataset", "folder"], r"a\nb\u2028c"),
-    (["export", "--model-path", "", "--to", "onnx"], "--model-path '.' is no file"),
+    (["export", "--model-path", "", "--to", "onnx"], "--model-path: '' names no file"),
     (["inspect", "\udcff\x1b[31m"], r"\x1b[31m"),
 ]
 
@@ -250,4 +254,17 @@ def test_a_list_in_place_of_a_word_is_told(place, quick_run, tmp_path, capsys):
     checkpoint.save(content, tmp_path / "last.pth.tar")
     resume = ["--resume", str(tmp_path / "last.pth.tar"), "--output-dir", str(tmp_path / "run")]
     assert train(["--epochs", "2", *resume]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("told", [torch.ones(1, requires_grad=True), "1", None, torch.ones(2)])
+def test_a_best_accuracy_that_is_no_number_is_told(told, quick_run, tmp_path, capsys):
+    """A tensor with a gradient brought two lines of torch's beside the one."""
+    content = checkpoint.read(quick_run / "last.pth.tar")
+    content["best_accs"] = [told]
+    checkpoint.save(content, tmp_path / "last.pth.tar")
+    resume = ["--resume", str(tmp_path / "last.pth.tar"), "--output-dir", str(tmp_path / "run")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert train([*BASE, *resume]) == 2
     assert capsys.readouterr().err.count("\n") == 1
