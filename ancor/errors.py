@@ -81,3 +81,9 @@ def capped(words: Iterable[str], most: int = 5) -> str:
 
 def _cut(word: str) -> str:
     return word if len(word) <= 2 * LONGEST else f"{word[: 2 * LONGEST]}..."
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Tell whether an allocation failed; torch has no type of its own for the CPU's."""
+    named = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in named)

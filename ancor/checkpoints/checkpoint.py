@@ -114,7 +114,7 @@ def read(path: Path | str) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, or it is not a whole checkpoint of this toolkit.
     """
-    content = _load(path)
+    content = load(path)
     if not _is_ours(content, path):
         raise InputError(
             f"{str(path)!r} is no checkpoint of this toolkit (no config in it); "
@@ -123,7 +123,8 @@ def read(path: Path | str) -> dict[str, Any]:
     return {**content, "state_dict": tensors_of(content, str(path))}
 
 
-def _load(path: Path | str) -> Any:
+def load(path: Path | str) -> Any:
+    """Return what any file of weights holds; InputError where it cannot be read or is not whole."""
     content = weights.load(path)
     verify(content, str(path))
     return content
@@ -195,24 +196,16 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     Raises:
         InputError: it cannot be read, or holds no encoder known here.
     """
-    content = _load(path)
-    if _is_ours(content, path):
-        config = from_dict(EncoderConfig, content["config"]["encoder"], repr(str(path)))
+    content = load(path)
+    config = own_encoder(content, path)
+    if config is not None:
         state, prefix = tensors_of(content, str(path)), QUERY
     else:
         tensors = tensors_of(content, str(path))
         found = recognize(tensors, str(path), head)
         config, state, prefix = found.config, found.state, ""
-        content = {
-            "epoch": content["epoch"] if isinstance(content.get("epoch"), int) else None,
-            "state_dict": tensors,
-            "config": {
-                "encoder": asdict(config),
-                "data": None,
-                "training": {"seed": 0},
-                "selected_on": None,
-            },
-        }
+        epoch = content["epoch"] if isinstance(content.get("epoch"), int) else None
+        content = {**untold(config), "epoch": epoch, "state_dict": tensors}
     try:
         check_encoder_state(config, state, prefix)
         encoder = Encoder(config)
@@ -220,6 +213,19 @@ def load_encoder(path: Path | str, head: str | None = None) -> tuple[Encoder, di
     except InputError as error:
         raise InputError(f"{str(path)!r} holds no whole {config.arch}: {error}") from error
     return encoder.eval(), content
+
+
+def own_encoder(content: Any, path: Path | str) -> EncoderConfig | None:
+    """Return the encoder that a file's content tells of; None: train.py did not write it."""
+    if not _is_ours(content, path):
+        return None
+    return from_dict(EncoderConfig, content["config"]["encoder"], repr(str(path)))
+
+
+def untold(config: EncoderConfig) -> dict[str, Any]:
+    """Return the content of a file that tells of no training, without its tensors."""
+    told = {"encoder": asdict(config), "data": None, "training": {"seed": 0}, "selected_on": None}
+    return {"epoch": None, "config": told}
 
 
 def about(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,13 +265,11 @@ def describe(path: Path | str) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or holds no encoder known here.
     """
-    content = _load(path)
+    content = load(path)
     tensors = tensors_of(content, str(path))
     found = recognize(tensors, str(path))
-    ours = _is_ours(content, path)
-    config = found.config
-    if ours:
-        config = from_dict(EncoderConfig, content["config"]["encoder"], repr(str(path)))
+    own = own_encoder(content, path)
+    config, ours = own or found.config, own is not None
     about = content["config"] if ours else {}
     return {
         "arch": config.arch,

@@ -19,9 +19,11 @@ from torch import Tensor, nn
 import ancor
 from ancor.checkpoints import checkpoint, state_dicts
 from ancor.checkpoints.checksum import CHECKSUM, checksum
+from ancor.checkpoints.pretrained import weights_file
 from ancor.data.config import DataConfig
 from ancor.errors import InputError, RunError, choose
 from ancor.models.encoder import Encoder
+from ancor.models.names import library_of
 from ancor.runtime.seeding import generator
 from ancor.safe_io import weights
 from ancor.safe_io.writing import replacing
@@ -68,7 +70,7 @@ def chosen_outputs(encoder: Encoder, asked: Sequence[str] | None) -> tuple[str, 
     return tuple(dict.fromkeys(asked)) if asked else given
 
 
-def output_file(source: Path, to: str | None, named: str | None) -> tuple[Path, str]:
+def output_file(source: str, to: str | None, named: str | None) -> tuple[Path, str]:
     """Return the file to write and its format.
 
     Args:
@@ -90,16 +92,18 @@ def output_file(source: Path, to: str | None, named: str | None) -> tuple[Path, 
             f"--output {named!r} does not end in {f'.{to}, as --to says' if to else 'a format'}; "
             f"formats: {formats}"
         )
-    if not source.name:
-        raise InputError(f"--model-path {str(source)!r} is no file; check the path")
-    path = Path(named) if named else source.with_name(source.stem.removesuffix(".pth") + suffix)
-    if path.exists() and path.resolve() == source.resolve():
+    library, name = library_of(source)
+    beside = Path(f"{library}-{name.partition('=')[0]}.pth" if library else source)
+    if not beside.name:
+        raise InputError(f"--model-path {source!r} is no file; check the path")
+    path = Path(named) if named else beside.with_name(beside.stem.removesuffix(".pth") + suffix)
+    if path.exists() and path.resolve() == weights_file(source).resolve():
         raise InputError(f"--output {str(path)!r} is the checkpoint itself; name another file")
     return path, suffix.removeprefix(".")
 
 
 def export(
-    source: Path,
+    source: str,
     encoder: Encoder,
     content: dict,
     data: DataConfig,
@@ -145,15 +149,19 @@ def export(
 
 
 def metadata(
-    source: Path, encoder: Encoder, content: dict, data: DataConfig, outputs: Sequence[str]
+    source: str, encoder: Encoder, content: dict, data: DataConfig, outputs: Sequence[str]
 ) -> dict[str, str]:
     """Return what a program has to know to use the file: by name, each value in JSON."""
     config, about, spec = encoder.config, content["config"], data.transforms
     photographs = spec.native_size is None
+    side = spec.resize if photographs else spec.size
+    shorter = photographs and not spec.squash
+    resized = f"{'shorter side' if shorter else 'both sides'} to {side}"
     values = {
         "made_by": f"ancor-toolkit {ancor.__version__}",
-        "checkpoint_sha256": checkpoint.sha256(source),
+        "checkpoint_sha256": checkpoint.sha256(weights_file(source)),
         "arch": config.arch,
+        "pretrained_on": about.get("pretrained_on") or None,
         "head": config.head,
         "mlp": config.mlp,
         "features": encoder.backbone.out_features,
@@ -167,9 +175,9 @@ def metadata(
         "epoch": content["epoch"],
         "input": f"RGB, (N, 3, {spec.size}, {spec.size}), scaled to 0-1, minus mean, over std",
         "image_size": spec.size,
-        "resize": f"shorter side to {spec.resize}" if photographs else f"both sides to {spec.size}",
+        "resize": resized,
         "crop": f"the central {spec.size} x {spec.size}" if photographs else None,
-        "interpolation": "bilinear, antialiased",
+        "interpolation": f"{spec.interpolation or 'bilinear'}, antialiased",
         "mean": list(spec.mean),
         "std": list(spec.std),
     }
@@ -192,7 +200,11 @@ def _own_content(content: dict, data: DataConfig) -> dict:
     config = content["config"]
     known = {**asdict(data), "root": None} if config["data"] else None  # folders stay private
     training = {name: config["training"].get(name) for name in ("mode", "seed")}
-    kept = {name: config[name] for name in ("encoder", "selected_on", "classes") if name in config}
+    kept = {
+        name: config[name]
+        for name in ("encoder", "selected_on", "classes", "pretrained_on")
+        if name in config
+    }
     kept |= {"format": checkpoint.FORMAT, "data": known, "training": training}
     return {"epoch": content["epoch"], "config": kept}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ancor.cli.options import flags_of
-from ancor.errors import InputError, Interrupted, RunError
+from ancor.errors import InputError, Interrupted, RunError, lacks_memory
 from ancor.runtime.settings import show_as, with_flags
 from ancor.runtime.text import LONGEST_LINE, printable, shortened
 
@@ -113,7 +113,7 @@ def _ended(
         told = RunError(f"{error.strerror or error}{where}; mend it and try again")
         return _refuse(parser, args, told, 1)
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         told = RunError("the memory does not suffice for this; take smaller images or batches")
         return _refuse(parser, args, told, 1)
@@ -136,9 +136,3 @@ def _refuse(
     whose = f" of process {process}" if process else ""
     tell(f"{parser.prog}: error{whose}: {with_flags(str(error).rstrip())}")
     return status
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Tell whether an allocation failed; torch has no type of its own for the CPU's."""
-    named = ("can't allocate memory", "out of memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in named)

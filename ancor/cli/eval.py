@@ -3,18 +3,15 @@
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ancor.cli.arguments import Parser, run
-from ancor.cli.models import add_model_flags, read_models_of, tell_skipped
+from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
 from ancor.cli.pictures import save
 from ancor.evaluation.config import EvaluationConfig
 from ancor.runtime.settings import settings_of
 from ancor.safe_io.writing import output_path
-
-if TYPE_CHECKING:
-    pass
 
 
 class Script(NamedTuple):
@@ -41,7 +38,7 @@ SCRIPTS = {
         "Score an encoder by few-shot episodes: 5-way and all-way, or inside coarse classes.",
         "runs/digits/model_best.pth.tar --partition test",
         "after the one of train.py --help",
-        ("untrained",),
+        ("untrained", "baseline"),
     ),
     "ensemble": Script(
         "ensemble",
@@ -93,9 +90,12 @@ def command(name: str, args: argparse.Namespace) -> None:
 
     given = vars(args)
     config = EvaluationConfig(**{n: given[n] for n in settings_of(EvaluationConfig) if n in given})
-    check_count(SCRIPTS[name].combine, len(args.model_path))
+    check_count(SCRIPTS[name].combine, len(model_paths(args)))
     models, partition = read_models_of(args, config.only_base)
-    evaluation = Evaluation(models, partition, config, SCRIPTS[name].combine)
+    baseline = None
+    if config.baseline is not None:
+        (baseline,), _ = read_models_of(args, config.only_base, partition, [config.baseline])
+    evaluation = Evaluation(models, partition, config, SCRIPTS[name].combine, baseline)
     for line in evaluation.plan.notes:
         print(f"Notice: {line}")
     json_path, csv_path = output_path(args.json), output_path(args.csv)

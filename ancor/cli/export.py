@@ -1,7 +1,6 @@
 """Write an encoder for other programs, with its preprocessing, and check it against PyTorch."""
 
 import argparse
-from pathlib import Path
 
 from ancor.cli.arguments import Parser, run, say
 from ancor.cli.data_flags import add_view_flags
@@ -45,17 +44,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(args: argparse.Namespace) -> None:
     """Export as the arguments say."""
-    from ancor.checkpoints import checkpoint, export
+    from ancor.checkpoints import export, pretrained
     from ancor.data.resolve import resolve_data
 
-    source = Path(args.model_path)
+    source = args.model_path
     path, to = export.output_file(source, args.to, args.output)
     if to == "safetensors" and args.output_layer:
         raise InputError(
             "--output-layer chooses what a graph returns, and .safetensors holds weights alone; "
             "leave it out, or export to onnx or pt2"
         )
-    encoder, content = checkpoint.load_encoder(source, args.head)
+    encoder, content = pretrained.load_encoder(source, args.head)
     outputs = export.chosen_outputs(encoder, args.output_layer)
     data = resolve_data(vars(args), content["config"]["data"])
     difference = export.export(source, encoder, content, data, path, to, outputs)

@@ -1,11 +1,13 @@
 """The flags that name trained encoders and what they meet, and the way from them to both."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, add_device_flags
 from ancor.cli.data_flags import add_data_flags
+from ancor.models.names import OWN_WEIGHTS, sources
 
 if TYPE_CHECKING:
     from ancor.data.partition import Partition
@@ -33,13 +35,20 @@ def add_model_flags(parser: Parser, many: bool = False, batch_size: int = 256) -
     several = "+" if many else 1
     add(
         "--model-path",
-        required=True,
         nargs=several,
         metavar="FILE",
-        help=f"a checkpoint that train.py wrote{', or several' if many else ''}",
+        help=f"a checkpoint that train.py wrote{', or several' if many else ''}; or timm:NAME, "
+        "torchvision:NAME, with the library's weights, or =FILE behind it with those of a file",
+    )
+    add(
+        "--pretrained",
+        nargs="?",
+        const=OWN_WEIGHTS,
+        metavar="FILE",
+        help="in place of --model-path: --arch of a library with its weights, or those of a file",
     )
     for flags, dest, metavar, text in (
-        (("--model", "--arch", "-a"), "arch", "NAME", "backbone"),
+        (("--arch", "--model", "-a"), "arch", "NAME", "backbone"),
         (("--head",), "head", "NAME", "head"),
         (("--dim", "--cst-dim"), "dim", "D", "embedding size"),
     ):
@@ -90,20 +99,31 @@ def runtime_of(args: argparse.Namespace) -> "Runtime":
     return Runtime.named(*names, batch_size=args.batch_size, workers=workers, quiet=False)
 
 
+def model_paths(args: argparse.Namespace) -> list[str]:
+    """Return what flags name as models: files, or backbones of libraries."""
+    return sources(args.model_path, args.arch, args.pretrained)
+
+
 def read_models_of(
-    args: argparse.Namespace, only_base: bool, partition: "Partition | None" = None
+    args: argparse.Namespace,
+    only_base: bool,
+    partition: "Partition | None" = None,
+    paths: Sequence[str] | None = None,
 ) -> "tuple[list[Model], Partition]":
-    """Read the models that flags name and the partition that they meet, if it is not given."""
+    """Read the models that flags, or `paths`, name, and the partition, if it is not given."""
     from ancor.evaluation.models import read_models
 
+    expected = {name: getattr(args, name) or [None] for name in ("arch", "head", "dim")}
+    if args.pretrained is not None:
+        expected.pop("arch")
     return read_models(
-        args.model_path,
+        paths or model_paths(args),
         vars(args),
         partition or args.partition,
         runtime_of(args),
         only_base=only_base,
         cache=Path(args.feature_cache) if args.feature_cache else None,
-        expected={name: getattr(args, name) or [None] for name in ("arch", "head", "dim")},
+        expected={} if paths else expected,
     )
 
 

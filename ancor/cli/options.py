@@ -87,6 +87,8 @@ def _options(hint: Any, setting: Setting) -> dict[str, Any]:
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction if setting.negatable else "store_true"}
     options: dict[str, Any] = {}
+    if setting.const is not None:
+        options = {"nargs": "?", "const": setting.const}
     if get_origin(hint) is tuple:
         hint, *others = get_args(hint)
         some = "+" if setting.check is not None else "*"

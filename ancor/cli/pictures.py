@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, say
-from ancor.cli.models import add_model_flags
+from ancor.cli.models import add_model_flags, model_paths
 from ancor.cli.options import add_settings
 from ancor.errors import choose
 from ancor.evaluation.config import EvaluationConfig
+from ancor.models.names import library_of
 from ancor.safe_io.writing import output_path, write_result
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
 
 
 def beside_model(args: argparse.Namespace) -> Path:
-    """Return the folder of the model."""
-    return Path(args.model_path[0]).resolve().parent
+    """Return the folder of the model; one under runs/ for a library's."""
+    (source,) = model_paths(args)
+    library, name = library_of(source)
+    if library:
+        return Path("runs").resolve() / f"{library}-{name.partition('=')[0]}"
+    return Path(source).resolve().parent
 
 
 def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarray":

@@ -8,7 +8,7 @@ from ancor.data.config import PERMISSIONS
 from ancor.errors import InputError
 from ancor.safe_io import bounded
 from ancor.safe_io.own_files import hint
-from ancor.training.config import resolve, settings_in
+from ancor.training.resolve import resolve, settings_in
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig

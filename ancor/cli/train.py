@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ancor.cli.arguments import Parser, add_device_flags, run
 from ancor.cli.data_flags import add_data_flags
@@ -15,10 +15,8 @@ from ancor.methods.config import MethodConfig
 from ancor.methods.registry import METHODS
 from ancor.models.config import EncoderConfig
 from ancor.runtime.settings import show_as
-from ancor.training.config import TrainConfig, paper_defaults
-
-if TYPE_CHECKING:
-    from ancor.runtime.launch import Group
+from ancor.training.config import TrainConfig
+from ancor.training.resolve import paper_defaults
 
 # Flags of one start only, and those that the command which goes on has or does not need.
 NOT_REPEATED = (
@@ -118,28 +116,9 @@ def command(args: argparse.Namespace) -> None:
         finally:
             distributed.destroy()
     elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
-        launch.launch(_train_in_a_group, _group(given), given)
+        launch.launch(_train_in_a_group, launch.Group.of(given), given)
     else:
         _train(given)
-
-
-def _group(given: dict[str, Any]) -> "Group":
-    """Return the process group that the flags ask for."""
-    from ancor.runtime import devices, launch
-
-    gpus = devices.count_gpus() if given.get("device", "auto") in ("auto", "cuda") else 0
-    processes = given.get("nproc")
-    if processes is None:
-        processes = max(1, gpus) if given.get("multiprocessing_distributed") else 1
-    most = gpus or max(64, devices.usable_cpus())
-    if not 1 <= processes <= most:
-        why = ", one for each GPU" if gpus else ""
-        raise InputError(f"--nproc {processes}: accepted here: 1 to {most}{why}")
-    named = {"url": "dist_url", "backend": "dist_backend", "minutes": "dist_timeout"}
-    named = {name: given[flag] for name, flag in named.items() if flag in given}
-    # The paper's -1 stands for a single node.
-    nodes, node = max(1, given.get("world_size", 1)), max(0, given.get("rank", 0))
-    return launch.Group(processes, nodes, node, **named)
 
 
 def _train_in_a_group(given: dict[str, Any]) -> None:

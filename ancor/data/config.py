@@ -1,11 +1,11 @@
 """The settings that say which images, and how a network sees them."""
 
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import floor, inf, isfinite
 from typing import TYPE_CHECKING
 
 from ancor.data.registry import BREEDS_SETS, DATASETS, SPLITS, DatasetSpec
-from ancor.data.transform_spec import SIDES, TransformSpec
+from ancor.data.transform_spec import INTERPOLATIONS, SIDES, TransformSpec
 from ancor.errors import InputError, choose
 from ancor.runtime.settings import (
     Check,
@@ -22,6 +22,9 @@ KIND = "data of one kind"  # the group of settings that mean something for one f
 CROP_SCALE = Check(
     lambda share: 0 < share <= 1, "two shares above 0 and at most 1, the smaller first"
 )
+CROP_MODES = ("center", "squash")
+# What a backbone may ask of images; its own go with it, whatever the dataset.
+PREPROCESSING = ("image_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
 # What no file allows, as anybody may have written it.
@@ -37,6 +40,8 @@ class DataConfig:
         root: folder of the files; None: the dataset's own default, where it has one.
         image_size: side in pixels; None: the dataset's.
         mean, std: of each channel, for images scaled to 0-1; None: the dataset's.
+        interpolation, crop_pct, crop_mode: how evaluation resizes and crops; None: as the dataset's
+            transforms say.
         crop_scale: smallest and largest share of the area that a training crop takes; None: the
             dataset's.
         download: whether missing files may be fetched.
@@ -73,6 +78,27 @@ class DataConfig:
         Check(lambda value: 0 < value < inf, "three numbers above 0, for red, green and blue"),
         metavar=("R", "G", "B"),
         unset="the dataset's",
+    )
+    interpolation: str | None = setting(
+        None,
+        f"how evaluation resizes images, as Pillow does: {', '.join(INTERPOLATIONS)}",
+        one_of(INTERPOLATIONS),
+        metavar="NAME",
+        unset="the backbone's; else bilinear by torchvision",
+    )
+    crop_pct: float | None = setting(
+        None,
+        "share of a resized photograph's shorter side that evaluation keeps",
+        Check(lambda share: 0.1 <= share <= 1, "0.1 to 1"),
+        metavar="SHARE",
+        unset="the backbone's or the dataset's",
+    )
+    crop_mode: str | None = setting(
+        None,
+        "center: evaluation resizes the shorter side; squash: both, to a square",
+        one_of(CROP_MODES),
+        metavar="HOW",
+        unset="the backbone's; else center",
     )
     crop_scale: tuple[float, float] | None = setting(
         None,
@@ -129,8 +155,11 @@ class DataConfig:
     def transforms(self) -> TransformSpec:
         """The dataset's transforms, with this image size, normalization and size of crops."""
         own = self.spec.transforms.with_size(self.image_size)
-        changed = {name: getattr(self, name) for name in ("mean", "std", "crop_scale")}
-        return replace(own, **{name: value for name, value in changed.items() if value})
+        names = ("mean", "std", "crop_scale", "interpolation")
+        changed = {name: getattr(self, name) for name in names if getattr(self, name)}
+        if self.crop_pct is not None:
+            changed["resize"] = floor(own.size / self.crop_pct)
+        return replace(own, squash=self.crop_mode == "squash", **changed)
 
     def load(self, partition: str) -> "Partition":
         """Read a partition.

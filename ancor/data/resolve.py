@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ancor.data.config import PERMISSIONS, DataConfig
+from ancor.data.config import PERMISSIONS, PREPROCESSING, DataConfig
 from ancor.data.guess import candidates, guess
 from ancor.data.registry import DATASETS
 from ancor.errors import InputError
@@ -37,7 +37,7 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
     Args:
         given: settings by name; those that are None are not given.
         trained_on: a file's own configuration, which they change; another dataset replaces it
-            whole. None: they stand alone.
+            whole, but for what its backbone asks of images. None: they stand alone.
 
     Raises:
         InputError: nothing names a dataset, or a value is not accepted.
@@ -45,18 +45,26 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
     known = settings_of(DataConfig)
     given = with_dataset(given, trained_on)
     given = {name: v for name, v in given.items() if name in known and v is not None}
-    if trained_on is None and "dataset" not in given:
+    trained_on = trained_on or {}
+    if "dataset" not in {**trained_on, **given}:
         raise InputError(
             "`dataset` is needed, as the file does not tell which images it was made from; "
             f"accepted: {', '.join(DATASETS)}"
         )
-    base = {} if trained_on is None else {k: v for k, v in trained_on.items() if k in known}
+    base = {name: value for name, value in trained_on.items() if name in known}
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
-        base = {}
+        base = own_preprocessing(base)
     for line in widening(base, given):
         log.info("%s", line)
     base = {field: value for field, value in base.items() if field not in PERMISSIONS}
     return from_dict(DataConfig, {**base, **given}, "the file's settings")
+
+
+def own_preprocessing(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the preprocessing in a file's settings that is its backbone's, not its dataset's."""
+    if data.get("interpolation") is None:
+        return {}
+    return {name: data[name] for name in PREPROCESSING if name in data}
 
 
 def with_dataset(

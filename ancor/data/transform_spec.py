@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
 
 
@@ -22,6 +23,10 @@ class TransformSpec:
         color: color jitter and random grayscale while training.
         blur: Gaussian blur while training.
         support_padding: pixels added around an image before a support view's random crop.
+        interpolation: a name of `INTERPOLATIONS`, by which evaluation resizes as Pillow does; None:
+            bilinear, as torchvision resizes bytes, which may be a pixel's unit or two beside it.
+        squash: whether evaluation resizes photographs to squares, whatever their shape, and cuts
+            nothing off.
     """
 
     size: int
@@ -34,6 +39,8 @@ class TransformSpec:
     color: bool = False
     blur: bool = False
     support_padding: int = 0
+    interpolation: str | None = None
+    squash: bool = False
 
     def check(self) -> None:
         """Raise a ValueError where a field, read from a file, is no sound number."""
@@ -43,6 +50,8 @@ class TransformSpec:
             raise ValueError(f"image sides {sides}")
         if not isinstance(self.support_padding, int) or not 0 <= self.support_padding <= self.size:
             raise ValueError(f"padding {self.support_padding!r}")
+        if self.interpolation not in (None, *INTERPOLATIONS):
+            raise ValueError(f"interpolation {self.interpolation!r:.40}")
         channels = (*self.mean, *self.std)
         if len(channels) != 6 or not all(isfinite(value) for value in channels):
             raise ValueError(f"mean and deviation {channels}")

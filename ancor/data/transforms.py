@@ -125,12 +125,24 @@ def query_transform(spec: TransformSpec) -> Callable:
 
 
 def _resize(spec: TransformSpec) -> list:
-    if spec.native_size is None:
-        return [partial(_shorter_side, spec.resize)]
-    return [] if spec.size == spec.native_size else [v2.Resize((spec.size, spec.size))]
+    if spec.native_size is not None and spec.size == spec.native_size:
+        return []
+    if spec.native_size is not None or spec.squash:
+        side = spec.resize if spec.native_size is None else spec.size
+        return [partial(_resized, spec.interpolation, [side, side])]
+    return [partial(_shorter_side, spec.resize, interpolation=spec.interpolation)]
 
 
-def _shorter_side(side: int, image: Tensor) -> Tensor:
+def _resized(interpolation: str | None, size: list[int], image: Tensor) -> Tensor:
+    """Resize an image (3, H, W) of bytes to a size, or at its shorter side to the only one."""
+    if interpolation is None:
+        return functional.resize(image, size)
+    how = v2.InterpolationMode(interpolation)
+    resized = functional.resize(functional.to_pil_image(image), size, how)
+    return functional.pil_to_tensor(resized)
+
+
+def _shorter_side(side: int, image: Tensor, interpolation: str | None = None) -> Tensor:
     """Resize an image (3, H, W) at its shorter side; of one too large for memory then, the middle.
 
     An image may be a hundred times longer than wide (`ancor.data.decode.check_size`), and `side`
@@ -141,4 +153,4 @@ def _shorter_side(side: int, image: Tensor) -> Tensor:
     longest = max(shorter, shorter * MOST_RESIZED // side**2)
     if max(height, width) > longest:
         image = functional.center_crop(image, [min(height, longest), min(width, longest)])
-    return functional.resize(image, [side])
+    return _resized(interpolation, [side], image)

@@ -28,6 +28,8 @@ class EvaluationConfig:
         classifier: a name of `ancor.evaluation.classifiers`.
         average: mean of an ensemble's probabilities, `geometric` or `arithmetic`.
         untrained: score the network before training too, and the gain.
+        baseline: score another model on the same episodes too, and the gain over it: a file, or a
+            library's backbone (`ancor.checkpoints.pretrained.load_encoder`).
         only_base: whether features are the backbone's, or the head's embedding.
         seed: of every draw; 0 draws the paper's episodes.
     """
@@ -88,9 +90,20 @@ class EvaluationConfig:
         "score the same network before training too, and the gain with its interval",
         group="baseline",
     )
+    baseline: str | None = setting(
+        None,
+        "score another model on the same episodes, and the gain over it with its interval: a "
+        "file, timm:NAME or torchvision:NAME",
+        metavar="MODEL",
+        group="baseline",
+    )
     seed: int = setting(0, "of every draw; 0 draws the paper's episodes")
 
     def __post_init__(self) -> None:
         check_settings(self)
         if len(set(self.n_shots)) < len(self.n_shots):
             raise InputError(f"`n_shots` {' '.join(map(str, self.n_shots))}: give each number once")
+        if self.untrained and self.baseline is not None:
+            raise InputError(
+                f"`baseline` {self.baseline!r} and `untrained` were given; a gain is over one"
+            )

@@ -10,6 +10,7 @@ import torch
 
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.classes import check_same_classes, match_classes
+from ancor.checkpoints.pretrained import load_encoder, read_backbone, seen_labels
 from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.resolve import resolve_data, with_dataset
@@ -18,8 +19,9 @@ from ancor.errors import InputError
 from ancor.evaluation.dependencies import dependencies
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.feature_cache import FeatureCache
-from ancor.models.backbones import same_weights
 from ancor.models.encoder import Encoder
+from ancor.models.libraries import check_image_size
+from ancor.models.names import same_weights
 from ancor.runtime.devices import Runtime
 from ancor.runtime.seeding import seeded
 
@@ -63,8 +65,13 @@ class Model:
     def untrained(self) -> "Model":
         """Return the model that the training of this one started from."""
         config = self.content.get("config") or {}
-        with seeded((config.get("training") or {}).get("seed", 0), "weights"):
+        training = config.get("training") or {}
+        pretrained = training.get("pretrained") or training.get("init_from")
+        with seeded(training.get("seed", 0), "weights"):
             network = Encoder(self.network.config)
+        if pretrained:
+            start = read_backbone(self.network.config.arch, pretrained).backbone
+            network.backbone.load_state_dict(start.state_dict())
         network = _on_device(network, self.runtime)
         return Model(network, self.transforms, self.runtime, cache=self.cache)
 
@@ -86,7 +93,7 @@ def read_models(
     """Read models and the data that they are evaluated on.
 
     Args:
-        paths: files that `ancor.checkpoints.checkpoint.load_encoder` reads.
+        paths: files that `ancor.checkpoints.pretrained.load_encoder` reads.
         data: settings of `DataConfig` that go before those in the files.
         partition: name of the one that is evaluated, or itself.
         runtime: where and how passes run.
@@ -99,7 +106,7 @@ def read_models(
     """
     expected = {name: _for_each(name, list(v), paths) for name, v in (expected or {}).items()}
     heads = expected.get("head", [None] * len(paths))
-    loaded = [checkpoint.load_encoder(p, head) for p, head in zip(paths, heads, strict=True)]
+    loaded = [load_encoder(p, head) for p, head in zip(paths, heads, strict=True)]
     for number, (path, (encoder, _)) in enumerate(zip(paths, loaded, strict=True)):
         given = {name: values[number] for name, values in expected.items()}
         _check_agreement(given, path, encoder, only_base)
@@ -114,7 +121,12 @@ def read_models(
         partition = configs[0].load(partition)
         tell(partition)
     for path, (encoder, content) in zip(paths, loaded, strict=True):
+        if content["config"].get("pretrained_on"):
+            for line in seen_labels(str(content["config"]["pretrained_on"]), partition.dataset):
+                log.info("%s", line)
         match_classes(path, encoder, content, partition)
+    for (encoder, _), config in zip(loaded, configs, strict=True):
+        check_image_size(encoder.config.arch, config.transforms.size)
     abouts = [checkpoint.about(content) for _, content in loaded]
     models = [
         Model(_on_device(encoder, runtime), config.transforms, runtime, path, told, cache)

@@ -26,7 +26,8 @@ class Result:
         queries: fewest and most queries of a class in an episode.
         classifier: its name.
         scores: accuracy of each episode, (episodes,), in 0-1.
-        baseline: the same for the untrained encoder on the same episodes, or None.
+        baseline: the same for another encoder on the same episodes, or None.
+        baseline_name: which one; None: this one before its training.
         seconds: time that its features and scores took.
         confusion: queries of class i that were taken for class j, over all episodes, (C, C).
         errors_in_coarse: share of the errors that stay inside the right coarse class; None where
@@ -40,6 +41,7 @@ class Result:
     classifier: str
     scores: np.ndarray
     baseline: np.ndarray | None
+    baseline_name: str | None
     seconds: float
     confusion: np.ndarray
     errors_in_coarse: float | None = None
@@ -78,9 +80,12 @@ class Result:
         if self.baseline is not None:
             base, base_half = mean_and_interval(self.baseline)
             gain, gain_half = mean_and_interval(self.scores - self.baseline)
+            named = self.baseline_name is not None
+            title = f"Baseline {self.baseline_name}" if named else "Untrained encoder"
+            over = "over it" if named else "by training"
             lines.append(
-                f"Untrained encoder: {100 * base:.2f} ± {100 * base_half:.2f}; "
-                f"gain by training: {100 * gain:+.2f} ± {100 * gain_half:.2f} (paired)"
+                f"{title}: {100 * base:.2f} ± {100 * base_half:.2f}; "
+                f"gain {over}: {100 * gain:+.2f} ± {100 * gain_half:.2f} (paired)"
             )
         return lines
 
@@ -103,7 +108,7 @@ class Result:
         if self.baseline is not None:
             base, base_half = mean_and_interval(self.baseline)
             gain, gain_half = mean_and_interval(self.scores - self.baseline)
-            result["untrained"] = {
+            result["untrained" if self.baseline_name is None else "baseline"] = {
                 "accuracy": 100 * base,
                 "ci95": 100 * base_half,
                 "gain": 100 * gain,

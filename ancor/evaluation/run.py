@@ -15,6 +15,7 @@ import torch
 
 import ancor
 from ancor.checkpoints.checkpoint import sha256
+from ancor.checkpoints.pretrained import weights_file
 from ancor.data.episodes import ALL_WAYS, EpisodeSampler, Protocol
 from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
@@ -48,6 +49,7 @@ class Evaluation:
         partition: what episodes are drawn from.
         config: of episodes and classifier.
         combine: a name of `COUNTS`.
+        baseline: the model that the configuration names as such.
 
     Attributes:
         plan: the episodes; its `notes` tell of classes that they leave out.
@@ -62,6 +64,7 @@ class Evaluation:
         partition: Partition,
         config: EvaluationConfig,
         combine: str = "single",
+        baseline: Model | None = None,
     ) -> None:
         check_count(combine, len(models))
         self.models, self.partition, self.config = models, partition, config
@@ -80,9 +83,13 @@ class Evaluation:
             models[0].transforms,
         )
         self.banks = [m.bank(partition, k, config.seed) for m, k in zip(models, kinds, strict=True)]
-        self.baseline = []
         if config.untrained:
-            self.baseline = [models[0].untrained().bank(partition, kinds[0], config.seed)]
+            baseline = models[0].untrained()
+        self.baseline = []
+        if baseline is not None:
+            embeds = baseline.network.config.embeds
+            kind = kinds[0] if embeds or kinds[0] != "embedding" else "features"
+            self.baseline = [baseline.bank(partition, kind, config.seed)]
 
     def results(self) -> Iterator[Result]:
         """Score one protocol after the other."""
@@ -106,6 +113,7 @@ class Evaluation:
             self.config.classifier,
             scored.accuracies,
             base.accuracies if base else None,
+            self.config.baseline,
             scored.seconds + (base.seconds if base else 0),
             counts,
             within,
@@ -116,9 +124,10 @@ class Evaluation:
         models = [
             {
                 "path": model.path,
-                "sha256": sha256(model.path),
+                "sha256": sha256(weights_file(model.path)),
                 "epoch": model.content["epoch"],
                 "selected_on": model.content["config"].get("selected_on"),
+                "pretrained_on": model.content["config"].get("pretrained_on") or None,
             }
             for model in self.models
         ]

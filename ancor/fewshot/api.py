@@ -21,7 +21,7 @@ from ancor.fewshot.image_encoder import ImageEncoder
 from ancor.runtime.devices import Runtime
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import settings_of
-from ancor.training.config import paper_defaults, resolve
+from ancor.training.resolve import paper_defaults, resolve
 from ancor.training.run import Launch, fit, prepare
 from ancor.training.run_folder import output_directory
 from ancor.training.trainer import Trainer
@@ -158,7 +158,8 @@ def evaluate(
         combine: single, ensemble, concat or cascade.
         device, precision: of models that are read from files.
         quiet: whether to show no progress bars.
-        settings: those of `ancor.evaluation.config.EvaluationConfig`: n_shots, n_test_runs, ...
+        settings: those of `ancor.evaluation.config.EvaluationConfig`: n_shots, n_test_runs, ...;
+            `baseline` may be an encoder too.
 
     Returns:
         Few-way and all-way results for each number of shots, or with `intra_class=True` few-way and
@@ -173,6 +174,9 @@ def evaluate(
     )
     if isinstance(settings.get("n_shots"), int):
         settings["n_shots"] = (settings["n_shots"],)
+    against = settings.get("baseline")
+    if against is not None:
+        settings["baseline"] = str(against)
     encoders = [model for model in models if isinstance(model, ImageEncoder)]
     if encoders:
         settings.setdefault("only_base", encoders[0].only_base)
@@ -183,16 +187,26 @@ def evaluate(
             f"partition {partition!r}: an encoder does not tell its dataset; expected a partition, "
             'as load_dataset("digits")["test"]'
         )
+    runtime = Runtime.named(device, precision, quiet=quiet)
     read = []
     if paths:
-        runtime = Runtime.named(device, precision, quiet=quiet)
         read, partition = read_models(paths, {}, partition, runtime, only_base=config.only_base)
     files = iter(read)
     chosen = [
         _model(each, partition, combine) if isinstance(each, ImageEncoder) else next(files)
         for each in models
     ]
-    return list(Evaluation(chosen, partition, config, combine).results())
+    baseline = None
+    if isinstance(against, ImageEncoder):
+        baseline = _model(against, partition, "single")
+    elif against is not None:
+        own = (
+            {"dataset": partition.dataset}
+            if partition.dataset in DATASETS
+            else {"dataset": "folder"}
+        )
+        (baseline,), _ = read_models([str(against)], own, partition, runtime)
+    return list(Evaluation(chosen, partition, config, combine, baseline).results())
 
 
 def _model(encoder: ImageEncoder, partition: Partition, combine: str) -> Model:

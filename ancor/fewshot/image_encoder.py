@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancor.checkpoints import checkpoint
-from ancor.data.config import DataConfig
+from ancor.checkpoints.pretrained import load_encoder as read_encoder
+from ancor.data.config import PREPROCESSING, DataConfig
 from ancor.data.registry import DATASETS
+from ancor.data.resolve import own_preprocessing
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import stored_form
 from ancor.data.views import QUERY_VIEW, distinct_views
@@ -22,6 +24,8 @@ from ancor.fewshot import inputs
 from ancor.fewshot.support_set import Features, known_features
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.models.libraries import check_image_size
+from ancor.models.own import named_module
 from ancor.runtime.devices import Runtime, usable_cpus
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.logging import progress
@@ -175,8 +179,9 @@ class ImageEncoder:
 
 
 def load_encoder(
-    path: str | Path,
+    path: str | Path | nn.Module,
     *,
+    pretrained: str | Path | None = None,
     head: str | None = None,
     only_base: bool = True,
     dataset: str | None = None,
@@ -194,7 +199,10 @@ def load_encoder(
     whose preparation it shares, or give image_size, mean and std.
 
     Args:
-        path: a checkpoint of train.py or the paper, a MoCo, SwAV or torchvision file.
+        path: a checkpoint of train.py or the paper, a MoCo, SwAV or torchvision file; or
+            `timm:NAME` or `torchvision:NAME`, with the weights that the library publishes; or any
+            network from images (N, 3, H, W) to features (N, F).
+        pretrained: a file with the weights of a library's backbone.
         head: which head it has, where a published file leaves two open.
         only_base: whether features are the backbone's, or the head's embedding.
         dataset: a name of `ancor.data.config.DATASETS`.
@@ -208,7 +216,10 @@ def load_encoder(
     Raises:
         InputError: it cannot be read or holds no encoder; or the preparation is not known.
     """
-    encoder, content = checkpoint.load_encoder(path, head)
+    if isinstance(path, nn.Module):
+        path = named_module(path)
+    source = str(path) if pretrained is None else f"{path}={pretrained}"
+    encoder, content = read_encoder(source, head)
     told = content["config"]["data"]
     changes = {"dataset": dataset, "image_size": image_size, "mean": mean, "std": std}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -217,10 +228,12 @@ def load_encoder(
             f"{str(path)!r} does not tell how its images were prepared; give a dataset "
             f"({', '.join(DATASETS)}), or image_size, mean and std"
         )
-    base = {"dataset": "folder"} if told is None else told
+    base = told or {}
     if dataset is not None:
-        base = {}
-    base = {name: base[name] for name in ("dataset", "image_size", "mean", "std") if name in base}
+        base = own_preprocessing(base)
+    kept = ("dataset", *PREPROCESSING)
+    base = {"dataset": "folder", **{name: base[name] for name in kept if name in base}}
     transforms = from_dict(DataConfig, {**base, **changes}, repr(str(path))).transforms
+    check_image_size(encoder.config.arch, transforms.size)
     runtime = Runtime.named(device, precision, batch_size=batch_size, quiet=quiet)
     return ImageEncoder(encoder, transforms, runtime, only_base, checkpoint.about(content))

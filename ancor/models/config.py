@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from ancor.errors import InputError
-from ancor.models.backbones import BACKBONES
-from ancor.runtime.settings import between, check_settings, one_of, setting
+from ancor.models.backbones import BACKBONES, check_backbone
+from ancor.runtime.settings import Check, between, check_settings, one_of, setting
 
 HEADS = ("seq", "fork", "cls", "none")
 BARE = "absent"  # the head of files that hold a backbone alone; training accepts no such head
@@ -17,7 +17,7 @@ class EncoderConfig:
     """What defines an encoder's weights: their names and shapes follow from it.
 
     Attributes:
-        arch: name of the backbone (`ancor.models.backbones.BACKBONES`).
+        arch: name of the backbone (`ancor.models.backbones`).
         head: name of the head (`ancor.models.heads`); `BARE` in files without one.
         mlp: whether a hidden layer stands before the head.
         dim: size D of the embedding.
@@ -26,8 +26,8 @@ class EncoderConfig:
 
     arch: str = setting(
         "resnet50",
-        f"backbone: {', '.join(BACKBONES)}",
-        one_of(BACKBONES),
+        f"backbone: {', '.join(BACKBONES)}; timm:NAME or torchvision:NAME, of these libraries",
+        Check(check_backbone, "", BACKBONES),
         flags=("-a", "--arch", "--model"),
     )
     head: str = setting("seq", HEAD_HELP, one_of((*HEADS, BARE)))

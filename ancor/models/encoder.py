@@ -21,12 +21,17 @@ class EncoderOutput(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """A backbone and a head; its four forms follow from `config.head`."""
+    """A backbone and a head; its four forms follow from `config.head`.
 
-    def __init__(self, config: EncoderConfig) -> None:
+    Args:
+        config: what defines it.
+        backbone: one of `config.arch`, with its weights; None: a new one.
+    """
+
+    def __init__(self, config: EncoderConfig, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
-        self.backbone = build_backbone(config.arch)
+        self.backbone = build_backbone(config.arch) if backbone is None else backbone
         self.head = build_head(config, self.backbone.out_features)
 
     def forward(self, images: Tensor) -> EncoderOutput:

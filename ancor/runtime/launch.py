@@ -7,16 +7,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.queues import SimpleQueue
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, record
 
 from ancor.errors import InputError, Interrupted, RunError, choose
+from ancor.runtime.devices import count_gpus, usable_cpus
 from ancor.runtime.distributed import destroy, join, local_rank, world_size
 from ancor.runtime.processes import in_main_thread, signals_held
 from ancor.runtime.rendezvous import MINUTES, check_minutes, meeting, wait_for
@@ -43,6 +45,31 @@ class Group:
     url: str = "tcp://localhost:2375"
     backend: str | None = None
     minutes: float = MINUTES
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Group":
+        """Return the group that settings ask for: by default a process for each GPU here.
+
+        Args:
+            given: settings by name: device, multiprocessing_distributed, nproc, world_size, rank,
+                dist_url, dist_backend, dist_timeout; those that are not given are not there.
+
+        Raises:
+            InputError: a value is not accepted.
+        """
+        gpus = count_gpus() if given.get("device", "auto") in ("auto", "cuda") else 0
+        processes = given.get("nproc")
+        if processes is None:
+            processes = max(1, gpus) if given.get("multiprocessing_distributed") else 1
+        most = gpus or max(64, usable_cpus())
+        if not 1 <= processes <= most:
+            why = ", one for each GPU" if gpus else ""
+            raise InputError(f"`nproc` {processes}: accepted here: 1 to {most}{why}")
+        named = {"url": "dist_url", "backend": "dist_backend", "minutes": "dist_timeout"}
+        named = {name: given[flag] for name, flag in named.items() if flag in given}
+        # The paper's -1 stands for a single node.
+        nodes, node = max(1, given.get("world_size", 1)), max(0, given.get("rank", 0))
+        return cls(processes, nodes, node, **named)
 
     def __post_init__(self) -> None:
         if self.backend is not None:

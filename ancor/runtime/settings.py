@@ -20,7 +20,7 @@ class Check:
     Attributes:
         holds: whether a value is accepted.
         expected: what is expected, in words that follow "expected".
-        names: all accepted values, where they are names.
+        names: the accepted values that a message lists, where they are names.
     """
 
     holds: Callable[[Any], bool]
@@ -32,7 +32,8 @@ class Check:
         items = value if isinstance(value, tuple | list) else (value,)
         if self.names:
             for item in items:
-                choose(what, item, self.names)
+                if not self.holds(item):
+                    choose(what, item, self.names)
         elif not all(map(self.holds, items)):
             shown = " ".join(map(str, items))
             raise InputError(f"{what} {shown:.80}: expected {self.expected}")
@@ -51,6 +52,7 @@ class Setting:
         negatable: whether `--no-<flag>` turns it off.
         unset: what `--help` says of a default that is None; empty: nothing.
         parse: makes the value from text; None: as the field's type says.
+        const: the value of a flag that is given without one; None: it takes one.
     """
 
     help: str
@@ -61,6 +63,7 @@ class Setting:
     negatable: bool = False
     unset: str = ""
     parse: Callable[[str], Any] | None = None
+    const: Any = None
 
 
 def setting(

@@ -1,32 +1,25 @@
 """The settings of a training run, and which source of a setting goes before which."""
 
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ancor.data.config import DataConfig
-from ancor.errors import InputError
-from ancor.methods.registry import METHODS, method_spec
-from ancor.models.config import HEADS, EncoderConfig
-from ancor.runtime.from_dict import from_dict
+from ancor.models.config import EncoderConfig
+from ancor.models.names import OWN_WEIGHTS
 from ancor.runtime.settings import (
     Check,
     above,
     at_least,
     between,
     check_settings,
-    defaults_of,
     one_of,
     setting,
-    settings_of,
 )
 from ancor.training.schedules import cosine_rate, step_rate, warmup_factor
 
 MODES = ("coarse", "fine")
 SELECTIONS = ("validation", "last")
-REMOVED = {"method": ("losses",)}  # settings of old files that only ever had one value
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,8 @@ class TrainConfig:
         workers: processes that load data, for each training process; None: as suits the images.
         sync_bn: batch-norm statistics over all processes.
         compile: compile the encoders' passes.
-        init_from: file that the backbone's start weights come from; None: drawn by the seed.
+        pretrained: the backbone's start weights: `default`, its library's own, or a file; None:
+            drawn by the seed.
     """
 
     mode: str = setting("coarse", "which labels to train on: coarse or fine", one_of(MODES))
@@ -97,11 +91,14 @@ class TrainConfig:
         at_least(1),
         group="schedule",
     )
-    init_from: str | None = setting(
+    pretrained: str | None = setting(
         None,
-        "start from the backbone of this file: ours or the paper's, MoCo, SwAV, torchvision",
+        "start from weights: the backbone's published ones, or those of a file (ours, the "
+        "paper's, timm's, torchvision's, MoCo's, SwAV's, DINO's)",
+        flags=("--pretrained", "--init-from"),
         metavar="FILE",
-        group="run",
+        group="model",
+        const=OWN_WEIGHTS,
     )
     seed: int = setting(0, "seed of everything random", group="run")
     save_freq: int = setting(
@@ -192,6 +189,7 @@ class RunConfig:
         selected_on: partition that `model_best` is chosen on, or `last`.
         classes: names of the classes that are trained on, by number; the data tells them.
         images: the number of training images; the data tells it.
+        pretrained_on: what the weights that it starts from are called; empty: it starts from none.
         fingerprint: a hash of the training images' names or contents, and their labels; likewise.
     """
 
@@ -203,98 +201,8 @@ class RunConfig:
     classes: tuple[str, ...] = ()
     images: int = 0
     fingerprint: str = ""
+    pretrained_on: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain containers, as JSON would give them back."""
         return json.loads(json.dumps(asdict(self)))
-
-
-def sections(method: str) -> dict[str, type]:
-    """Return the sections of a run's settings under a method, each a dataclass."""
-    return {
-        "encoder": EncoderConfig,
-        "method": method_spec(method).config,
-        "data": DataConfig,
-        "training": TrainConfig,
-    }
-
-
-def paper_defaults() -> dict[str, Any]:
-    """Return the default of every setting of every method, by field; the first method's first."""
-    kinds = [EncoderConfig, DataConfig, TrainConfig, *(m.config for m in METHODS.values())]
-    return {
-        name: default
-        for kind in reversed(kinds)
-        for name, default in defaults_of(kind).items()
-        if name in settings_of(kind)
-    } | {"dataset": "living17"}
-
-
-def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in a file's `config` by field; InputError where sections lack."""
-    if not isinstance(config, Mapping):
-        raise InputError(f"expected a table of settings, got {config!r:.40}")
-    found: dict[str, Any] = {}
-    for section in ("encoder", "method", "data", "training"):
-        values = config.get(section)
-        if not isinstance(values, Mapping):
-            raise InputError(f"the file's configuration has no section {section!r}; give another")
-        kept = {k: v for k, v in values.items() if k not in REMOVED.get(section, ())}
-        found |= {k: v for k, v in kept.items() if k != "num_classes"}
-    return found
-
-
-def resolve(
-    given: Mapping[str, Any], from_file: Mapping[str, Any] | None = None
-) -> tuple[RunConfig, dict[str, Any]]:
-    """Resolve every setting: the paper's < the dataset's < the method's < a file's < given.
-
-    A method's are its row's `training_defaults`, and those of its settings' defaults that differ
-    from the paper's, for which the datasets' are.
-
-    Args:
-        given: settings by field name, `lr`; others are not looked at.
-        from_file: what `settings_in` found in a file.
-
-    Returns:
-        The configuration, and the dataset's own defaults that it took.
-
-    Raises:
-        InputError: the mode is not given, or a value is not accepted.
-    """
-    from_file = from_file or {}
-    paper = paper_defaults()
-    known = {name: value for name, value in given.items() if name in paper}
-    named = {**paper, **from_file, **known}
-    kinds = sections(named["name"])
-    settings = {name for kind in kinds.values() for name in settings_of(kind)}
-    for name in sorted(known.keys() - settings):
-        raise InputError(
-            f"`{name}` is no setting of the method {named['name']}; leave it out, or choose "
-            "another `name`"
-        )
-    of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if v != paper.get(k)}
-    of_method = {**of_method, **method_spec(named["name"]).training_defaults, "name": named["name"]}
-    own = {} if from_file else DataConfig(named["dataset"]).spec.training_defaults
-    own = {k: v for k, v in own.items() if k in settings and k not in of_method}
-    if "calculators" in known:
-        own.pop("loss_weights", None)  # they are of the losses that were meant
-    values = {**paper, **own, **of_method, **from_file, **known}
-    if "mode" not in {**from_file, **known}:
-        raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
-    one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
-    if isinstance(
-        values["root"], str
-    ):  # files are read from other places than they are written from
-        values["root"] = os.path.abspath(values["root"])
-    config = RunConfig(
-        *(
-            from_dict(
-                kind,
-                {name: values[name] for name in settings_of(kind)},
-                f"the run's settings ({section})",
-            )
-            for section, kind in kinds.items()
-        )
-    )
-    return config, {name: value for name, value in own.items() if name not in known}

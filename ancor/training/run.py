@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torchvision.utils import make_grid
 
+from ancor.checkpoints.pretrained import Pretrained
 from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.data.scan import report_skipped
@@ -28,7 +29,8 @@ from ancor.training.pictures import pictures_of
 from ancor.training.provenance import write_configuration
 from ancor.training.resume import go_on
 from ancor.training.run_folder import RunSaver, open_directory
-from ancor.training.state import check_resumable, start_from
+from ancor.training.start import start_of
+from ancor.training.state import check_resumable
 from ancor.training.summary import notices, summary
 from ancor.training.trainer import Trainer
 from ancor.training.validation import Validator, validation_of
@@ -123,7 +125,9 @@ def prepare(
     config = _completed(config, partition)
     if launch.content is not None:
         notes = [*notes, *check_resumable(launch.content, config, launch.resumed_from)]
-    method = _built(config, partition, launch)
+    config, start, told = start_of(config, launch.content)
+    notes = [*notes, *told]
+    method = _built(config, partition, launch, start)
     runtime = replace(launch.runtime, workers=_workers(config, partition))
     launch = replace(launch, runtime=runtime)
     validate, seen, reason = validation_of(config, method.encoder, runtime, validation)
@@ -136,7 +140,9 @@ def prepare(
     return Prepared(config, launch, partitions, method, batches, validate, [*notes, *told])
 
 
-def _built(config: RunConfig, partition: Partition, launch: Launch) -> Method:
+def _built(
+    config: RunConfig, partition: Partition, launch: Launch, start: Pretrained | None
+) -> Method:
     """Build the method on the device, with the weights that it starts from."""
     labels = torch.from_numpy(partition.labels(config.training.mode))
     with torch.device("meta"):
@@ -150,8 +156,9 @@ def _built(config: RunConfig, partition: Partition, launch: Launch) -> Method:
     method.check_memory(devices.available_memory(device), device)
     with seeded(config.training.seed, "weights"):
         method = build_method(config.encoder, config.method, labels)
-    if config.training.init_from is not None and launch.content is None:
-        start_from(method, config.training.init_from)
+    for encoder in filter(None, (method.encoder, method.key_encoder)):
+        if start is not None:
+            encoder.backbone.load_state_dict(start.backbone.state_dict())
     return method.to(device, memory_format=torch.channels_last)
 
 

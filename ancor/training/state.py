@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancor.checkpoints.checkpoint import LAST, class_names, load_encoder
+from ancor.checkpoints.checkpoint import LAST, class_names
 from ancor.checkpoints.state_dicts import (
     KEY,
     PREFIX,
@@ -20,7 +20,6 @@ from ancor.checkpoints.state_dicts import (
 )
 from ancor.errors import InputError
 from ancor.methods.base import Method
-from ancor.models.backbones import same_weights
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder
 from ancor.runtime.settings import defaults_of
@@ -38,6 +37,9 @@ FIXED = {
         "image_size",
         "mean",
         "std",
+        "interpolation",
+        "crop_pct",
+        "crop_mode",
         "crop_scale",
         "split",
         "breeds_info",
@@ -94,23 +96,6 @@ def set_clocks(method: Method, counts: Mapping[str, int]) -> None:
     for name, module in method.named_modules():
         if isinstance(module, DropBlock) and name in counts:
             module.clock.fill_(counts[name])
-
-
-def start_from(method: Method, path: Path | str) -> None:
-    """Give a method's encoders the backbone of any file that `load_encoder` reads.
-
-    Raises:
-        InputError: it cannot be read, or holds another backbone.
-    """
-    source, _ = load_encoder(path)
-    theirs, ours = source.config.arch, method.encoder.config.arch
-    if not same_weights(theirs, ours):
-        raise InputError(
-            f"--arch {ours} is to be trained and --init-from {str(path)!r} holds {theirs}; give "
-            f"--arch {theirs}, or another file"
-        )
-    for encoder in filter(None, (method.encoder, method.key_encoder)):
-        encoder.backbone.load_state_dict(source.backbone.state_dict())
 
 
 def trainer_state(trainer: Trainer) -> dict[str, Any]:

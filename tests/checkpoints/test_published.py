@@ -15,13 +15,10 @@ from safetensors.torch import save_file
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import encoder_state, recognize
 from ancor.errors import InputError
-from ancor.methods.ancor import Ancor
-from ancor.methods.config import AncorConfig
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.safe_io import bounded, weights
-from ancor.training.config import resolve
-from ancor.training.state import start_from
+from ancor.training.resolve import resolve
 from tests.data.test_safe_pickle import FORMS, payloads
 from tests.golden_files import FOLDER
 
@@ -317,21 +314,6 @@ def test_description(tmp_path):
     assert report["unexpected"] == ["extra"]
     assert report["parts"]["queue"] == {"tensors": 1, "bytes": 17 * 128 * 32 * 4}
     assert report["ours"] is False
-
-
-def test_training_starts_from_a_file(tmp_path):
-    source = Encoder(EncoderConfig("conv4", "cls", False, 128, 5))
-    torch.save(encoder_state(source, "module.encoder_q."), tmp_path / "x.pth")
-    method = Ancor(EncoderConfig("conv4", "seq", False, 16, 3), AncorConfig(queue_length=8))
-    start_from(method, tmp_path / "x.pth")
-    for encoder in (method.encoder, method.key_encoder):
-        for ours, theirs in zip(
-            encoder.backbone.parameters(), source.backbone.parameters(), strict=True
-        ):
-            assert torch.equal(ours, theirs)
-    other = Ancor(EncoderConfig("resnet18", "seq", False, 16, 3), AncorConfig(queue_length=8))
-    with pytest.raises(InputError, match=r"--arch resnet18 .* holds conv4"):
-        start_from(other, tmp_path / "x.pth")
 
 
 def test_training_accepts_no_missing_head():

@@ -8,8 +8,7 @@ import pytest
 
 from ancor import __main__ as toolkit
 from ancor.checkpoints import checkpoint
-from ancor.cli import compare, inspect, train
-from ancor.cli import eval as evaluation
+from ancor.cli import compare, export, inspect, train
 from ancor.cli.arguments import Parser
 from ancor.cli.ending import run
 from ancor.errors import InputError, capped, choose, did_you_mean
@@ -55,7 +54,7 @@ def test_every_unknown_flag_is_compared(flags, meant, capsys):
 @pytest.mark.parametrize("flag", ["--model-pth", "--model_pth", "--modelpath", "-model-path"])
 def test_a_misspelt_flag_is_told_where_another_is_missing(flag, capsys):
     """E25: only `--model-path` was told, as missing."""
-    said = refused(evaluation.main, [flag, "x"], capsys)
+    said = refused(export.main, [flag, "x"], capsys)
     assert "required: --model-path" in said
     assert f"; {flag}, did you mean --model-path?" in said
 

@@ -148,7 +148,7 @@ def test_the_papers_command_on_the_papers_file(tmp_path, capsys):
     ("changed", "message"),
     [
         (("--dataset living17", ""), "--dataset is needed"),
-        (("--model resnet50", "--model resnet18"), "--model resnet18 was given and .* resnet50"),
+        (("--model resnet50", "--model resnet18"), "--arch resnet18 was given and .* resnet50"),
         (("--only-base", "--no-only-base --dim 64"), "--dim 64 was given and .* holds 128"),
         (("--only-base", "--no-only-base --head fork"), "--head fork was given and .* holds seq"),
     ],
@@ -180,4 +180,4 @@ def test_training_starts_from_a_published_file(tmp_path):
     content = torch.load(tmp_path / "run" / "model_best.pth.tar", weights_only=True)
     weight = content["state_dict"]["module.encoder_q.layer1.0.conv1.weight"]
     assert torch.allclose(weight, torch.full_like(weight, VALUE))
-    assert content["config"]["training"]["init_from"] == file
+    assert content["config"]["training"]["pretrained"] == file

@@ -17,7 +17,7 @@ from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.errors import InputError, MissingPartition
 from ancor.runtime.devices import Runtime
-from ancor.training.config import resolve
+from ancor.training.resolve import resolve
 from ancor.training.run import Launch, train
 from tests.made import write
 

@@ -388,7 +388,7 @@ def configs(target: Path) -> dict[str, bytes]:
         "large": changed("encoder", dim=10**15),
         "large queue": changed("method", queue_length=10**18),
         "sections": b'{"encoder": [], "method": 1, "data": "x", "training": null}',
-        "name of a file": changed("training", init_from=str(target)),
+        "name of a file": changed("training", pretrained=str(target)),
     }
 
 

@@ -18,8 +18,8 @@ from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime import distributed
 from ancor.runtime.devices import Runtime
-from ancor.training.config import resolve
 from ancor.training.pictures import pictures_of
+from ancor.training.resolve import resolve
 from tests import made
 
 COUNTS = {"cat": 12, "dog": 12, "owl": 12}

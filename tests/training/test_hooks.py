@@ -27,7 +27,7 @@ from ancor.runtime.devices import Runtime
 from ancor.runtime.launch import launch
 from ancor.runtime.settings import above, setting
 from ancor.training.batches import TrainingBatches
-from ancor.training.config import resolve
+from ancor.training.resolve import resolve
 from ancor.training.run import Launch, train
 from tests.training.test_distributed import free_group
 

@@ -14,8 +14,9 @@ from ancor.cli.train import build_parser, main
 from ancor.data.config import DataConfig
 from ancor.data.registry import DATASETS
 from ancor.training.batches import EpochBatches
-from ancor.training.config import TrainConfig, resolve
+from ancor.training.config import TrainConfig
 from ancor.training.progress import Progress
+from ancor.training.resolve import resolve
 from ancor.training.run_folder import output_directory
 from tests.conftest import QUICK
 

@@ -1,0 +1,119 @@
+"""Which source of a setting goes before which, and what the settings of a run then are."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ancor.data.config import DataConfig
+from ancor.errors import InputError
+from ancor.methods.registry import METHODS, method_spec
+from ancor.models.config import HEADS, EncoderConfig
+from ancor.models.names import library_name
+from ancor.runtime.from_dict import from_dict
+from ancor.runtime.settings import defaults_of, one_of, settings_of
+from ancor.training.config import RunConfig, TrainConfig
+
+RENAMED = {"init_from": "pretrained"}  # settings of old files
+REMOVED = {"method": ("losses",)}  # settings of old files that only ever had one value
+
+
+def own_preprocessing(arch: str, pretrained: str | None) -> dict[str, Any]:
+    """Return what a backbone asks of images, by setting; nothing where that is the dataset's."""
+    name = library_name(arch, pretrained)
+    if not name:
+        return {}
+    from ancor.models.libraries import library
+
+    return library(name).preprocessing()
+
+
+def sections(method: str) -> dict[str, type]:
+    """Return the sections of a run's settings under a method, each a dataclass."""
+    return {
+        "encoder": EncoderConfig,
+        "method": method_spec(method).config,
+        "data": DataConfig,
+        "training": TrainConfig,
+    }
+
+
+def paper_defaults() -> dict[str, Any]:
+    """Return the default of every setting of every method, by field; the first method's first."""
+    kinds = [EncoderConfig, DataConfig, TrainConfig, *(m.config for m in METHODS.values())]
+    return {
+        name: default
+        for kind in reversed(kinds)
+        for name, default in defaults_of(kind).items()
+        if name in settings_of(kind)
+    } | {"dataset": "living17"}
+
+
+def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a file's `config` by field; InputError where sections lack."""
+    if not isinstance(config, Mapping):
+        raise InputError(f"expected a table of settings, got {config!r:.40}")
+    found: dict[str, Any] = {}
+    for section in ("encoder", "method", "data", "training"):
+        values = config.get(section)
+        if not isinstance(values, Mapping):
+            raise InputError(f"the file's configuration has no section {section!r}; give another")
+        kept = {k: v for k, v in values.items() if k not in REMOVED.get(section, ())}
+        found |= {RENAMED.get(k, k): v for k, v in kept.items() if k != "num_classes"}
+    return found
+
+
+def resolve(
+    given: Mapping[str, Any], from_file: Mapping[str, Any] | None = None
+) -> tuple[RunConfig, dict[str, Any]]:
+    """Resolve every setting: the paper's < the dataset's < the method's < a file's < given.
+
+    A method's are its row's `training_defaults`, and those of its settings' defaults that differ
+    from the paper's, for which the datasets' are.
+
+    Args:
+        given: settings by field name, `lr`; others are not looked at.
+        from_file: what `settings_in` found in a file.
+
+    Returns:
+        The configuration, and the dataset's own defaults that it took.
+
+    Raises:
+        InputError: the mode is not given, or a value is not accepted.
+    """
+    from_file = from_file or {}
+    paper = paper_defaults()
+    known = {name: value for name, value in given.items() if name in paper}
+    named = {**paper, **from_file, **known}
+    kinds = sections(named["name"])
+    settings = {name for kind in kinds.values() for name in settings_of(kind)}
+    for name in sorted(known.keys() - settings):
+        raise InputError(
+            f"`{name}` is no setting of the method {named['name']}; leave it out, or choose "
+            "another `name`"
+        )
+    of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if v != paper.get(k)}
+    of_method = {**of_method, **method_spec(named["name"]).training_defaults, "name": named["name"]}
+    own = {} if from_file else DataConfig(named["dataset"]).spec.training_defaults
+    own = {k: v for k, v in own.items() if k in settings and k not in of_method}
+    if "calculators" in known:
+        own.pop("loss_weights", None)  # they are of the losses that were meant
+    of_backbone = {} if from_file else own_preprocessing(named["arch"], named["pretrained"])
+    values = {**paper, **own, **of_method, **of_backbone, **from_file, **known}
+    if "mode" not in {**from_file, **known}:
+        raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
+    one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
+    if isinstance(
+        values["root"], str
+    ):  # files are read from other places than they are written from
+        values["root"] = os.path.abspath(values["root"])
+    config = RunConfig(
+        *(
+            from_dict(
+                kind,
+                {name: values[name] for name in settings_of(kind)},
+                f"the run's settings ({section})",
+            )
+            for section, kind in kinds.items()
+        )
+    )
+    return config, {name: value for name, value in own.items() if name not in known}

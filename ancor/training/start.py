@@ -1,0 +1,35 @@
+"""What a run starts from."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ancor.checkpoints.pretrained import Pretrained, read_backbone, seen_labels
+from ancor.models.libraries import check_image_size
+from ancor.training.config import RunConfig
+
+
+def start_of(
+    config: RunConfig, content: Mapping[str, Any] | None
+) -> tuple[RunConfig, Pretrained | None, list[str]]:
+    """Read the weights that a fresh run starts from, unless it goes on from a checkpoint.
+
+    Args:
+        config: the run's.
+        content: the checkpoint's content; None: a fresh run.
+
+    Returns:
+        The configuration, which names them; the weights; and lines about them for the log.
+
+    Raises:
+        InputError: there are none, or they do not fit, or the backbone cannot pass such images.
+    """
+    check_image_size(config.encoder.arch, config.data.transforms.size)
+    if content is not None:
+        name = content["config"].get("pretrained_on")
+        return replace(config, pretrained_on=str(name or "")), None, []
+    if config.training.pretrained is None:
+        return config, None, []
+    start = read_backbone(config.encoder.arch, config.training.pretrained)
+    seen = seen_labels(start.name, config.data.dataset)
+    return replace(config, pretrained_on=start.name), start, [f"Backbone  {start.line}", *seen]
