@@ -3,7 +3,7 @@
 import argparse
 
 from ancor.cli.options import add_settings
-from ancor.data.config import DataConfig
+from ancor.data.config import AUGMENTATION, DataConfig
 from ancor.data.registry import DATASETS
 from ancor.runtime.settings import settings_of
 
@@ -12,16 +12,17 @@ DATASET_HELP = ", ".join(DATASETS)
 
 
 def add_data_flags(
-    parser: argparse.ArgumentParser, default: str, crops: bool = False
+    parser: argparse.ArgumentParser, default: str, training: bool = False
 ) -> argparse._ArgumentGroup:
     """Add the flags that say which images.
 
     Args:
         parser: the command's.
         default: the dataset that is taken, for `--help`.
-        crops: whether the command draws training views.
+        training: whether the command draws training views.
     """
-    names = [name for name in settings_of(DataConfig) if crops or name != "crop_scale"]
+    settings = settings_of(DataConfig).items()
+    names = [name for name, (_, about) in settings if training or about.group != AUGMENTATION]
     return add_settings(
         parser, DataConfig, "data", names, {"dataset": default}, dataset=f"one of {DATASET_HELP}"
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ancor.data.config import PERMISSIONS
+from ancor.data.config import PERMISSIONS, without_parts
 from ancor.errors import InputError
 from ancor.safe_io import bounded
 from ancor.safe_io.own_files import hint
@@ -31,7 +31,7 @@ def run_config(
         from_file = settings_in(content["config"])
         from_file.pop("max_steps", None)  # where to stop is asked of each start anew
     elif "config" in given:
-        from_file = _read_config(Path(given["config"]))
+        from_file = without_parts(_read_config(Path(given["config"])), given)
     notes = widening(from_file, given)
     from_file = {name: value for name, value in from_file.items() if name not in PERMISSIONS}
     if given.get("root") is not None and "dataset" not in {**given, **from_file}:

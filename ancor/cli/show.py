@@ -15,7 +15,7 @@ EXAMPLE = """example:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor show", description=__doc__, epilog=EXAMPLE)
-    data = add_data_flags(parser, default="what --data holds, else digits", crops=True)
+    data = add_data_flags(parser, default="what --data holds, else digits", training=True)
     data.add_argument(
         "--partition",
         default="train",
@@ -61,5 +61,6 @@ def command(args: argparse.Namespace) -> None:
     size = data.transforms.size
     title = f"{data.dataset}, {args.partition}: views of epoch {args.epoch}, {size} px"
     rows = contact_sheet.rows(partition, data.transforms, args.n, args.seed, args.epoch)
-    save(contact_sheet.contact_sheet(list(rows), title), path)
+    drawn = data.transforms.augmentation()
+    save(contact_sheet.contact_sheet(list(rows), title, drawn), path)
     tell_skipped(partition)

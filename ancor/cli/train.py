@@ -33,7 +33,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="train.py", description=__doc__, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
     )
-    add_data_flags(parser, default="what --data holds; else living17", crops=True)
+    add_data_flags(parser, default="what --data holds; else living17", training=True)
     add_settings(parser, TrainConfig, "data", ["mode"], {"mode": None}, mode=MODE_HELP)
     add_settings(parser, EncoderConfig, "model")
     add_settings(parser, MethodConfig, "method", name=f"training method: {', '.join(METHODS)}")

@@ -1,8 +1,8 @@
-"""Color jitter, grayscale and blur of many images at once, on whatever device they lie.
+"""Color jitter, grayscale, blur and solarize of many images at once, on whatever device they lie.
 
 What happens to each image was drawn before (`draw`), so that a view stays a function of its address
-wherever it is computed. Distribution: torchvision's ColorJitter(0.4, 0.4, 0.4, 0.1) and the paper's
-Gaussian blur. Differs from Pillow's computation in rounding once, at the end.
+wherever it is computed. Distribution: torchvision's ColorJitter, the paper's Gaussian blur, and
+Pillow's solarize. Differs from Pillow's computation in rounding once, at the end.
 """
 
 from collections.abc import Callable
@@ -14,28 +14,35 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-STRENGTH = 0.4
-HUE = 0.1
-JITTER, GRAY, BLUR = 0.8, 0.2, 0.5  # how often each happens
+from ancor.data.transform_spec import JITTERED, TransformSpec
+
 SIGMA = (0.1, 2.0)
-# Columns of a drawing: a factor for each of `CHANGES`, then which of them comes when (-1: none of
-# them happens), whether the image turns gray, and the blur's deviation in pixels (0: none).
-ORDER, GRAYED, DEVIATION, COLUMNS = 4, 8, 9, 10
+# Columns of a drawing: a factor for each of `CHANGES`, then which of them comes when (-1: none),
+# whether the image turns gray, the blur's deviation in pixels (0: none), whether it is solarized.
+ORDER, GRAYED, DEVIATION, SOLARIZED, COLUMNS = 4, 8, 9, 10, 11
 LUMA = (0.299, 0.587, 0.114)
 
 
-def draw(rng: Random, color: bool, blur: bool) -> np.ndarray:
-    """Draw what happens to a view, (COLUMNS,) of float32."""
+def draw(rng: Random, spec: TransformSpec) -> np.ndarray:
+    """Draw what happens to a view, (COLUMNS,) of float32.
+
+    As many numbers are drawn for a part that is turned off, so that what is drawn for the others
+    does not depend on it: runs with and without a part differ in that part alone.
+    """
     drawn = np.zeros(COLUMNS, dtype=np.float32)
     drawn[ORDER:GRAYED] = -1
-    if color and rng.random() < JITTER:
-        drawn[:3] = [rng.uniform(1 - STRENGTH, 1 + STRENGTH) for _ in range(3)]
-        drawn[3] = rng.uniform(-HUE, HUE)
-        drawn[ORDER:GRAYED] = rng.sample(range(4), 4)
-    if color:
-        drawn[GRAYED] = rng.random() < GRAY
-    if blur and rng.random() < BLUR:
-        drawn[DEVIATION] = rng.uniform(*SIGMA)
+    if not spec.draws_colors:
+        return drawn
+    if rng.random() < JITTERED:
+        *strengths, hue = spec.color_jitter
+        drawn[:3] = [rng.uniform(max(0, 1 - most), 1 + most) for most in strengths]
+        drawn[3] = rng.uniform(-hue, hue)
+        order = rng.sample(range(4), 4)
+        drawn[ORDER:GRAYED] = [step if spec.color_jitter[step] else -1 for step in order]
+    drawn[GRAYED] = rng.random() < spec.grayscale
+    chance, deviation = rng.random(), rng.uniform(*SIGMA)
+    drawn[DEVIATION] = deviation if chance < spec.blur else 0
+    drawn[SOLARIZED] = rng.random() < spec.solarize
     return drawn
 
 
@@ -54,7 +61,8 @@ def recolor(images: Tensor, drawn: np.ndarray) -> Tensor:
         for step, change in enumerate(CHANGES):
             images = _where(images, drawn[:, place] == step, change, drawn[:, step])
     images = _where(images, drawn[:, GRAYED] == 1, _grayscale, drawn[:, GRAYED])
-    return _where(images, drawn[:, DEVIATION] > 0, _blurred, drawn[:, DEVIATION])
+    images = _where(images, drawn[:, DEVIATION] > 0, _blurred, drawn[:, DEVIATION])
+    return _where(images, drawn[:, SOLARIZED] == 1, _solarized, drawn[:, SOLARIZED])
 
 
 def _where(images: Tensor, chosen: np.ndarray, change: Callable, factors: np.ndarray) -> Tensor:
@@ -107,7 +115,8 @@ def _hue(images: Tensor, factors: np.ndarray) -> Tensor:
     """Turn each hue by a share of the circle, keeping the HSV model's value and saturation.
 
     The hue h is counted in sixths of the circle, from -1 to 5 with red at 0; a turn of less than
-    one sixth leaves it between -2 and 6, where no wrapping round is needed.
+    one sixth leaves it between -2 and 6, where no wrapping round is needed. The largest turn is
+    half of the circle.
     """
     red, green, blue = images.split(1, dim=1)
     value = torch.maximum(torch.maximum(red, green), blue)
@@ -116,6 +125,8 @@ def _hue(images: Tensor, factors: np.ndarray) -> Tensor:
     of_blue, of_green = (red - green).mul_(scale).add_(4), (blue - red).mul_(scale).add_(2)
     h = torch.where(green == value, of_green, of_blue)
     h = torch.where(red == value, (green - blue).mul_(scale), h).add_(6 * _column(factors, images))
+    if np.abs(factors).max() > 1 / 6:
+        h = torch.where(h > 6, h - 6, torch.where(h < -2, h + 6, h))
     # Each channel falls short of the value by a share of the chroma, 1 minus a trapezium of h.
     parts = (
         torch.maximum(2 - h.abs(), h - 4),
@@ -127,6 +138,11 @@ def _hue(images: Tensor, factors: np.ndarray) -> Tensor:
 
 
 CHANGES = (_brightness, _contrast, _saturation, _hue)
+
+
+def _solarized(images: Tensor, factors: np.ndarray) -> Tensor:
+    """Invert values of 128 and more: of whole numbers, the smaller one of both."""
+    return torch.minimum(images, 255 - images)
 
 
 def _blurred(images: Tensor, deviations: np.ndarray) -> Tensor:

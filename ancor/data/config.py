@@ -1,11 +1,19 @@
 """The settings that say which images, and how a network sees them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import floor, inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ancor.data.registry import BREEDS_SETS, DATASETS, SPLITS, DatasetSpec
-from ancor.data.transform_spec import INTERPOLATIONS, SIDES, TransformSpec
+from ancor.data.transform_spec import (
+    AUGMENTATIONS,
+    INTERPOLATIONS,
+    JITTERED,
+    PARTS,
+    SIDES,
+    TransformSpec,
+)
 from ancor.errors import InputError, choose
 from ancor.runtime.settings import (
     Check,
@@ -25,10 +33,28 @@ CROP_SCALE = Check(
 CROP_MODES = ("center", "squash")
 # What a backbone may ask of images; its own go with it, whatever the dataset.
 PREPROCESSING = ("image_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
+JITTER = Check(
+    lambda strength: 0 <= strength <= 1,
+    "four strengths, of brightness, contrast and saturation from 0 to 1 and of hue from 0 to 0.5",
+)
+SHARE = Check(lambda share: 0 <= share <= 1, "a share of the views, from 0 (none) to 1 (all)")
+AUGMENTATION = "augmentation"  # the group of settings that only training views follow
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
 # What no file allows, as anybody may have written it.
 PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
+
+
+def _share(of: str) -> Any:
+    """Make the setting of a part of training views: which share of them it changes."""
+    about = {"metavar": "P", "unset": "as --augment", "group": AUGMENTATION}
+    return setting(None, f"share of the views that {of}", SHARE, **about)
+
+
+def without_parts(told: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without the parts of an augmentation, where another name of one is given."""
+    replaced = PARTS if given.get("augment") is not None else ()
+    return {name: value for name, value in told.items() if name not in replaced}
 
 
 @dataclass(frozen=True)
@@ -42,8 +68,13 @@ class DataConfig:
         mean, std: of each channel, for images scaled to 0-1; None: the dataset's.
         interpolation, crop_pct, crop_mode: how evaluation resizes and crops; None: as the dataset's
             transforms say.
+        flip: whether training and support views are mirrored by chance; None: as the dataset.
+        augment: what changes in training views beside crop and side, of `AUGMENTATIONS`; None: the
+            dataset's.
         crop_scale: smallest and largest share of the area that a training crop takes; None: the
             dataset's.
+        color_jitter, grayscale, blur, solarize: parts of a training view (`TransformSpec`), which
+            go before those of `augment`; None: as there.
         download: whether missing files may be fetched.
         skip_bad_images: whether images that cannot be read are left out, instead of an error.
         split: how BREEDS superclasses are halved for training and evaluation; None: not at all.
@@ -100,13 +131,40 @@ class DataConfig:
         metavar="HOW",
         unset="the backbone's; else center",
     )
+    flip: bool | None = setting(
+        None,
+        "mirror half of the training and support views",
+        negatable=True,
+        unset="the dataset's",
+    )
+    augment: str | None = setting(
+        None,
+        "what changes in training views beside crop and side: crops (nothing), color (jitter, "
+        "grayscale), full (the paper's: color and blur), strong (more jitter, and solarize)",
+        one_of(AUGMENTATIONS),
+        unset="the dataset's",
+        group=AUGMENTATION,
+    )
     crop_scale: tuple[float, float] | None = setting(
         None,
         "share of an image's area that a training crop takes",
         CROP_SCALE,
         metavar=("LEAST", "MOST"),
         unset="the dataset's",
+        group=AUGMENTATION,
     )
+    color_jitter: tuple[float, float, float, float] | None = setting(
+        None,
+        "strengths of brightness, contrast, saturation and hue, as torchvision's ColorJitter takes "
+        f"them, in a share {JITTERED} of the views; 0 0 0 0: no jitter",
+        JITTER,
+        metavar=("B", "C", "S", "H"),
+        unset="as --augment",
+        group=AUGMENTATION,
+    )
+    grayscale: float | None = _share("turn gray; 0: none")
+    blur: float | None = _share("are blurred by a Gaussian of 0.1 to 2 pixels; 0: none")
+    solarize: float | None = _share("have their bright half inverted; 0: none")
     split: str | None = setting(
         None,
         "BREEDS: train on the source and evaluate on the target half of every superclass, "
@@ -139,12 +197,15 @@ class DataConfig:
                 f"`split` {self.split} divides BREEDS superclasses and {self.dataset} has "
                 f"none; accepted with: {', '.join(BREEDS_SETS)}"
             )
-        for name in ("mean", "std", "crop_scale"):
+        for name in ("mean", "std", "crop_scale", "color_jitter"):
             if getattr(self, name) is not None:  # a list of the right length is accepted too
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
             shown = " ".join(map(str, self.crop_scale))
             raise InputError(f"`crop_scale` {shown}: expected {CROP_SCALE.expected}")
+        if self.color_jitter is not None and self.color_jitter[3] > 0.5:
+            shown = " ".join(map(str, self.color_jitter))
+            raise InputError(f"`color_jitter` {shown}: expected {JITTER.expected}")
 
     @property
     def spec(self) -> DatasetSpec:
@@ -153,13 +214,17 @@ class DataConfig:
 
     @property
     def transforms(self) -> TransformSpec:
-        """The dataset's transforms, with this image size, normalization and size of crops."""
+        """The dataset's transforms, with this image size, normalization and augmentation."""
         own = self.spec.transforms.with_size(self.image_size)
-        names = ("mean", "std", "crop_scale", "interpolation")
-        changed = {name: getattr(self, name) for name in names if getattr(self, name)}
+        if self.augment is not None:
+            own = own.augmented(self.augment)
+        names = ("mean", "std", "interpolation", "flip", "crop_scale", *PARTS)
+        changed = {name: getattr(self, name) for name in names}
         if self.crop_pct is not None:
             changed["resize"] = floor(own.size / self.crop_pct)
-        return replace(own, squash=self.crop_mode == "squash", **changed)
+        if self.crop_mode is not None:
+            changed["squash"] = self.crop_mode == "squash"
+        return replace(own, **{k: value for k, value in changed.items() if value is not None})
 
     def load(self, partition: str) -> "Partition":
         """Read a partition.

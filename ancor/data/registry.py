@@ -53,9 +53,7 @@ PHOTOGRAPHS = TransformSpec(
     size=224,
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
-    color=True,
-    blur=True,
-)
+).augmented("full")
 BREEDS = DatasetSpec(
     reader="breeds",
     takes=(
@@ -156,9 +154,8 @@ DATASETS: dict[str, DatasetSpec] = {
             native_size=84,
             mean=(0.4783, 0.4564, 0.4102),
             std=(0.27948, 0.27363, 0.28587),
-            color=True,
             support_padding=8,
-        ),
+        ).augmented("color"),
         rules="tiered",
     ),
     **dict.fromkeys(BREEDS_SETS, BREEDS),
@@ -170,6 +167,6 @@ DATASETS: dict[str, DatasetSpec] = {
     "folder": DatasetSpec(
         reader="folder",
         takes=("root", "allow_outside_root", "skip_bad_images"),
-        transforms=PHOTOGRAPHS,
+        transforms=PHOTOGRAPHS.augmented("full"),
     ),
 }

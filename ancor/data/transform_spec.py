@@ -1,11 +1,33 @@
 """A dataset's transforms, as data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Any
+
+from ancor.errors import InputError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
+# How often a view's colors are jittered, where they are at all (MoCo, SimCLR, the paper).
+JITTERED = 0.8
+# What training changes in a view beside its crop and its side: the parts of `TransformSpec` by
+# name. `full` is the paper's; `strong` has SimCLR's jitter of full strength and BYOL's solarize.
+_PAPERS = {"color_jitter": (0.4, 0.4, 0.4, 0.1), "grayscale": 0.2}
+_NONE = {"color_jitter": (0.0, 0.0, 0.0, 0.0), "grayscale": 0.0, "blur": 0.0, "solarize": 0.0}
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "crops": _NONE,
+    "color": {**_NONE, **_PAPERS},
+    "full": {**_NONE, **_PAPERS, "blur": 0.5},
+    "strong": {
+        "color_jitter": (0.8, 0.8, 0.8, 0.2),
+        "grayscale": 0.2,
+        "blur": 0.5,
+        "solarize": 0.2,
+    },
+}
+PARTS = tuple(_NONE)
+RENAMED = {"colour": "color"}  # fields in files of earlier versions
 
 
 @dataclass(frozen=True)
@@ -19,9 +41,12 @@ class TransformSpec:
             any size, which evaluation resizes to `resize` at the shorter side and crops to `size`.
         resize: see `native_size`.
         crop_scale: smallest and largest share of the area that a training crop takes.
-        flip: whether mirror images are of the same class.
-        color: color jitter and random grayscale while training.
-        blur: Gaussian blur while training.
+        flip: whether mirror images are of the same class: half of the training views, and of the
+            support views, are mirrored.
+        color_jitter: strengths of brightness, contrast, saturation and hue, as torchvision's
+            ColorJitter takes them, of a share `JITTERED` of the training views.
+        grayscale, blur, solarize: shares of the training views that turn gray, are blurred, and
+            have their bright half inverted.
         support_padding: pixels added around an image before a support view's random crop.
         interpolation: a name of `INTERPOLATIONS`, by which evaluation resizes as Pillow does; None:
             bilinear, as torchvision resizes bytes, which may be a pixel's unit or two beside it.
@@ -36,11 +61,20 @@ class TransformSpec:
     resize: int = 256
     crop_scale: tuple[float, float] = (0.2, 1.0)
     flip: bool = True
-    color: bool = False
-    blur: bool = False
+    color_jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    grayscale: float = 0.0
+    blur: float = 0.0
+    solarize: float = 0.0
     support_padding: int = 0
     interpolation: str | None = None
     squash: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.blur, bool):  # as versions before took it
+            raise InputError(
+                f"`blur` {self.blur}: expected the share of the views that are blurred, 0 to 1; "
+                "the paper's is 0.5"
+            )
 
     def check(self) -> None:
         """Raise a ValueError where a field, read from a file, is no sound number."""
@@ -55,11 +89,49 @@ class TransformSpec:
         channels = (*self.mean, *self.std)
         if len(channels) != 6 or not all(isfinite(value) for value in channels):
             raise ValueError(f"mean and deviation {channels}")
+        shares = (*self.color_jitter, self.grayscale, self.blur, self.solarize)
+        if len(shares) != 7 or not all(0 <= share <= 1 for share in shares):
+            raise ValueError(f"augmentation {shares}")
+
+    @classmethod
+    def from_file(cls, values: Mapping[str, Any]) -> "TransformSpec":
+        """Build it from a file's fields, which versions before named and filled otherwise.
+
+        Raises:
+            TypeError, ValueError: they are not its fields, or not sound.
+        """
+        fields = {
+            RENAMED.get(name, name): tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        if "color" in fields:  # which was on or off then, as was blur
+            color, blur = fields.pop("color"), fields["blur"]
+            fields |= AUGMENTATIONS["color" if color else "crops"]
+            fields["blur"] = AUGMENTATIONS["full" if blur else "crops"]["blur"]
+        spec = cls(**fields)
+        spec.check()
+        return spec
 
     @property
     def draws_colors(self) -> bool:
-        """Whether training views differ in more than their crop."""
-        return self.color or self.blur
+        """Whether training views differ in more than their crop and their side."""
+        return any(self.color_jitter) or any((self.grayscale, self.blur, self.solarize))
+
+    def augmented(self, name: str) -> "TransformSpec":
+        """Return this with the parts of one of `AUGMENTATIONS`."""
+        return replace(self, **AUGMENTATIONS[name])
+
+    def augmentation(self) -> str:
+        """Describe the training views in one line, `p` being the share that a part changes."""
+        parts = {part: getattr(self, part) for part in PARTS}
+        names = [name for name, theirs in AUGMENTATIONS.items() if theirs == parts]
+        said = ["crop scale {:g}-{:g}".format(*self.crop_scale)]
+        if self.flip:
+            said.append("flip p 0.5")
+        if any(self.color_jitter):
+            said.append("jitter {:g} {:g} {:g} {:g}".format(*self.color_jitter) + f" p {JITTERED}")
+        said += [f"{part} p {parts[part]:g}" for part in PARTS[1:] if parts[part]]
+        return f"{names[0] if names else 'own parts'}: {', '.join(said)}"
 
     @property
     def support_only_flips(self) -> bool:
@@ -73,8 +145,8 @@ class TransformSpec:
         return replace(self, size=size, resize=round(self.resize * size / self.size))
 
 
-# The kinds of training view: the dataset's own transform, and the same without color and blur.
+# The kinds of training view: as `--augment` says, and a crop alone.
 VIEW_KINDS: dict[str, Callable[[TransformSpec], TransformSpec]] = {
     "strong": lambda spec: spec,
-    "weak": lambda spec: replace(spec, color=False, blur=False),
+    "weak": lambda spec: spec.augmented("crops"),
 }

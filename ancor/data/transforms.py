@@ -87,7 +87,7 @@ def training_view(
         Bytes (3, S, S) and float32 (COLUMNS,).
     """
     crop = draw_crop(rng, spec, *pixels.shape[1:])
-    drawn = draw(rng, spec.color, spec.blur)
+    drawn = draw(rng, spec)
     view = cropped(pixels, crop, spec.size)
     if color and spec.draws_colors:
         view = recolor(view[None], drawn[None])[0].round().to(torch.uint8)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ancor.checkpoints import checkpoint
-from ancor.data.config import PARTITIONS, DataConfig
+from ancor.data.config import PARTITIONS, DataConfig, without_parts
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.errors import InputError, choose
@@ -102,7 +102,7 @@ def train(
     partition = None
     if isinstance(data, Dataset):
         own = {name: getattr(data.config, name) for name in settings_of(DataConfig)}
-        given = {**own, **given}
+        given = {**without_parts(own, given), **given}
     else:
         partition = data
         given.setdefault("dataset", data.dataset if data.dataset in DATASETS else "folder")

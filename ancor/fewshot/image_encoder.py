@@ -31,7 +31,6 @@ from ancor.runtime.from_dict import from_dict
 from ancor.runtime.logging import progress
 
 HELD = 2**29  # bytes of resized images that wait for their pass; one may be of 20 million
-RENAMED = {"colour": "color"}  # settings of transforms in files of earlier versions
 PACKED = "encoder/"  # what the names of its arrays begin with in a saved classifier
 
 
@@ -164,12 +163,7 @@ class ImageEncoder:
             raise ValueError("its weights are no real numbers")
         encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-        transforms = {
-            RENAMED.get(name, name): tuple(value) if isinstance(value, list) else value
-            for name, value in about["transforms"].items()
-        }
-        spec = TransformSpec(**transforms)
-        spec.check()
+        spec = TransformSpec.from_file(about["transforms"])
         return encoder, spec, bool(about["only_base"])
 
     def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
@@ -231,7 +225,7 @@ def load_encoder(
     base = told or {}
     if dataset is not None:
         base = own_preprocessing(base)
-    kept = ("dataset", *PREPROCESSING)
+    kept = ("dataset", "flip", *PREPROCESSING)
     base = {"dataset": "folder", **{name: base[name] for name in kept if name in base}}
     transforms = from_dict(DataConfig, {**base, **changes}, repr(str(path))).transforms
     check_image_size(encoder.config.arch, transforms.size)

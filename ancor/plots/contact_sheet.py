@@ -40,13 +40,16 @@ def rows(
         )
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], title: str) -> Figure:
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], title: str, drawn: str = ""
+) -> Figure:
     """Draw a row for each class.
 
     Args:
         rows: of each class its name, and of each of its images the original and both views, bytes
             (H, W, 3).
         title: of the sheet.
+        drawn: what the views are drawn by, for a line of its own.
     """
     most = max(len(images) for _, images in rows)
     columns = most * len(VIEWS)
@@ -66,7 +69,6 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Sequence[np.ndarray]]]], ti
         )
     for column, axes in enumerate(every[0]):
         axes.set_title(VIEWS[column % len(VIEWS)], fontsize=9)
-    figure.suptitle(
-        plain(title, LONGEST_TITLE), y=1 + 0.4 / figure.get_figheight(), va="bottom", fontsize=11
-    )
+    lines = "\n".join(plain(line, LONGEST_TITLE) for line in (title, drawn) if line)
+    figure.suptitle(lines, y=1 + 0.4 / figure.get_figheight(), va="bottom", fontsize=11)
     return finished(figure)

@@ -9,6 +9,7 @@ import torch
 import ancor
 from ancor.data.notes import class_notes, name_notes, partition_notes
 from ancor.data.partition import Partition
+from ancor.data.transform_spec import VIEW_KINDS
 from ancor.methods.base import Method
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
@@ -37,6 +38,10 @@ def summary(
         f"{hierarchy.num_fine or 'unknown'} fine classes; training on {training.mode} labels, "
         f"{min(counts.values())}-{max(counts.values())} images a class"
     )
+    views = {kind: VIEW_KINDS[kind](config.data.transforms) for kind in method.views}
+    for kind, spec in views.items():
+        of_kind = f" ({kind} views)" if len(views) > 1 else ""
+        yield f"Augment   {spec.augmentation()}{of_kind}"
     millions = sum(p.numel() for p in method.encoder.parameters()) / 1e6
     yield (
         f"Model     {encoder.arch}{' + mlp' if encoder.mlp else ''}, head {encoder.head}, "

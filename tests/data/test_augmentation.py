@@ -135,7 +135,7 @@ def pillow(image: Image.Image, drawn: np.ndarray) -> np.ndarray:
 def test_each_drawing_looks_as_pillow_makes_it(images, blur):
     """To some levels: Pillow rounds each step, hue to 256 levels, and blurs by three boxes."""
     for number, image in enumerate(images[:100]):
-        drawn = draw(random.Random(number), color=True, blur=False)
+        drawn = draw(random.Random(number), replace(SPEC, blur=0.0))
         theirs = pillow(image, drawn)
         if blur:
             drawn[DEVIATION] = random.Random(number).uniform(0.3, 2)
@@ -149,13 +149,13 @@ def test_each_drawing_looks_as_pillow_makes_it(images, blur):
 
 
 def test_drawings_come_as_often_as_the_paper_says():
-    drawn = np.stack([draw(random.Random(n), True, True) for n in range(4000)])
+    drawn = np.stack([draw(random.Random(n), SPEC) for n in range(4000)])
     assert drawn.shape == (4000, COLUMNS)
     assert np.mean(drawn[:, ORDER] >= 0) == pytest.approx(0.8, abs=0.03)
     assert np.mean(drawn[:, GRAYED]) == pytest.approx(0.2, abs=0.03)
     assert np.mean(drawn[:, DEVIATION] > 0) == pytest.approx(0.5, abs=0.03)
     assert len({tuple(row) for row in drawn[drawn[:, ORDER] >= 0, ORDER:GRAYED]}) == 24
-    assert not draw(random.Random(0), False, False)[:ORDER].any()
+    assert not draw(random.Random(0), SPEC.augmented("crops"))[:ORDER].any()
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (64, 48), (10, 200), (200, 10), (1, 1)])

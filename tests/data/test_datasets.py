@@ -172,7 +172,7 @@ def test_training_views_change_with_epoch_view_and_seed_and_nothing_else():
 
 def test_photographs_are_resized_and_cropped_gray_ones_left_alone():
     photo = torch.randint(0, 256, (3, 90, 60), dtype=torch.uint8)
-    spec = TransformSpec(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=40, color=True, blur=True)
+    spec = TransformSpec(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=40).augmented("full")
 
     def training_transform(image):
         return training_view(image, spec, Random(0))[0]

@@ -168,8 +168,7 @@ def register() -> None:
     METHODS.update(SPECS)
     BACKBONES["small"] = Small
     spec = DATASETS["digits"]
-    transforms = replace(spec.transforms, color=True, blur=True)
-    DATASETS["few"] = replace(spec, reader=few, transforms=transforms)
+    DATASETS["few"] = replace(spec, reader=few, transforms=spec.transforms.augmented("full"))
 
 
 def few(partition: str):
@@ -305,7 +304,7 @@ def test_views_of_different_kinds(on_device):
     """5: a weak view is the dataset's without color and blur, wherever colors are changed."""
     mixed = next(batches_of(("weak", "strong", "weak"), on_device).epoch(0))
     plain = DATASETS["few"] = replace(
-        DATASETS["few"], transforms=replace(DATASETS["few"].transforms, color=False, blur=False)
+        DATASETS["few"], transforms=DATASETS["few"].transforms.augmented("crops")
     )
     assert not plain.transforms.draws_colors
     weak = next(batches_of(("strong",)).epoch(0))
