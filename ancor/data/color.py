@@ -148,7 +148,9 @@ def _solarized(images: Tensor, factors: np.ndarray) -> Tensor:
 def _blurred(images: Tensor, deviations: np.ndarray) -> Tensor:
     """Convolve with Gaussians, one an image, cut at three deviations; edges are continued."""
     radius = ceil(3 * deviations.max())
-    taps = np.exp(-(np.arange(radius + 1) ** 2) / (2 * deviations[:, None].astype(np.float64) ** 2))
+    distances = np.arange(radius + 1)
+    taps = np.exp(-(distances**2) / (2 * deviations[:, None].astype(np.float64) ** 2))
+    taps[distances > np.ceil(3 * deviations[:, None])] = 0  # of its own, whatever else is blurred
     taps /= 2 * taps.sum(1, keepdims=True) - taps[:, :1]
     columns = [_column(tap.astype(np.float32), images) for tap in np.ascontiguousarray(taps.T)]
     for axis, margins in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):

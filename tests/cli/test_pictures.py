@@ -116,6 +116,18 @@ def test_show_draws_the_views_that_training_draws():
                 np.testing.assert_array_equal(ours, theirs.permute(1, 2, 0))
 
 
+def test_show_says_and_draws_the_augmentation(tmp_path, monkeypatch):
+    titles = []
+    sheet = contact_sheet.contact_sheet
+    monkeypatch.setattr(
+        contact_sheet, "contact_sheet", lambda *a: titles.append(a[1:]) or sheet(*a)
+    )
+    flags = ["--dataset", "digits", "--n", "1", "--augment", "strong", "--blur", "0"]
+    assert show.main([*flags, "--output", str(tmp_path / "s.png")]) == 0
+    said = "crop scale 0.8-1, jitter 0.8 0.8 0.8 0.2 p 0.8, grayscale p 0.2, solarize p 0.2"
+    assert [drawn for _, drawn in titles] == [f"own parts: {said}"]
+
+
 def test_show_writes_a_sheet(tmp_path):
     assert show.main(["--dataset", "digits", "--n", "2", "--output", str(tmp_path / "s.png")]) == 0
     width, height = drawn(tmp_path / "s.png")
