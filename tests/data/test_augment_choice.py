@@ -11,12 +11,14 @@ import torch
 from torchvision.transforms.v2 import functional
 
 import ancor
+from ancor.cli import eval as evaluation
 from ancor.cli import train
 from ancor.cli.settings import run_config
 from ancor.data.color import DEVIATION, GRAYED, ORDER, SOLARIZED, draw, recolor
 from ancor.data.config import DataConfig, without_parts
 from ancor.data.images import ColorImages
 from ancor.data.registry import PHOTOGRAPHS
+from ancor.data.resolve import resolve_data
 from ancor.data.transform_spec import AUGMENTATIONS, PARTS, VIEW_KINDS, TransformSpec
 from ancor.data.transforms import draw_crop, training_view
 from ancor.data.views import TrainingViews
@@ -250,3 +252,24 @@ def test_views_are_those_of_their_address_under_every_name():
     assert torch.equal(query, again)
     assert not torch.equal(query, item((3, 5))[0])
     assert not torch.equal(query, weak)
+
+
+def test_evaluation_mirrors_support_views_as_the_file_says_or_the_flag():
+    told = {"dataset": "fashion-mnist", "augment": "full", "flip": False}
+    assert not resolve_data({}, told).transforms.flip
+    assert resolve_data({"flip": True}, told).transforms.flip
+    assert resolve_data({}, {"dataset": "fashion-mnist"}).transforms.flip  # a file from before
+    assert evaluation.build_parser().parse_args(["--model-path", "f", "--no-flip"]).flip is False
+    with pytest.raises(SystemExit):  # which only draws support views
+        evaluation.build_parser().parse_args(["--model-path", "f", "--augment", "full"])
+
+
+def test_python_takes_the_same_settings():
+    data = ancor.load_dataset("digits", color_jitter=(0.2, 0.2, 0, 0), grayscale=0.1)
+    assert data.config.transforms.color_jitter == (0.2, 0.2, 0, 0)
+    settings = {"arch": "conv4", "epochs": 1, "max_steps": 1, "val_episodes": 0}
+    encoder = ancor.train(data, augment="color", blur=0.5, **settings)
+    assert encoder.transforms == data.config.transforms.augmented("full")
+    for wrong in ({"augment": "ful"}, {"blur": True}, {"color_jitter": (0.4, 0.4)}, {"flip": 1}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            ancor.load_dataset("digits", **wrong)
