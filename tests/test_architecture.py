@@ -5,10 +5,11 @@ import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from ancor.__main__ import function_of
+from ancor.__main__ import COMMANDS, function_of
 
 ROOT = Path(__file__).parents[1]
 # What each room imports of the others: exactly these arrows exist.
@@ -155,3 +156,76 @@ def test_the_house_keeps_its_size():
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert len(inside) <= 45
+
+
+# Modules outside cli/ that spell flags, and why they may.
+SPELL_FLAGS = {
+    "__main__.py": "reads the command line of `ancor` itself",
+    "training/outcome.py": "writes the commands that go on with a run and score it",
+}
+COMMAND_LINE = r"(?:\b\w+\.py|\bancor [a-z][\w-]*|\bpip install|\bdocker run|\btensorboard|COMMAND)"
+
+
+def strings_in(source: str) -> Iterator[str]:
+    """Yield a module's strings, `{}` for what f-strings format; no docstrings, no `flags=`."""
+    passed: set[int] = set()
+    for node in ast.walk(ast.parse(source)):  # what holds others comes before them
+        if id(node) in passed:
+            passed.update(map(id, ast.iter_child_nodes(node)))
+        elif isinstance(node, ast.Expr | ast.keyword) and getattr(node, "arg", "flags") == "flags":
+            if isinstance(node.value, ast.Constant | ast.Tuple):
+                passed.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            parts = [part for part in node.values if isinstance(part, ast.Constant)]
+            passed.update(map(id, parts))
+            yield "{}".join(part.value for part in parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def spelled_flags(source: str) -> list[str]:
+    """List the flags in a module's strings that follow no command's name, as in a line to type."""
+    texts = (re.sub(rf"{COMMAND_LINE}(?: --?[a-z][\w=-]*)+", "", t) for t in strings_in(source))
+    return [flag for text in texts for flag in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", text)]
+
+
+def library_sources() -> dict[str, str]:
+    """Return the text of the modules outside cli/, by path."""
+    paths = {path.relative_to(ROOT / "ancor"): path for path in modules().values()}
+    return {
+        name.as_posix(): path.read_text(encoding="utf-8")
+        for name, path in paths.items()
+        if name.parts[0] != "cli"
+    }
+
+
+def test_only_the_commands_spell_flags():
+    """Library code names settings, as `batch_size`; a command shows its flags in their place."""
+    found = {name: spelled_flags(source) for name, source in library_sources().items()}
+    found = {name: flags for name, flags in found.items() if flags}
+    assert {name: flags for name, flags in found.items() if name not in SPELL_FLAGS} == {}
+    assert found.keys() == SPELL_FLAGS.keys()  # nothing is excepted in vain
+
+
+def test_flags_are_found_in_messages_and_not_in_command_lines():
+    message = 'raise E(f"--lr {x}: lower --wd " "or --cos")'
+    assert spelled_flags(message) == ["--lr", "--wd", "--cos"]
+    assert spelled_flags('choose("--device", name)') == ["--device"]
+    assert spelled_flags('f("give a folder of train.py; --resume auto goes on")') == ["--resume"]
+    allowed = '"""--a"""\nsetting(0, "x", flags=("--b",))\nf(f"go on: train.py --resume auto; {x}")'
+    assert spelled_flags(allowed) == []
+
+
+def test_what_messages_name_is_a_setting_that_some_command_has():
+    known = {
+        action.dest
+        for command in COMMANDS
+        for action in function_of(command, "build_parser")()._actions
+    }
+    named = {
+        name
+        for source in library_sources().values()
+        for text in strings_in(source)
+        for name in re.findall(r"`(\w+)`", text)
+    }
+    assert named - known == {"native_size", "fine"}  # of a dataset that Python code makes

@@ -103,7 +103,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     if found:
         raise InputError(
             f"no checkpoint in {str(folder)!r} is whole; restore one from a copy, or start afresh "
-            "by --overwrite instead of --resume auto"
+            "by `overwrite` instead of `resume` auto"
         )
     return None
 

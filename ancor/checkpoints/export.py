@@ -62,9 +62,9 @@ def chosen_outputs(encoder: Encoder, asked: Sequence[str] | None) -> tuple[str, 
     """
     given = available_outputs(encoder)
     for name in asked or ():
-        if choose("--output-layer", name, OUTPUTS) not in given:
+        if choose("`output_layer`", name, OUTPUTS) not in given:
             raise InputError(
-                f"--output-layer {name}: the file's head, {encoder.config.head!r}, gives none; "
+                f"`output_layer` {name}: the file's head, {encoder.config.head!r}, gives none; "
                 f"accepted: {', '.join(given)}"
             )
     return tuple(dict.fromkeys(asked)) if asked else given
@@ -83,22 +83,22 @@ def output_file(source: str, to: str | None, named: str | None) -> tuple[Path, s
     """
     formats = ", ".join(WRITERS)
     if to is None and named is None:
-        raise InputError(f"--to is needed; accepted: {formats}")
+        raise InputError(f"`to` is needed; accepted: {formats}")
     if to is not None:
-        choose("--to", to, WRITERS)
+        choose("`to`", to, WRITERS)
     suffix = Path(named).suffix if named else f".{to}"
     if suffix.removeprefix(".") not in WRITERS or (to and suffix != f".{to}"):
         raise InputError(
-            f"--output {named!r} does not end in {f'.{to}, as --to says' if to else 'a format'}; "
+            f"`output` {named!r} does not end in {f'.{to}, as `to` says' if to else 'a format'}; "
             f"formats: {formats}"
         )
     library, name = library_of(source)
     beside = Path(f"{library}-{name.partition('=')[0]}.pth" if library else source)
     if not beside.name:
-        raise InputError(f"--model-path {source!r} is no file; check the path")
+        raise InputError(f"`model_path` {source!r} is not a file; check the path")
     path = Path(named) if named else beside.with_name(beside.stem.removesuffix(".pth") + suffix)
     if path.exists() and path.resolve() == weights_file(source).resolve():
-        raise InputError(f"--output {str(path)!r} is the checkpoint itself; name another file")
+        raise InputError(f"`output` {str(path)!r} is the checkpoint itself; name another file")
     return path, suffix.removeprefix(".")
 
 
@@ -190,7 +190,7 @@ def _check_size(graph: Graph, images: Tensor) -> None:
             graph(images[:1])
     except RuntimeError as error:
         raise InputError(
-            f"--image-size {images.shape[-1]}: {graph.encoder.config.arch} cannot pass images of "
+            f"`image_size` {images.shape[-1]}: {graph.encoder.config.arch} cannot pass images of "
             "so few pixels; give more"
         ) from error
 
@@ -219,7 +219,7 @@ def _renamed_when_right(path: Path) -> Iterator[Path]:
             yield temporary
     except OSError as error:
         raise InputError(
-            f"cannot write {str(path)!r} ({error.strerror}); name another --output"
+            f"cannot write {str(path)!r} ({error.strerror}); name another `output`"
         ) from error
 
 
@@ -239,7 +239,7 @@ def _package(name: str, to: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"--to {to} needs the package {error.name!r}, which is not installed: "
+            f"`to` {to} needs the package {error.name!r}, which is not installed: "
             "pip install 'ancor-toolkit[export]'"
         ) from error
 

@@ -9,6 +9,7 @@ from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.pictures import beside_model, chosen_images
 from ancor.cli.tsne import add_layout_flags
 from ancor.errors import InputError
+from ancor.runtime.settings import with_flags
 from ancor.runtime.text import check_utf8
 from ancor.safe_io.writing import output_path
 
@@ -45,14 +46,14 @@ def command(args: argparse.Namespace) -> None:
     from ancor.training import read_run
 
     folder = args.output_dir or str(beside_model(args))
-    check_utf8("--output-dir", folder)
+    check_utf8("`output_dir`", folder)
     (model,), partition = read_models_of(args, args.only_base)
     chosen = chosen_images(args, partition)
     try:
         run = read_run.read_run(beside_model(args))
     except InputError as error:
         run = None
-        say(f"No settings and scores are written: {error}")
+        say(f"No settings and scores are written: {with_flags(str(error))}")
     output_path(f"{folder}/projector_config.pbtxt")
     config = layouts.LayoutConfig.among(vars(args))
     pictures = [

@@ -15,7 +15,7 @@ from ancor.runtime.settings import show_as, with_flags
 from ancor.runtime.text import LONGEST_LINE, printable, shortened
 
 SIGPIPE = 13  # which Windows does not name
-# What the system is short of, or the user has to mend. Others, such as EINVAL and EBADF, are
+# What the system is short of, or the user has to fix. Others, such as EINVAL and EBADF, are
 # mistakes of a program and keep their traceback.
 ENVIRONMENT = {
     getattr(errno, name)
@@ -27,6 +27,7 @@ ENVIRONMENT = {
     )
     if hasattr(errno, name)
 }
+ADVICE = "check the path, its permissions and the free space, and try again"
 
 
 def run(
@@ -61,7 +62,9 @@ def heard(say: Callable[[], int]) -> int:
         if error.errno not in ENVIRONMENT:
             raise
         if not status:
-            tell(f"standard output cannot be written ({error.strerror}); mend it and try again")
+            tell(
+                f"standard output cannot be written ({error.strerror}); free space, or redirect it"
+            )
             status = 1
     _drop_what_is_not_written()
     return status
@@ -110,16 +113,16 @@ def _ended(
         if error.filename is None and error.errno not in ENVIRONMENT:
             raise
         where = "" if error.filename is None else f": {error.filename!r}"
-        told = RunError(f"{error.strerror or error}{where}; mend it and try again")
+        told = RunError(f"{error.strerror or error}{where}; {ADVICE}")
         return _refuse(parser, args, told, 1)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
-        told = RunError("the memory does not suffice for this; take smaller images or batches")
+        told = RunError("out of memory; reduce `image_size` or `batch_size`")
         return _refuse(parser, args, told, 1)
     except Interrupted as ended:
         if ended.number != SIGPIPE:  # other programs do not tell of it either
-            tell(f"{parser.prog}: {ended}")
+            tell(f"{parser.prog}: {with_flags(str(ended))}")
         return 128 + ended.number
     except KeyboardInterrupt:
         tell(f"{parser.prog}: interrupted")

@@ -10,7 +10,7 @@ from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_
 from ancor.cli.options import add_settings
 from ancor.cli.pictures import save
 from ancor.evaluation.config import EvaluationConfig
-from ancor.runtime.settings import settings_of
+from ancor.runtime.settings import settings_of, with_flags
 from ancor.safe_io.writing import output_path
 
 
@@ -97,7 +97,7 @@ def command(name: str, args: argparse.Namespace) -> None:
         (baseline,), _ = read_models_of(args, config.only_base, partition, [config.baseline])
     evaluation = Evaluation(models, partition, config, SCRIPTS[name].combine, baseline)
     for line in evaluation.plan.notes:
-        print(f"Notice: {line}")
+        print(f"Notice: {with_flags(line)}")
     json_path, csv_path = output_path(args.json), output_path(args.csv)
     if args.plot:
         output_path(f"{args.plot}/report.txt")

@@ -21,12 +21,7 @@ EXAMPLE = (
 )
 # What a saved classifier brings along: of the encoder, and of the classifier by parameter.
 LOADING = ("model_path", "head", "only_base", "dataset", "image_size", "mean", "std")
-SETTINGS = {
-    "classifier": "cls",
-    "n_aug_support_samples": "n_aug_support_samples",
-    "coarse_first": "coarse_first",
-    "seed": "seed",
-}
+SETTINGS = ("classifier", "n_augmentations", "coarse_first", "seed")
 
 
 def build_parser() -> Parser:
@@ -82,13 +77,13 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--saved",
         "--classifier",
-        dest="classifier",
+        dest="saved",
         metavar="FILE",
         help="one that --save wrote, in place of --model-path and --support; with --support, its "
         "images are learned in addition",
     )
     add("--save", metavar="FILE", help="keep the classifier, with all that it needs, in one file")
-    add("--cls", metavar="NAME", help=f"classifier: {CLASSIFIERS} (default: LR)")
+    add("--cls", dest="classifier", metavar="NAME", help=f"{CLASSIFIERS} (default: LR)")
     add(
         "--coarse-first",
         action="store_true",
@@ -96,6 +91,7 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
         help="the encoder's own classifier tells the coarse class, features the class within it",
     )
     add(
+        "--n-augmentations",
         "--n-aug-support-samples",
         "--images-per-view",
         type=int,
@@ -137,16 +133,16 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--query is needed: image files or folders; or --save FILE")
     if args.top_k is not None and args.top_k < 1:
         raise InputError(f"--top-k {args.top_k}: at least 1 is needed")
-    if args.classifier is None:
-        for flag, value in (("--model-path", args.model_path), ("--support", args.support)):
-            if value is None:
-                raise InputError(f"{flag} is needed; or --saved FILE, a saved classifier")
+    if args.saved is None:
+        for name in ("model_path", "support"):
+            if getattr(args, name) is None:
+                raise InputError(f"`{name}` is needed; or --saved FILE, a saved classifier")
         return
-    for name in (*LOADING, *SETTINGS.values()):
+    for name in (*LOADING, *SETTINGS):
         if getattr(args, name) is not None:
             raise InputError(
-                f"--{name.replace('_', '-')} was given with --saved {args.classifier!r}, "
-                "which keeps the settings that it was saved with; leave one of them out"
+                f"`{name}` was given with --saved {args.saved!r}, which keeps the settings that "
+                "it was saved with; leave one of them out"
             )
 
 
@@ -161,17 +157,16 @@ def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
         "batch_size": args.batch_size,
         "quiet": False,
     }
-    if args.classifier is not None:
-        model = classifier.FewShotClassifier.load(args.classifier, **options)
+    if args.saved is not None:
+        model = classifier.FewShotClassifier.load(args.saved, **options)
         learn = model.add
     else:
-        given = {name: getattr(args, name) for name in LOADING[1:]}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name, value in vars(args).items() if value is not None}
+        loading = {name: given[name] for name in LOADING[1:] if name in given}
         model = classifier.FewShotClassifier(
-            image_encoder.load_encoder(args.model_path, **given, **options)
+            image_encoder.load_encoder(args.model_path, **loading, **options)
         )
-        settings = {name: getattr(args, flag) for name, flag in SETTINGS.items()}
-        model.set_params(**{name: v for name, v in settings.items() if v is not None})
+        model.set_params(**{name: given[name] for name in SETTINGS if name in given})
         learn = model.fit
     if args.unknown is not None:
         model.set_params(unknown=args.unknown)

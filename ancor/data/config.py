@@ -180,12 +180,12 @@ class DataConfig:
         None, "breeds: depth of its superclasses", metavar="L", group=KIND
     )
     breeds_ancestor: str | None = setting(
-        None, "breeds: what all of them lie under", metavar="WNID", group=KIND
+        None, "breeds: ancestor of all of them", metavar="WNID", group=KIND
     )
     breeds_subclasses: int | None = setting(None, "breeds: classes a superclass", group=KIND)
     coarse_level: str = setting("manufacturer", "aircraft: manufacturer or family", group=KIND)
     allow_outside_root: bool = setting(
-        False, "folder: labels.csv may name files outside --data", group=KIND
+        False, "folder: labels.csv may name files outside the dataset's folder", group=KIND
     )
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from ancor.errors import InputError, RunError
 
 HEIC = (b"heic", b"heix", b"hevc")  # brands that the first bytes of such a file name
 # What to do about a file that is no image.
-ADVICE = "replace or remove it, or give --skip-bad-images"
+ADVICE = "replace or remove it, or give `skip_bad_images`"
 LONGEST = 100  # times the shorter side; a longer image would take any memory when it is resized
 BACKGROUND = "white"  # what shows through transparency, as on a page
 SAMPLE_FORMAT, BITS_PER_SAMPLE, PHOTOMETRIC = 339, 258, 262  # tags of TIFF

@@ -30,7 +30,7 @@ class Protocol:
         n_ways: classes of an episode; more than there are means all.
         n_shots: support images a class.
         n_queries: query images a class, or as many as a smaller class has left, at least one.
-        n_copies: augmented copies of each support image.
+        n_augmentations: augmented copies of each support image.
         intra_class: whether all classes of an episode lie in one coarse class, drawn first from
             those with at least two.
         equal_queries: whether classes with fewer queries are an error.
@@ -39,18 +39,17 @@ class Protocol:
     n_ways: int = 5
     n_shots: int = 1
     n_queries: int = 15
-    n_copies: int = 5
+    n_augmentations: int = 5
     intra_class: bool = False
     equal_queries: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("n_ways", "n_shots", "n_queries", "n_copies"):
+        for name in ("n_ways", "n_shots", "n_queries", "n_augmentations"):
             value = getattr(self, name)
             if value < 1:
-                flag = {"n_copies": "n-aug-support-samples"}.get(name, name.replace("_", "-"))
-                raise InputError(f"--{flag} {value}: at least 1 is needed")
-        if self.n_copies > MOST_VIEWS:
-            raise InputError(f"--n-aug-support-samples {self.n_copies}: at most {MOST_VIEWS}")
+                raise InputError(f"`{name}` {value}: at least 1 is needed")
+        if self.n_augmentations > MOST_VIEWS:
+            raise InputError(f"`n_augmentations` {self.n_augmentations}: at most {MOST_VIEWS}")
 
 
 class Episode(NamedTuple):
@@ -149,14 +148,14 @@ class EpisodeSampler:
         if protocol.equal_queries and short:
             raise InputError(
                 f"{protocol.n_shots + protocol.n_queries} images a class are needed ({needs}), and "
-                f"too few are there: {self._named(short)}; lower --n-shots or --n-queries, or "
-                "leave --equal-queries out"
+                f"too few are there: {self._named(short)}; lower `n_shots` or `n_queries`, or "
+                "leave `equal_queries` out"
             )
         found = self.classes(protocol)
         if min(len(found), protocol.n_ways) < 2:
             raise InputError(
                 f"{len(found)} of {len(self.images_of)} classes have the {protocol.n_shots + 1} "
-                f"images ({protocol.n_shots} support, 1 query) that an episode needs, and --n-ways "
+                f"images ({protocol.n_shots} support, 1 query) that an episode needs, and `n_ways` "
                 f"is {protocol.n_ways}; at least 2 of both are needed, as one class is always right"
             )
         if protocol.intra_class and not self.families(protocol):
@@ -180,7 +179,7 @@ class EpisodeSampler:
                 f"{len(left)} of {total} classes have fewer than {wanted} images "
                 f"({protocol.n_shots} support, {protocol.n_queries} query): of each, an episode "
                 f"asks for all that are left, {span(left)}, and its accuracy is the mean over its "
-                "classes; --equal-queries refuses such classes"
+                "classes; `equal_queries` refuses such classes"
             )
         if protocol.intra_class:
             coarse = len(np.unique(self.coarse_labels))
@@ -247,8 +246,8 @@ class EpisodeSampler:
         ways = np.arange(len(classes))
         return Episode(
             classes=classes,
-            support=np.tile(np.concatenate(support), protocol.n_copies),
-            support_labels=np.tile(np.repeat(ways, protocol.n_shots), protocol.n_copies),
+            support=np.tile(np.concatenate(support), protocol.n_augmentations),
+            support_labels=np.tile(np.repeat(ways, protocol.n_shots), protocol.n_augmentations),
             query=np.concatenate(query),
             query_labels=np.repeat(ways, sizes),
         )

@@ -79,7 +79,7 @@ def listing(folder: Path | str, links_matter: bool = True) -> Listing:
 
     Raises:
         InputError: the folder cannot be read, or an entry is a link that leads nowhere or back to
-            a folder that it lies in.
+            a folder that it is in.
     """
     images, folders, others = [], [], []
     try:
@@ -160,7 +160,7 @@ def _check_link(path: str, folder: Path | str) -> None:
         raise InputError(f"{path!r} is a link that leads nowhere or to itself; remove it")
     if os.path.commonpath([target, home]) == target:
         raise InputError(
-            f"{path!r} is a link to a folder that it lies in, {target!r}: a loop; remove the link"
+            f"{path!r} is a link to a folder that it is in, {target!r}: a loop; remove the link"
         )
 
 

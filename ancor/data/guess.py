@@ -52,7 +52,7 @@ def _families(root: Path) -> list[tuple[str, ...]]:
 
 
 def guess(root: str) -> tuple[str, str]:
-    """Return the name of the dataset that --data holds, and a line that says so.
+    """Return the name of the dataset that `root` holds, and a line that says so.
 
     ImageNet is taken for living17, the paper's first, where all its classes are there.
 
@@ -61,11 +61,11 @@ def guess(root: str) -> tuple[str, str]:
     """
     folder = Path(root)
     if not folder.is_dir():
-        raise InputError(f"--data {root!r} is no folder; check the path{hint(folder)}")
+        raise InputError(f"`root` {root!r} is not a folder; check the path{hint(folder)}")
     families, names = _families(folder), candidates(folder)
     if not names:
         raise InputError(
-            f"--data {root!r} holds no images that are known; --dataset is needed: folder for your "
+            f"`root` {root!r} holds no images that are known; `dataset` is needed: folder for your "
             "own images (docs/data.md has all)"
         )
     name, others = names[0], ""
@@ -73,10 +73,10 @@ def guess(root: str) -> tuple[str, str]:
         others = f" (it may be meant as {', '.join(names[1:])} too)"
     elif len(names) > 1:
         raise InputError(
-            f"--data {root!r} may hold any of several datasets; --dataset is needed: "
+            f"`root` {root!r} may hold any of several datasets; `dataset` is needed: "
             f"{', '.join(names)}"
         )
-    told = f"--dataset was not given; {root!r} is taken for {name!r} by what lies there"
+    told = f"`dataset` was not given; {root!r} is taken for {name!r} by what is in it"
     return name, told + others
 
 

@@ -31,7 +31,7 @@ class Hierarchy:
         for name, coarse in zip(self.fine_names, self.coarse_of_fine, strict=True):
             if not 0 <= coarse < len(self.coarse_names):
                 raise InputError(
-                    f"fine class {name!r} lies in coarse class number {coarse}; "
+                    f"fine class {name!r} is in coarse class number {coarse}; "
                     f"accepted: 0 to {len(self.coarse_names) - 1}"
                 )
 
@@ -65,7 +65,7 @@ class Hierarchy:
             source: what errors call the data.
 
         Raises:
-            InputError: the lengths differ, a label has no name, or a fine class lies in two
+            InputError: the lengths differ, a label has no name, or a fine class is in two
                 coarse ones.
         """
         fine, coarse = np.asarray(fine_labels), np.asarray(coarse_labels)
@@ -84,7 +84,7 @@ class Hierarchy:
             first = wrong[0]
             both = coarse_names[coarse[first]], coarse_names[coarse_of_fine[fine[first]]]
             raise InputError(
-                f"{source}: fine class {fine_names[fine[first]]!r} lies in the coarse classes "
+                f"{source}: fine class {fine_names[fine[first]]!r} is in the coarse classes "
                 f"{both[0]!r} and {both[1]!r}; every fine class needs exactly one"
             )
         return cls(coarse_names, fine_names, tuple(coarse_of_fine.tolist()))

@@ -1,4 +1,4 @@
-"""Where the images of a partition lie: in memory, encoded in memory, or in files.
+"""Where the images of a partition are: in memory, encoded in memory, or in files.
 
 Each class gives image i by indexing, its name in messages by `name(i)`, the bytes that tell it from
 others by `content(i)`, some of its images by `subset(kept)`, a hash that changes when any of its

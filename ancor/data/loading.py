@@ -25,8 +25,8 @@ FATAL = ("SIGBUS", "SIGSEGV", "SIGFPE")
 # A socket's address has 103 bytes (macOS; 107 on Linux), of which multiprocessing takes 32.
 LONGEST_TEMPORARY = 103 - len("/pymp-12345678/listener-12345678")
 SHARED = "/dev/shm"
-ALONE = "--workers 0 loads without processes"
-FEWER = "take fewer --workers, smaller batches, or --workers 0"
+ALONE = "`workers` 0 loads without processes"
+FEWER = "take fewer `workers`, smaller batches, or `workers` 0"
 
 
 class Loader(DataLoader):
@@ -208,5 +208,5 @@ def _shorten_temporary_folder() -> None:
             return
     raise InputError(
         f"TMPDIR {named!r} has more than {LONGEST_TEMPORARY} bytes, too many for the sockets of "
-        "loading processes; name a shorter one, or --workers 0"
+        "loading processes; name a shorter one, or `workers` 0"
     )

@@ -77,13 +77,13 @@ class Partition:
 
     def labels(self, mode: str) -> np.ndarray:
         """Labels (N,) of the level `coarse` or `fine`; InputError where they are not known."""
-        choose("--mode", mode, ("coarse", "fine"))
+        choose("`mode`", mode, ("coarse", "fine"))
         if mode == "coarse":
             return self.coarse_labels
         if self.fine_labels is None:
             raise InputError(
                 f"partition {self.name!r} of {self.dataset!r} has no fine labels; "
-                "use --mode coarse, or a partition that has them"
+                "use `mode` coarse, or a partition that has them"
             )
         return self.fine_labels
 

@@ -26,7 +26,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
     Returns:
         A dict of plain values: `dataset`; `root`; `partitions`, by name, what `_describe` returns;
         `problems`: lines, each of which would stop a run; `notes`: lines on what would not, such
-        as images that lie in two partitions.
+        as images that are in two partitions.
     """
     protocol = protocol or Protocol()
     described: dict[str, dict] = {}
@@ -134,7 +134,7 @@ def _two_homes(partitions: list[Partition]) -> list[str]:
         for fine, coarse in zip(hierarchy.fine_names, hierarchy.coarse_of_fine, strict=True):
             homes[fine].add(hierarchy.coarse_names[coarse])
     return [
-        f"fine class {fine!r} lies in the coarse classes {capped(map(repr, sorted(several)))} "
+        f"fine class {fine!r} is in the coarse classes {capped(map(repr, sorted(several)))} "
         "of different partitions; every fine class needs exactly one"
         for fine, several in homes.items()
         if len(several) > 1
@@ -151,7 +151,7 @@ def _shared(partitions: list[Partition], contents: list[dict[bytes, int]]) -> li
         elif both:
             first = min(both, key=mine.__getitem__)
             notes.append(
-                f"{len(both)} images lie in both {one.name!r} and {other.name!r}, such as "
+                f"{len(both)} images are in both {one.name!r} and {other.name!r}, such as "
                 f"{one.images.name(mine[first])!r} and {other.images.name(theirs[first])!r}"
             )
     return notes

@@ -44,7 +44,7 @@ class EpisodeBatch(NamedTuple):
     class_weights: Tensor | None = None
 
     def split(self, episodes: int) -> Iterator["EpisodeBatch"]:
-        """Yield batches of so many of the episodes, in order."""
+        """Yield batches of that many episodes, in order."""
         for start in range(0, len(self.labels), episodes):
             part = slice(start, start + episodes)
             yield self._replace(

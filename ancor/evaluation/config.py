@@ -20,7 +20,7 @@ class EvaluationConfig:
         n_ways: classes of an episode.
         n_queries: query images a class, or as many as a smaller class has left.
         n_test_runs: episodes of each evaluation.
-        n_aug_support_samples: augmented copies A of each support image.
+        n_augmentations: augmented copies A of each support image.
         support_views: augmented views of an image, of which an episode draws A; 0: fresh ones for
             every use.
         intra_class: classes of one coarse class, instead of all-way.
@@ -49,8 +49,13 @@ class EvaluationConfig:
         group="episodes",
     )
     n_test_runs: int = setting(1000, "episodes", at_least(2), group="episodes")
-    n_aug_support_samples: int = setting(
-        5, "augmented copies A of each support image", at_least(1), group="episodes", metavar="A"
+    n_augmentations: int = setting(
+        5,
+        "augmented copies A of each support image",
+        at_least(1),
+        flags=("--n-augmentations", "--n-aug-support-samples"),
+        group="episodes",
+        metavar="A",
     )
     support_views: int = setting(
         10,

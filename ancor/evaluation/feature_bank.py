@@ -54,8 +54,8 @@ class FeatureBank:
         self.seed, self.kind, self.cache = seed, choose("features", kind, KINDS), cache
         if kind == "embedding" and not encoder.config.embeds:
             raise InputError(
-                f"--no-only-base scores the head's embedding, and head {encoder.config.head!r} "
-                "has none; use --only-base"
+                f"head {encoder.config.head!r} has no embedding to score; use the backbone's "
+                "features, by `only_base`"
             )
 
     @property
@@ -119,7 +119,7 @@ def _finite(output: EncoderOutput) -> EncoderOutput:
     for part, values in output._asdict().items():
         if values is not None and not values.isfinite().all():
             raise RunError(
-                f"the encoder's {part} of some images are not finite; check --mean, --std and the "
+                f"the encoder's {part} of some images are not finite; check `mean`, `std` and the "
                 "file of weights"
             )
     return output

@@ -57,7 +57,7 @@ class FeatureCache:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
-                    f"--feature-cache {str(folder)!r} cannot be used ({error.strerror}); name "
+                    f"`feature_cache` {str(folder)!r} cannot be used ({error.strerror}); name "
                     "another folder, or leave it out"
                 ) from error
             self._stop_writing(error)

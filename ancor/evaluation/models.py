@@ -141,7 +141,7 @@ def _tell_selection(paths: Sequence[str], loaded: Sequence, partition: str) -> N
         if content["config"].get("selected_on") == partition:
             log.info(
                 "Notice: the encoder of %r was chosen on the partition %r that is now evaluated, "
-                "which flatters it; --partition test is fair, where the dataset has one",
+                "which flatters it; `partition` test is fair, where the dataset has one",
                 path,
                 partition,
             )

@@ -55,7 +55,7 @@ def support_views(
         number: of the episode, over all evaluations of a plan.
         seed: of the evaluation.
     """
-    copies = protocol.n_copies
+    copies = protocol.n_augmentations
     images = len(episode.support) // copies
     if views == 0:
         return np.repeat(np.arange(number * copies, (number + 1) * copies), images)
@@ -90,13 +90,13 @@ def plan_evaluations(
             f"{count} episodes: at least 2 are needed for an interval, at most {MOST_EPISODES}"
         )
     if not 0 <= views <= MOST_VIEWS:
-        raise InputError(f"--support-views {views}: accepted: 0 to {MOST_VIEWS}")
+        raise InputError(f"`support_views` {views}: accepted: 0 to {MOST_VIEWS}")
     for protocol in protocols:
         sampler.check(protocol)
-        if 0 < views < protocol.n_copies:
+        if 0 < views < protocol.n_augmentations:
             raise InputError(
-                f"--support-views {views} is less than the {protocol.n_copies} copies of each "
-                "support image (--n-aug-support-samples); give more, or 0 for fresh views"
+                f"`support_views` {views} is less than the {protocol.n_augmentations} copies of a "
+                "support image (`n_augmentations`); give more, or 0 for fresh views"
             )
     episodes = [[sampler.draw(p, number, seed) for number in range(count)] for p in protocols]
     uses = []  # (image, view) of every position of every support and query list

@@ -122,7 +122,7 @@ def divide(support: Tensor, query: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def part_evidence(n_ways: int) -> float:
-    """Return the evidence (`EpisodeBatch`) of a part of an episode with so many classes."""
+    """Return the evidence (`EpisodeBatch`) of a part of an episode."""
     return TWO_CLASS_EVIDENCE if n_ways == 2 else 1.0
 
 

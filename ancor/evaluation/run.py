@@ -26,6 +26,7 @@ from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import Predictor
 from ancor.evaluation.report import Result, confusion, episodes_hash, errors_in_coarse
 from ancor.evaluation.scoring import Scored, score
+from ancor.runtime.settings import with_flags
 
 # For each way of combining models, how few and how many it takes.
 COUNTS = {"single": (1, 1), "ensemble": (2, 100), "concat": (2, 100), "cascade": (2, 2)}
@@ -142,7 +143,7 @@ class Evaluation:
             "seed": self.config.seed,
             "precision": self.models[0].runtime.precision,
             "episodes_sha256": episodes_hash(self.plan),
-            "notes": list(self.plan.notes),
+            "notes": [with_flags(line) for line in self.plan.notes],
             "versions": {
                 "ancor": ancor.__version__,
                 "torch": torch.__version__,
@@ -167,7 +168,7 @@ def _protocols(config: EvaluationConfig) -> list[tuple[str, Protocol]]:
                 ways,
                 shots,
                 config.n_queries,
-                config.n_aug_support_samples,
+                config.n_augmentations,
                 mode == "Fine-Grained",
                 config.equal_queries,
             ),
@@ -186,5 +187,5 @@ def _check_coarse(model: Model, partition: Partition) -> None:
         raise InputError(
             f"{model.path!r} has {have} (head {model.network.config.head!r}), and the first model "
             f"of a cascade tells the {coarse} coarse classes of {partition.dataset!r}; give a file "
-            "trained with --mode coarse and --head seq, fork or cls"
+            "trained with `mode` coarse and `head` seq, fork or cls"
         )

@@ -22,6 +22,8 @@ from ancor.safe_io.broken import BROKEN
 
 UNKNOWN = "unknown"
 
+RENAMED = {"n_aug_support_samples": "n_augmentations"}  # settings in files of earlier versions
+
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
     """Tells classes apart from one or a few images of each.
@@ -34,7 +36,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Args:
         encoder: what `ancor.load_encoder` returns.
         classifier: LR, Proto, Cosine, NN or KNN, as in evaluation.
-        n_aug_support_samples: random views of each support image that are learned from; 0: the
+        n_augmentations: random views of each support image that are learned from; 0: the
             image itself under the test transform.
         coarse_first: whether the encoder's own classifier tells the coarse class first, so that an
             image is compared only with support images of the same predicted coarse class, if there
@@ -54,14 +56,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self,
         encoder: ImageEncoder | None = None,
         classifier: str = "LR",
-        n_aug_support_samples: int = 5,
+        n_augmentations: int = 5,
         coarse_first: bool = False,
         unknown: float | None = None,
         seed: int = 0,
     ) -> None:
         self.encoder = encoder
         self.classifier = classifier
-        self.n_aug_support_samples = n_aug_support_samples
+        self.n_augmentations = n_augmentations
         self.coarse_first = coarse_first
         self.unknown = unknown
         self.seed = seed
@@ -176,7 +178,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         about, arrays = saved.read(path)
         try:
             network, transforms, only_base = ImageEncoder.unpack(about["encoder"], arrays)
-            model = cls(None, **about["settings"])
+            settings = {RENAMED.get(name, name): v for name, v in about["settings"].items()}
+            model = cls(None, **settings)
             names = Features.__dataclass_fields__
             support = Features(*(torch.from_numpy(arrays[name]) for name in names))
             support.check(arrays["labels"])
@@ -199,7 +202,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_types(self) -> None:
         """Raise a ValueError where a setting, read from a file, is of another type than its own."""
-        wanted = {"n_aug_support_samples": int, "coarse_first": bool, "seed": int}
+        wanted = {"n_augmentations": int, "coarse_first": bool, "seed": int}
         for name, kind in wanted.items():
             if type(getattr(self, name)) is not kind:
                 raise ValueError(f"{name} {getattr(self, name)!r}")
@@ -214,23 +217,21 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 f"a {type(self.encoder).__name__} was given for the encoder; give what "
                 "ancor.load_encoder returns"
             )
-        choose("classifier", self.classifier, CLASSIFIERS)
-        if self.n_aug_support_samples < 0:
-            raise InputError(
-                f"n_aug_support_samples {self.n_aug_support_samples}: 0 or more are needed"
-            )
+        choose("`classifier`", self.classifier, CLASSIFIERS)
+        if self.n_augmentations < 0:
+            raise InputError(f"`n_augmentations` {self.n_augmentations}: 0 or more are needed")
         if self.unknown is not None and not 0 <= self.unknown <= 1:
-            raise InputError(f"unknown {self.unknown}: a probability, 0 to 1, is needed")
+            raise InputError(f"`unknown` {self.unknown}: a probability, 0 to 1, is needed")
         if self.unknown is not None and UNKNOWN in getattr(self, "classes_", np.empty(0)).tolist():
             raise InputError(
                 f"a class is called {UNKNOWN!r}, which is what unknown={self.unknown} answers; "
-                "rename the class, or leave unknown out"
+                "rename the class, or leave `unknown` out"
             )
         if self.coarse_first and not self.encoder.num_coarse:
             raise InputError(
                 f"the encoder (head {self.encoder.network.config.head!r}) has no classifier to ask "
-                "for the coarse class first; leave coarse_first (--coarse-first) out, or give one "
-                "trained with --mode coarse and --head seq, fork or cls"
+                "for the coarse class first; leave `coarse_first` out, or give one "
+                "trained with `mode` coarse and `head` seq, fork or cls"
             )
 
     def _support(
@@ -246,16 +247,16 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             images, labels = inputs.class_folders(images)
         images = known_features(images) or inputs.listed(images)
         labels = inputs.labels_of(labels, len(images), like)
-        found = self.encoder.encode(images, self.n_aug_support_samples, self.seed)
+        found = self.encoder.encode(images, self.n_augmentations, self.seed)
         self._check_width(found)
         views = found.views.shape[1]
-        if views < self.n_aug_support_samples:
+        if views < self.n_augmentations:
             raise InputError(
                 f"features with {views} views of each image were given and "
-                f"{self.n_aug_support_samples} are learned from; encode the images with "
-                f"n_aug_support_samples={self.n_aug_support_samples}"
+                f"{self.n_augmentations} are learned from; encode the images with "
+                f"n_augmentations={self.n_augmentations}"
             )
-        return found.first_views(self.n_aug_support_samples), labels
+        return found.first_views(self.n_augmentations), labels
 
     def _check_width(self, features: Features) -> None:
         if features.vectors.shape[1] != self.encoder.width:

@@ -76,13 +76,13 @@ class ImageEncoder:
         weight = self.network.class_weight
         return 0 if weight is None else len(weight)
 
-    def encode(self, images: Any, n_aug_support_samples: int = 0, seed: int = 0) -> Features:
+    def encode(self, images: Any, n_augmentations: int = 0, seed: int = 0) -> Features:
         """Compute the features of images; `np.asarray` of them is their vectors, (N, F) of float32.
 
         Args:
             images: a list of paths, PIL images, arrays or tensors (`ancor.fewshot.inputs`),
                 or a folder's path; of features, nothing is computed.
-            n_aug_support_samples: random views of each, A, as evaluation makes of support images. A
+            n_augmentations: random views of each, A, as evaluation makes of support images. A
                 view follows from seed, the image's content and the view's number alone.
             seed: of the views.
 
@@ -94,7 +94,7 @@ class ImageEncoder:
             return known
         return Features.join(
             [
-                self._encode(chunk, n_aug_support_samples, seed)
+                self._encode(chunk, n_augmentations, seed)
                 for chunk in self._read(inputs.listed(images))
             ]
         )

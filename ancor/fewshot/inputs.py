@@ -74,7 +74,7 @@ def image_paths(path: str | os.PathLike) -> list[str]:
             raise InputError(f"{path!r} is no image; it is {known}")
         return [path]
     if not os.path.isdir(path):
-        raise InputError(f"{path!r} is no file and no folder; check the path")
+        raise InputError(f"{path!r} is neither a file nor a folder; check the path")
     found, others, seen, waiting = [], [], set(), [path]
     while waiting:
         folder = waiting.pop()
@@ -105,12 +105,12 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(
-            f"{str(root)!r} is no folder; give one that holds a folder a class{hint(root)}"
+            f"{str(root)!r} is not a folder; give one that holds a folder a class{hint(root)}"
         )
     inside = listing(root)
     if inside.images:
         raise InputError(
-            f"{str(root / inside.images[0])!r} lies beside the class folders; move each image into "
+            f"{str(root / inside.images[0])!r} is beside the class folders; move each image into "
             "the folder of its class"
         )
     if not inside.folders:

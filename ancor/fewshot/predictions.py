@@ -23,7 +23,7 @@ def classify(
     features = model.encoder.encode([path for _, path in queries])
     classes, answers = model.classes_.tolist(), model.predict(features).tolist()
     if top_k is not None and top_k > len(classes):
-        log.warning("Notice: --top-k %d: there are %d classes, all are listed", top_k, len(classes))
+        log.warning("Notice: `top_k` %d: there are %d classes, all are listed", top_k, len(classes))
     labels = [_class_of(*query, {str(name): name for name in classes}) for query in queries]
     rows = []
     probabilities = model.predict_proba(features).tolist()
@@ -42,7 +42,7 @@ def classify(
 def _class_of(place: str, path: str, classes: dict[str, Any]) -> Any:
     """Return the class that the innermost folder of an image is named as; None: no folder is.
 
-    Looked at are folders from the one that --query names on.
+    Looked at are folders from the one that `query` names on.
     """
     if place == path:
         return None

@@ -46,7 +46,7 @@ METHODS: dict[str, MethodSpec] = {
 
 def method_spec(name: str) -> MethodSpec:
     """Return a row of the table; InputError names the accepted ones."""
-    return METHODS[choose("`method`", name, METHODS)]
+    return METHODS[choose("`name`", name, METHODS)]
 
 
 def build_method(encoder_config: Any, config: Any, labels: Any = None) -> "Method":

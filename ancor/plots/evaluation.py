@@ -71,7 +71,7 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
 
 
 def _bins(accuracies: np.ndarray, most: int = 25) -> np.ndarray:
-    """Edges between values that accuracies of so many queries can take, equally many in each."""
+    """Edges between the values that accuracies can take, with equally many values in each bin."""
     values = np.unique(accuracies.round(9))
     step = np.diff(values).min() if len(values) > 1 else 0.01
     width = step * max(1, np.ceil((values[-1] - values[0]) / step / most))

@@ -60,12 +60,12 @@ def choose_images(
         for number in named:
             if not 0 <= number < size:
                 raise InputError(
-                    f"--images {number}: partition {partition.name!r} of {partition.dataset!r} "
+                    f"`images` {number}: partition {partition.name!r} of {partition.dataset!r} "
                     f"has {size} images; accepted: 0 to {size - 1}"
                 )
         return np.array(named)
     if count < 1:
-        raise InputError(f"--n {count}: at least 1 is needed")
+        raise InputError(f"`n` {count}: at least 1 is needed")
     rng = np.random.default_rng(address_seed(seed, "picture"))
     return np.sort(rng.choice(size, min(count, size), replace=False))
 
@@ -97,7 +97,7 @@ def layouts(
         InputError: a setting is not accepted, or there are no labels of the mode.
     """
     if not config.perplexity > 0:
-        raise InputError(f"--perplexity {config.perplexity}: a number above 0 is needed")
+        raise InputError(f"`perplexity` {config.perplexity}: a number above 0 is needed")
     partition.labels(config.mode)  # refuses a partition without them
     inside = _coarse_number(partition, config)
     yield "coarse", _coarse_layout(model, partition, config)
@@ -152,7 +152,11 @@ def episode_images(
     sampler = EpisodeSampler.of(partition.subset(images), config.mode)
     sizes = [len(own) for own in sampler.images_of.values()]
     protocol = Protocol(
-        config.n_ways, 1, max(1, per_class - 1), n_copies=1, equal_queries=config.equal_queries
+        config.n_ways,
+        1,
+        max(1, per_class - 1),
+        n_augmentations=1,
+        equal_queries=config.equal_queries,
     )
     if config.equal_queries:
         sampler.check(protocol)
@@ -178,7 +182,7 @@ def _coarse_number(partition: Partition, config: LayoutConfig) -> int:
         return int(np.random.RandomState(config.seed % 2**32).choice(present))
     numbers = {str(number): number for number in present.tolist()}
     numbers |= {names[number]: number for number in present.tolist()}
-    return numbers[choose("--coarse-class", config.coarse_class, numbers)]
+    return numbers[choose("`coarse_class`", config.coarse_class, numbers)]
 
 
 def _class_weights(model: Model, partition: Partition, config: LayoutConfig) -> np.ndarray | None:

@@ -53,7 +53,7 @@ TOOLTIP = """<div style="display: flex; gap: 8px; align-items: center">
 def require_bokeh() -> None:
     """Raise an InputError where bokeh is not installed."""
     if bokeh is None:
-        raise InputError("--html needs bokeh: pip install 'ancor-toolkit[html]'")
+        raise InputError("`html` needs bokeh: pip install 'ancor-toolkit[html]'")
 
 
 def page(title: str, layouts: Sequence[Layout], partition: Partition) -> str:

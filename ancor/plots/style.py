@@ -57,7 +57,7 @@ def plain(name: str, most: int = LONGEST) -> str:
 
 
 def legend_columns(names: int) -> int:
-    """Tell in how many columns a legend beside a picture has room for so many names."""
+    """Return how many columns a legend needs for its names beside a plot."""
     return -(-names // 24)
 
 

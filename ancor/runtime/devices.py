@@ -30,16 +30,16 @@ def pick_device(name: str = "auto", gpu: int | None = None) -> torch.device:
     Raises:
         InputError: the device is not there.
     """
-    choose("--device", name, DEVICES)
+    choose("`device`", name, DEVICES)
     count = count_gpus()
     if gpu is not None:
         if not 0 <= gpu < count:
             have = f"0 to {count - 1}" if count else "none, there is no CUDA device"
-            raise InputError(f"--gpu {gpu}: accepted: {have}; leave --gpu out to use what is there")
+            raise InputError(f"`gpu` {gpu}: accepted: {have}; leave `gpu` out to use what is there")
         return torch.device("cuda", gpu)
     mps = torch.backends.mps.is_available()
     if (name == "cuda" and not count) or (name == "mps" and not mps):
-        raise InputError(f"--device {name}: there is none here; use --device auto or cpu")
+        raise InputError(f"`device` {name}: there is none here; use `device` auto or cpu")
     if name == "auto":
         name = "cuda" if count else "mps" if mps else "cpu"
     return torch.device(name)
@@ -56,11 +56,11 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
         InputError: the precision is unknown, or is fp16 without CUDA, where its gradients
             could not be scaled.
     """
-    choose("--precision", precision, PRECISIONS)
+    choose("`precision`", precision, PRECISIONS)
     if precision == "auto":
         return torch.bfloat16 if _native_bf16(device) else None
     if precision == "fp16" and device.type != "cuda":
-        raise InputError(f"--precision fp16 needs a CUDA device, not {device}; use bf16 or fp32")
+        raise InputError(f"`precision` fp16 needs a CUDA device, not {device}; use bf16 or fp32")
     return DTYPES[precision]
 
 

@@ -73,18 +73,18 @@ class Group:
 
     def __post_init__(self) -> None:
         if self.backend is not None:
-            choose("--dist-backend", self.backend, BACKENDS)
+            choose("`dist_backend`", self.backend, BACKENDS)
         if self.processes < 1:
-            raise InputError(f"--nproc {self.processes}: at least 1 is needed")
+            raise InputError(f"`nproc` {self.processes}: at least 1 is needed")
         if not 0 <= self.node < self.nodes:
             raise InputError(
-                f"--rank {self.node} of --world-size {self.nodes} nodes: "
+                f"`rank` {self.node} of `world_size` {self.nodes} nodes: "
                 f"accepted: 0 to {self.nodes - 1}"
             )
         check_minutes(self.minutes)
         address = urlparse(self.url)
         if address.scheme != "tcp" or not address.hostname or not address.port:
-            raise InputError(f"--dist-url {self.url!r}: tcp://HOST:PORT is needed")
+            raise InputError(f"`dist_url` {self.url!r}: tcp://HOST:PORT is needed")
 
 
 def launch(function: Callable[..., None], group: Group, *arguments: object) -> None:
@@ -151,8 +151,8 @@ def _member(
     join(group.backend, group.minutes)
     if world_size() != group.nodes * group.processes:
         raise InputError(
-            f"--world-size {group.nodes} with {group.processes} processes here, and "
-            f"{world_size()} processes in all: give every node the same --world-size and --nproc"
+            f"`world_size` {group.nodes} with {group.processes} processes here, and "
+            f"{world_size()} processes in all: give every node the same `world_size` and `nproc`"
         )
     try:
         function(*arguments)
@@ -167,7 +167,7 @@ def _interrupted(number: int, told: SimpleQueue) -> Interrupted:
     if not told.empty():
         return Interrupted(number, told.get())
     name = signal.Signals(number).name
-    return Interrupted(number, f"stopped by {name}; --resume auto goes on from the last save")
+    return Interrupted(number, f"stopped by {name}; `resume` auto goes on from the last save")
 
 
 def _own_error(process: int, failure: ProcessFailure) -> Exception:
@@ -193,5 +193,5 @@ def _check_port(url: str) -> None:
             probe.bind((address.hostname, address.port))
         except OSError as error:
             raise InputError(
-                f"--dist-url {url!r} cannot be listened on ({error.strerror}); name another port"
+                f"`dist_url` {url!r} cannot be listened on ({error.strerror}); name another port"
             ) from error

@@ -18,7 +18,7 @@ def check_minutes(minutes: float) -> None:
     """Raise an InputError where processes cannot wait for so long."""
     if not 0 < minutes <= LONGEST_MINUTES:
         raise InputError(
-            f"--dist-timeout {minutes}: accepted: more than 0 and up to {LONGEST_MINUTES} minutes"
+            f"`dist_timeout` {minutes}: accepted: more than 0 and up to {LONGEST_MINUTES} minutes"
         )
 
 
@@ -64,7 +64,7 @@ def meeting(minutes: float) -> Iterator[None]:
 
 def _not_met(minutes: float, why: str) -> str:
     return (
-        f"the processes did not meet in {minutes:g} minutes ({why}); start as many as --world-size "
-        "and --nproc say, each node with its own --rank and the same --dist-url, and wait longer "
-        "for them by --dist-timeout MINUTES"
+        f"the processes did not meet in {minutes:g} minutes ({why}); start as many as `world_size` "
+        "and `nproc` say, each node with its own `rank` and the same `dist_url`, and wait longer "
+        "for them by `dist_timeout` MINUTES"
     )

@@ -43,7 +43,7 @@ def megabytes(size: int) -> str:
     return f"{size / 2**20:,.1f} MB"
 
 
-def check_utf8(flag: str, path: Path | str) -> None:
+def check_utf8(what: str, path: Path | str) -> None:
     """Raise an InputError where a folder for TensorBoard has a name that is not UTF-8.
 
     Everything else reads and writes such names, which Linux allows.
@@ -52,7 +52,7 @@ def check_utf8(flag: str, path: Path | str) -> None:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{flag} {str(path)!r} is not UTF-8, and TensorBoard's files can have no other name; "
+            f"{what} {str(path)!r} is not UTF-8, and TensorBoard's files can have no other name; "
             "name another folder"
         ) from error
 

@@ -24,19 +24,21 @@ class OwnFile(NamedTuple):
 
 EXPORTED = "other programs run it; commands here take the checkpoint it was made from"
 CLASSIFIER = OwnFile("a saved few-shot classifier", "ancor predict --saved takes it")
-CHECKPOINT = OwnFile("a checkpoint or file of weights", "--model-path takes it", weights=True)
+CHECKPOINT = OwnFile(
+    "a checkpoint or file of weights", "eval.py --model-path takes it", weights=True
+)
 SAFETENSORS = OwnFile(
-    "a file of weights", "--model-path takes it, under a name in .safetensors", weights=True
+    "a file of weights", "eval.py --model-path takes it, under a name in .safetensors", weights=True
 )
 ONNX = OwnFile("an encoder exported as ONNX", EXPORTED)
 PT2 = OwnFile("an encoder exported by torch.export (.pt2)", EXPORTED)
-CACHE = OwnFile("part of a feature cache", "--feature-cache takes the folder above its own")
+CACHE = OwnFile("part of a feature cache", "eval.py --feature-cache takes the folder above its own")
 METRICS = OwnFile("the metrics.jsonl of a run", "ancor compare takes its folder")
 CONFIG = OwnFile("the config.json of a run", "train.py --config takes it")
 EVENTS = OwnFile("a TensorBoard file of a run", "tensorboard --logdir takes its folder")
-LABELS = OwnFile("a table of labeled images", "named labels.csv, --data takes its folder")
+LABELS = OwnFile("a table of labeled images", "named labels.csv, train.py --data takes its folder")
 REPORT = OwnFile("a report of a command", "no command takes it")
-RUN = OwnFile("the folder of a run", "--model-path takes model_best.pth.tar in it")
+RUN = OwnFile("the folder of a run", "eval.py --model-path takes model_best.pth.tar in it")
 # What names at the start of a JSON file tell: all of a set have to be there.
 JSON_NAMES = (
     ({"kind", "version", "sha256"}, CLASSIFIER),

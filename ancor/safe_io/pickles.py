@@ -173,7 +173,7 @@ def load(path: Path | str) -> Any:
         with open(path, "rb") as file:
             return _load(file, os.fstat(file.fileno()).st_size, str(path))
     except OSError as error:
-        raise InputError(f"cannot read {str(path)!r} ({error.strerror}); check --data") from error
+        raise InputError(f"cannot read {str(path)!r} ({error.strerror}); check `root`") from error
 
 
 def loads(content: bytes, source: str) -> Any:

@@ -85,7 +85,7 @@ class TrainingBatches:
             ),
             workers,
             device,
-            "--resume auto goes on from the last save",
+            "`resume` auto goes on from the last save",
             batch_sampler=self.sampler,
             persistent_workers=workers > 0,
         )

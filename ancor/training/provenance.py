@@ -35,7 +35,7 @@ def write_configuration(config: RunConfig, folder: Path, device: torch.device) -
 
 
 def _git_revision() -> str | None:
-    """Commit of the checkout that this package lies in; None where there is none."""
+    """Commit of the checkout that this package is in; None where there is none."""
     try:
         result = subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -21,7 +21,7 @@ class Run:
     """A run that was read.
 
     Attributes:
-        folder: where it lies.
+        folder: where it is.
         settings: its settings by name, `method.temperature`.
         curves: of each figure the steps and the values, `loss/cls`: ([8, 16], [0.8, 0.3]).
     """
@@ -75,7 +75,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise InputError(
             f"{str(path.parent)!r} is no run's folder: cannot read {path.name} "
-            f"({error.strerror}); give the --output-dir of a train.py"
+            f"({error.strerror}); give a folder that train.py wrote"
         ) from error
     except ValueError as error:  # bytes that are no text, or a NUL in the path
         raise InputError(f"{str(path)!r} is no text; give another run") from error
@@ -102,7 +102,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
             if number == len(lines) and records:
                 break
             raise InputError(
-                f"line {number} of {str(path)!r} is no record ({error}); mend or remove it"
+                f"line {number} of {str(path)!r} is no record ({error}); correct or remove it"
             ) from error
         records.append(record)
     if not records:

@@ -117,10 +117,10 @@ def prepare(
     epochs = config.training.epochs
     if launch.start_epoch is not None and not 0 <= launch.start_epoch < epochs:
         raise InputError(
-            f"--start-epoch {launch.start_epoch}: expected 0 to {epochs - 1}, below `epochs`"
+            f"`start_epoch` {launch.start_epoch}: expected 0 to {epochs - 1}, below `epochs`"
         )
     if config.training.sync_bn and distributed.world_size() > 1 and device.type != "cuda":
-        raise InputError(f"--sync-bn works on CUDA devices only, not on {device.type}")
+        raise InputError(f"`sync_bn` works on CUDA devices only, not on {device.type}")
     partition = partition or config.data.load("train")
     config = _completed(config, partition)
     if launch.content is not None:
@@ -239,12 +239,12 @@ def _completed(config: RunConfig, partition: Partition) -> RunConfig:
 def _batches(
     config: RunConfig, partition: Partition, method: Method, launch: Launch
 ) -> TrainingBatches:
-    """Return the batches; --batch-size is a node's."""
+    """Return the batches; `batch_size` is a node's."""
     training, runtime = config.training, launch.runtime
     batch_size = training.batch_size * distributed.nodes()
     if min(batch_size, len(partition)) < distributed.world_size():
         raise InputError(
-            f"--batch-size {training.batch_size}: fewer images than the "
+            f"`batch_size` {training.batch_size}: fewer images than the "
             f"{distributed.world_size()} processes; each needs one"
         )
     return TrainingBatches(
@@ -278,7 +278,7 @@ def _workers(config: RunConfig, partition: Partition) -> int:
 
 def augments_on_device(name: str, device: torch.device) -> bool:
     """Tell whether the device changes colors and blurs; InputError for an unknown name."""
-    choose("--augment-on", name, ("workers", "device", "auto"))
+    choose("`augment_on`", name, ("workers", "device", "auto"))
     return name == "device" or (name == "auto" and device.type == "cuda")
 
 

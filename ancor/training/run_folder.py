@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
 RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, METRICS)
 LOCK = ".lock"
-# What --overwrite removes; all else is written anew, or is not the run's.
+# What `overwrite` removes; all else is written anew, or is not the run's.
 UNFINISHED = "*.pth.tar.*tmp"  # which a killed run leaves behind
 OWN = ("*.pth.tar", UNFINISHED, METRICS, "log.txt", "events.out.tfevents.*")
 
@@ -52,10 +52,10 @@ def output_directory(named: str | None, default: str, overwrite: bool, resume: b
         folder = Path(named or default)
         if _holds_run(folder) and not (overwrite or resume):
             raise InputError(
-                f"--output-dir {str(folder)!r} already holds a run; go on by --resume auto, "
-                "replace it by --overwrite, or name another folder"
+                f"`output_dir` {str(folder)!r} already holds a run; go on by `resume` auto, "
+                "replace it by `overwrite`, or name another folder"
             )
-    check_utf8("--output-dir", folder)
+    check_utf8("`output_dir`", folder)
     return folder
 
 
@@ -87,7 +87,7 @@ def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
             )
         except OSError as error:
             raise InputError(
-                f"cannot write to --output-dir {str(folder)!r} ({error.strerror}); name another "
+                f"cannot write to `output_dir` {str(folder)!r} ({error.strerror}); name another "
                 "folder"
             ) from error
         yield metrics
@@ -102,11 +102,11 @@ def _lock(file: TextIO, folder: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise InputError(
-                f"another run is writing into --output-dir {str(folder)!r}; wait for it, stop it, "
+                f"another run is writing into `output_dir` {str(folder)!r}; wait for it, stop it, "
                 "or name another folder"
             ) from error
         raise InputError(
-            f"--output-dir {str(folder)!r} cannot be locked ({error.strerror}); name a folder on "
+            f"`output_dir` {str(folder)!r} cannot be locked ({error.strerror}); name a folder on "
             "another file system"
         ) from error
 

@@ -133,7 +133,7 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
         Lines on what is different and does not forbid it.
     """
     if "optimizer" not in content or "progress" not in content:
-        raise InputError(f"{str(path)!r} holds an encoder only; --resume needs a {LAST}")
+        raise InputError(f"{str(path)!r} holds an encoder only; `resume` needs a {LAST}")
     progress = content["progress"]
     counts = [None]
     if isinstance(progress, dict):  # format 1 knew only whole epochs, none of them undone

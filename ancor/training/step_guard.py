@@ -1,4 +1,4 @@
-"""Undoing a step whose gradient is not finite, without asking the device whether it is."""
+"""Roll back a step with non-finite gradients without a device-to-host sync."""
 
 from collections import defaultdict
 

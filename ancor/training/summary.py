@@ -95,7 +95,7 @@ def notices(
         )
     if training.cos and training.epochs < training.num_cycles and not training.warmup_epochs:
         yield (
-            f"--num-cycles {training.num_cycles} is more than {training.epochs} epochs: "
+            f"`num_cycles` {training.num_cycles} is more than {training.epochs} epochs: "
             f"every epoch is a cycle, at rate {training.lr}"
         )
     if reason is not None:

@@ -167,7 +167,7 @@ class Trainer:
             asked = time.perf_counter()
 
     def _ends_window(self, left: int) -> bool:
-        """Return whether figures are printed where so many steps of the epoch are left to do.
+        """Return whether figures are printed with `left` steps of the epoch to go.
 
         The last window takes the steps that are too few for one of their own: a mean over one step
         beside means over ten would make every curve a saw.
@@ -275,8 +275,8 @@ class Trainer:
             )
             if self.progress.undone > self.config.skip_nonfinite:
                 raise RunError(
-                    f"{what}, which was undone; lower --lr, look at the images, or let up to N "
-                    "such steps pass by --skip-nonfinite N"
+                    f"{what}, which was undone; lower `lr`, look at the images, or let up to N "
+                    "such steps pass by `skip_nonfinite` N"
                 )
             log.warning("%s; the step was undone", what.capitalize())
 

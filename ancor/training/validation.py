@@ -112,7 +112,7 @@ def validation_of(
     """
     episodes = config.training.val_episodes
     if episodes == 0:
-        return None, None, "--val-episodes 0"
+        return None, None, "`val_episodes` 0"
     try:
         read = partition or config.data.load("validation")
     except MissingPartition as error:

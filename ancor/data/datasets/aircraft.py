@@ -67,5 +67,5 @@ def _read(root: Path, partition: str, level: str) -> FGVCAircraft:
     except BROKEN as error:
         raise InputError(
             f"no FGVC-Aircraft in {str(root)!r} ({error}); it is {LAYOUT}: unpack "
-            "fgvc-aircraft-2013b.tar.gz there, or give --download"
+            "fgvc-aircraft-2013b.tar.gz there, or give `download`"
         ) from error

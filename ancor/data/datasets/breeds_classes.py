@@ -61,7 +61,7 @@ def known_table(name: str, split: str | None = None) -> ClassTable:
     """Read a committed table: a name of `SETS`; split None or one of `SPLITS`."""
     choose("BREEDS set", name, SETS)
     if split is not None:
-        choose("--split", split, SPLITS)
+        choose("`split`", split, SPLITS)
     return _parse(_committed(name), split)
 
 
@@ -140,7 +140,7 @@ def computed_table(
     """
     info_digest(info)
     if split is not None:
-        choose("--split", split, SPLITS)
+        choose("`split`", split, SPLITS)
     generator = helpers().BreedsDatasetGenerator(str(info))
     _check_level(generator.hierarchy, level, ancestor)
     try:
@@ -149,14 +149,14 @@ def computed_table(
         )
     except (AssertionError, ValueError) as error:
         raise InputError(
-            f"no BREEDS set has --breeds-level {level}, --breeds-ancestor {ancestor}, "
-            f"--breeds-subclasses {subclasses} and --split {split}; a split needs an even number "
+            f"no BREEDS set has `breeds_level` {level}, `breeds_ancestor` {ancestor}, "
+            f"`breeds_subclasses` {subclasses} and `split` {split}; a split needs an even number "
             "of subclasses that every superclass can be divided into"
         ) from error
     if not found[0]:
         raise InputError(
-            f"no superclass at --breeds-level {level} has {subclasses} subclasses; "
-            "lower --breeds-subclasses"
+            f"no superclass at `breeds_level` {level} has {subclasses} subclasses; "
+            "lower `breeds_subclasses`"
         )
     return _table(generator.hierarchy, *found)
 
@@ -164,14 +164,14 @@ def computed_table(
 def _check_level(hierarchy: "ClassHierarchy", level: int, ancestor: str | None) -> None:
     if ancestor is not None and ancestor not in hierarchy.node_to_level:
         raise InputError(
-            f"--breeds-ancestor {ancestor!r} is no superclass of this hierarchy; "
+            f"`breeds_ancestor` {ancestor!r} is no superclass of this hierarchy; "
             "node_names.txt lists them"
         )
     above = 0 if ancestor is None else hierarchy.node_to_level[ancestor]
     levels = [known for known in sorted(hierarchy.level_to_nodes) if known >= above]
     if level not in levels or not hierarchy.get_nodes_at_level(level, ancestor):
         raise InputError(
-            f"--breeds-level {level}: no superclass is there; accepted: {levels[0]} to {levels[-1]}"
+            f"`breeds_level` {level}: no superclass is there; accepted: {levels[0]} to {levels[-1]}"
         )
 
 

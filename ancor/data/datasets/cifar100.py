@@ -48,7 +48,7 @@ def _folder(root: Path) -> Path:
             return folder
     raise InputError(
         f"{str(root / FOLDER)!r} does not hold the files train, test and meta of CIFAR-100's "
-        "Python version; unpack cifar-100-python.tar.gz there, or give --download"
+        "Python version; unpack cifar-100-python.tar.gz there, or give `download`"
     )
 
 

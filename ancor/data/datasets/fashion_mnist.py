@@ -68,8 +68,8 @@ def _folder(named: str | None, download: bool) -> Path:
         return candidates[1]
     raise InputError(
         f"no {name} or {name}.gz in {' or '.join(repr(str(c)) for c in candidates)}; put the four "
-        "IDX files there, or give --data DIR with --download (Debian: apt install "
-        "dataset-fashion-mnist, then no --data is needed)"
+        "IDX files there, or give `root` DIR with `download` (Debian: apt install "
+        "dataset-fashion-mnist, then no `root` is needed)"
     )
 
 

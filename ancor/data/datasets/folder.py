@@ -44,7 +44,7 @@ def load(
     if folder is None:
         raise MissingPartition(
             f"{str(home)!r} has no partition {partition!r}; make {partition}/<coarse>/<fine>/* "
-            "there, or use another --partition"
+            "there, or use another `partition`"
         )
     others: list[str] = []
     tree = _read_tree(folder, others)
@@ -55,13 +55,13 @@ def load(
 
 
 def _beside(root: Path, others: list[str]) -> list[str]:
-    """Return a note on what lies beside the partitions' folders; files are added to `others`."""
+    """Return a note on what is beside the partitions' folders; files are added to `others`."""
     inside = listing(root, links_matter=False)
     others += inside.others
     names = (name for name in inside.folders + inside.images if name not in PARTITION_FOLDERS)
     unread = capped(map(repr, names))
     where = "beside the partitions' folders train, val (or validation) and test"
-    return [f"not read, as it lies {where}: {unread}"] if unread else []
+    return [f"not read, as it is {where}: {unread}"] if unread else []
 
 
 def _check_names(root: Path) -> None:
@@ -101,7 +101,7 @@ def _read_tree(folder: Path, others: list[str]) -> Tree:
     others += inside.others
     if inside.images:
         raise InputError(
-            f"{str(folder / inside.images[0])!r} lies beside the class folders; move each image "
+            f"{str(folder / inside.images[0])!r} is beside the class folders; move each image "
             "into the folder of its class"
         )
     tree: Tree = {}
@@ -127,7 +127,7 @@ def _leaf(folder: Path, others: list[str]) -> list[str]:
     others += content.others
     if content.folders:
         raise InputError(
-            f"{str(folder / content.folders[0])!r} lies inside a fine class; two levels of "
+            f"{str(folder / content.folders[0])!r} is inside a fine class; two levels of "
             "folders, <coarse>/<fine>, are the most"
         )
     return content.images

@@ -51,7 +51,7 @@ def load(
     if not kept:
         raise MissingPartition(
             f"{str(table)!r} has no line of the partition {partition!r}; add some in the column "
-            "partition, or use another --partition"
+            "partition, or use another `partition`"
         )
     _check_paths(root, kept, allow_outside_root)
     if not skip_bad_images:
@@ -220,7 +220,7 @@ def _row(table: Path, line: int, given: dict[str, str]) -> Row:
 
 
 def _check_paths(root: Path, rows: list[Row], allow_outside_root: bool) -> None:
-    """Raise an InputError where files are missing or lie outside the root."""
+    """Raise an InputError where files are missing or are outside the root."""
     home = os.path.realpath(root)
     real_folder = cache(os.path.realpath)
     missing = []
@@ -232,7 +232,7 @@ def _check_paths(root: Path, rows: list[Row], allow_outside_root: bool) -> None:
             real = os.path.realpath(real) if os.path.islink(real) else real
             if os.path.commonpath([home, real]) != home:
                 raise InputError(
-                    f"{row.path!r}, line {row.line} of {NAME}, lies outside {str(root)!r}; give "
+                    f"{row.path!r}, line {row.line} of {NAME}, is outside {str(root)!r}; give "
                     "`allow_outside_root` if that is meant"
                 )
         if not os.path.isfile(path):
@@ -253,7 +253,7 @@ def _nearby(root: Path, path: str) -> str:
 
 
 def _unlisted(root: Path, rows: list[Row], allow_outside_root: bool) -> list[str]:
-    """Return the line on images that lie there and that no line of the table names."""
+    """Return the line on images that are there and that no line of the table names."""
     real_folder = cache(os.path.realpath)
     listed: dict[str, set[str]] = defaultdict(set)
     for row in rows:

@@ -1,6 +1,6 @@
 """tieredImageNet (Ren et al., ICLR 2018, arXiv 1803.00676), from its pickles or .npz files.
 
-A partition's labels are its own: no class, fine or coarse, lies in two partitions.
+A partition's labels are its own: no class, fine or coarse, is in two partitions.
 """
 
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def _labels(content: dict[str, Any], key: str, path: Path) -> np.ndarray:
 def _names(names: Any, labels: np.ndarray, partition: str) -> tuple[str, ...]:
     """Return the file's names of the classes, or where it has none, numbers of the partition's.
 
-    No class lies in two partitions, so no name may either: classes are known by it.
+    No class is in two partitions, so no name may either: classes are known by it.
     """
     count = int(labels.max(initial=-1)) + 1
     found = pickles.texts(names)
