@@ -117,7 +117,7 @@ def read(path: Path | str) -> dict[str, Any]:
     content = load(path)
     if not _is_ours(content, path):
         raise InputError(
-            f"{str(path)!r} is no checkpoint of this toolkit (no config in it); "
+            f"{str(path)!r} is not a checkpoint of this toolkit (no config in it); "
             "give a file that train.py wrote"
         )
     return {**content, "state_dict": tensors_of(content, str(path))}
@@ -166,7 +166,7 @@ def _check_settings(content: Mapping[str, Any], path: Path | str) -> None:
         json.dumps(config, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{str(path)!r} holds settings that are no plain values ({error}); use another file"
+            f"{str(path)!r} holds settings that are not plain values ({error}); use another file"
         ) from error
     words = {
         "selected_on": config.get("selected_on"),

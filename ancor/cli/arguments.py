@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         args = self._given = list(sys.argv[1:] if args is None else args)
         for arg in args:
             if re.match(r"--[a-zA-Z][^=]*=--$", arg):  # argparse makes an empty list of it
-                self.error(f"{arg.partition('=')[0]} '--': this is no value")
+                self.error(f"{arg.partition('=')[0]} '--': this is not a value")
             if "\0" in arg:
                 self.error(f"{arg!r}: no name or path holds a NUL")
         parsed, rest = super().parse_known_args([_dashed(arg) for arg in args], namespace)

@@ -77,7 +77,7 @@ class TransformSpec:
             )
 
     def check(self) -> None:
-        """Raise a ValueError where a field, read from a file, is no sound number."""
+        """Raise a ValueError where a field, read from a file, is not a sound number."""
         native = self.size if self.native_size is None else self.native_size
         sides = (self.size, self.resize, native)
         if not all(isinstance(side, int) and 0 < side <= 2 * SIDES[1] for side in sides):

@@ -160,7 +160,7 @@ class ImageEncoder:
         if shapes != {n: a.shape for n, a in state.items()}:
             raise ValueError("its weights do not fit its encoder")
         if any(a.dtype.kind not in "fiu" for a in state.values()):
-            raise ValueError("its weights are no real numbers")
+            raise ValueError("its weights are not real numbers")
         encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         spec = TransformSpec.from_file(about["transforms"])

@@ -55,7 +55,7 @@ def listed(images: Any) -> list:
         raise InputError("no images were given; give at least one")
     for image in images:
         if isinstance(image, str | os.PathLike) and not os.path.isfile(image):
-            what = "is a folder" if os.path.isdir(image) else "is no file"
+            what = "is a folder" if os.path.isdir(image) else "is not a file"
             raise InputError(f"{os.fspath(image)!r} {what}; check the path of this image")
     return images
 
@@ -71,7 +71,7 @@ def image_paths(path: str | os.PathLike) -> list[str]:
     if os.path.isfile(path):
         known = recognized(path)
         if known is not None:
-            raise InputError(f"{path!r} is no image; it is {known}")
+            raise InputError(f"{path!r} is not an image; it is {known}")
         return [path]
     if not os.path.isdir(path):
         raise InputError(f"{path!r} is neither a file nor a folder; check the path")
@@ -281,7 +281,7 @@ def weights_of(weights: Any, count: int) -> np.ndarray | None:
         found = np.asarray(weights, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"weights that are no numbers ({error}); give one for each image"
+            f"weights that are not numbers ({error}); give one for each image"
         ) from error
     if found.shape != (count,) or not (found >= 0).all() or not 0 < found.sum() < np.inf:
         raise InputError(

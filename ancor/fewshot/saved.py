@@ -65,7 +65,7 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise InputError(f"cannot read {name} ({reason}); check the path") from error
     if header.get("kind") != KIND:
         raise InputError(
-            f"{name} is no saved few-shot classifier; give a file that ancor predict --save or "
+            f"{name} is not a saved few-shot classifier; give a file that ancor predict --save or "
             f"FewShotClassifier.save wrote{hint(path)}"
         )
     if header.get("version") != VERSION:

@@ -24,7 +24,7 @@ def from_dict(kind: type[T], values: Any, source: str) -> T:
         InputError: it is no mapping, or a field is not known or of another type.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"{source}: {values!r:.80} is no table of settings; use another file")
+        raise InputError(f"{source}: {values!r:.80} is not a table of settings; use another file")
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     for name, value in values.items():

@@ -27,7 +27,7 @@ def load(file: BinaryIO, *names: str) -> dict[str, np.ndarray]:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     other = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
     if other:
-        raise ValueError(f"{other[0]!r} in it is no array")
+        raise ValueError(f"{other[0]!r} in it is not an array")
     if sum(bounded.extent(array.shape, array.itemsize) for array in found.values()) > most:
         raise ValueError("an array in it has more rows than there can be")
     return found

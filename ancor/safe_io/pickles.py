@@ -191,7 +191,7 @@ def _load(file: BinaryIO, size: int, source: str) -> Any:
     except BROKEN as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"{source!r} is no whole pickle of plain data ({reason:.200}); fetch the file again"
+            f"{source!r} is not a whole pickle of plain data ({reason:.200}); fetch the file again"
         ) from error
 
 
@@ -211,7 +211,7 @@ def whole_numbers(value: object) -> np.ndarray | None:
 
 
 def text_keys(value: object, source: str) -> dict[str, Any]:
-    """Return a dict with its keys as str; InputError where `value` is no dict."""
+    """Return a dict with its keys as str; InputError where `value` is not a dict."""
     if not isinstance(value, dict):
         raise InputError(
             f"{source!r} holds a {type(value).__name__} where a dict is expected; "

@@ -123,7 +123,7 @@ class _Outline(bounded.Unpickler):
         kind, dtype, key, _, count, *part = pid
         plain = isinstance(dtype, torch.dtype) and type(key) is str and type(count) is int
         if kind not in ("storage", b"storage") or not plain or count < 0:
-            raise pickle.UnpicklingError("it names something that is no storage of numbers")
+            raise pickle.UnpicklingError("it names something that is not a storage of numbers")
         size = count * dtype.itemsize
         if key not in self.storages:
             self.storages[key] = size
@@ -210,7 +210,7 @@ def load(path: Path | str) -> Any:
 def _refusal(path: Path, error: Exception) -> str:
     known = recognized(path)
     if known is not None and not known.weights:
-        return f"{str(path)!r} is no file of weights; it is {known}"
+        return f"{str(path)!r} is not a file of weights; it is {known}"
     text = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
     reason = text.strip().partition("\n")[0][:200].rstrip(".") or type(error).__name__
     renamed = hint(path) if known is SAFETENSORS and path.suffix != ".safetensors" else ""

@@ -58,7 +58,9 @@ def read_run(folder: Path | str) -> Run:
     try:
         settings = dict(_flat(bounded.parsed(config)))
     except BROKEN as error:
-        raise InputError(f"{str(folder / CONFIG)!r} is no run's config.json ({error})") from error
+        raise InputError(
+            f"{str(folder / CONFIG)!r} is not a run's config.json ({error})"
+        ) from error
     curves = _curves(_records(folder / METRICS))
     if len(curves) > MOST_FIGURES:
         raise InputError(
@@ -74,11 +76,11 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"{str(path.parent)!r} is no run's folder: cannot read {path.name} "
+            f"{str(path.parent)!r} is not a run's folder: cannot read {path.name} "
             f"({error.strerror}); give a folder that train.py wrote"
         ) from error
     except ValueError as error:  # bytes that are no text, or a NUL in the path
-        raise InputError(f"{str(path)!r} is no text; give another run") from error
+        raise InputError(f"{str(path)!r} is not text; give another run") from error
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -102,7 +104,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
             if number == len(lines) and records:
                 break
             raise InputError(
-                f"line {number} of {str(path)!r} is no record ({error}); correct or remove it"
+                f"line {number} of {str(path)!r} is not a record ({error}); correct or remove it"
             ) from error
         records.append(record)
     if not records:

@@ -88,7 +88,7 @@ def resolve(
     settings = {name for kind in kinds.values() for name in settings_of(kind)}
     for name in sorted(known.keys() - settings):
         raise InputError(
-            f"`{name}` is no setting of the method {named['name']}; leave it out, or choose "
+            f"`{name}` is not a setting of the method {named['name']}; leave it out, or choose "
             "another `name`"
         )
     of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if v != paper.get(k)}

@@ -212,10 +212,10 @@ def _restore_scaler(scaler: torch.GradScaler, told: Any) -> None:
 
 
 def _meter(told: dict[str, Any] | None) -> Meter:
-    """Return the meter that a file tells of; ValueError where its steps are no rows of figures."""
+    """Return the meter that a file tells of; ValueError where its steps are not rows of figures."""
     meter = Meter(told)
     if told and any(type(name) is not str for name in told["names"]):
-        raise ValueError("the names of its figures are no words")
+        raise ValueError("the names of its figures are not words")
     if told and any(step.shape != (len(told["names"]) + 1,) for step in told["steps"]):
         raise ValueError("its figures have no names")
     return meter

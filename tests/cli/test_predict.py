@@ -83,7 +83,7 @@ def test_the_script_says_what_the_api_says(flags, settings, command, folder, cap
     queries = sorted(str(path) for path in (folder / "query").iterdir())
     found = predictions(capsys, [*command, "--query", str(folder / "query"), *flags])
     encoder = ancor.load_encoder(command[1], device="cpu")
-    copies = {"n_aug_support_samples": 2} if "--images-per-view" in flags else {}
+    copies = {"n_augmentations": 2} if "--images-per-view" in flags else {}
     model = FewShotClassifier(encoder, **settings, **copies).fit(folder / "support")
     assert [row["path"] for row in found] == queries
     assert [row["class"] for row in found] == model.predict(queries).tolist()
@@ -232,7 +232,7 @@ def images(place: Path, *names: str) -> Path:
 
 
 BAD = {
-    "no folder": (lambda p: p / "none", [], ["none'", "is no folder"]),
+    "no folder": (lambda p: p / "none", [], ["none'", "not a folder"]),
     "an empty folder": (lambda p: p, [], ["is empty", "a folder a class"]),
     "an empty class": (
         lambda p: (p / "a").mkdir() or images(p, "b/0.png"),
@@ -252,7 +252,7 @@ BAD = {
         [],
         ["1\\n.png'", "cannot be decoded", "replace or remove it\n"],
     ),
-    "a missing query": (None, ["--query", "/none/q.png"], ["'/none/q.png'", "no file"]),
+    "a missing query": (None, ["--query", "/none/q.png"], ["'/none/q.png'", "neither a file"]),
     "a query that is no image": (None, ["--query", __file__], [repr(__file__), "decoded"]),
     "a folder without images": (None, ["--query", str(ROOT / "tests")], ["no images in"]),
     "nothing to do": (None, ["--query"], ["--query"]),
@@ -297,9 +297,9 @@ def test_missing_and_contradicting_flags_are_one_line(command, folder, tmp_path,
         "--coarse-first was given": [*query, "--classifier", saved, "--coarse-first"],
         "--only-base was given": [*query, "--classifier", saved, "--no-only-base"],
         "--image-size was given": [*query, "--classifier", saved, "--image-size", "32"],
-        "no file": ["--query", "/none", "--classifier", saved],
+        "neither a file nor": ["--query", "/none", "--classifier", saved],
         "cannot read '/none'": [*query, "--classifier", "/none"],
-        "no saved few-shot classifier": [*query, "--classifier", command[1]],
+        "not a saved few-shot classifier": [*query, "--classifier", command[1]],
     }
     for words, arguments in cases.items():
         assert main(arguments) == 2
@@ -336,5 +336,5 @@ def test_an_encoder_without_the_asked_head_is_one_line(folder, tmp_path, capsys)
 def test_every_setting_of_the_classifier_has_a_flag():
     parameters = set(FewShotClassifier().get_params()) - {"encoder", "unknown"}
     assert parameters == set(SETTINGS)
-    assert all(hasattr(build_parser().parse_args([]), flag) for flag in SETTINGS.values())
+    assert all(hasattr(build_parser().parse_args([]), flag) for flag in SETTINGS)
     assert all(hasattr(build_parser().parse_args([]), flag) for flag in predict.LOADING)

@@ -107,7 +107,7 @@ def test_fashion_mnist_refuses_broken_files_by_name(roots, tmp_path, damage, wor
 def test_missing_files_name_folder_layout_and_flag(tmp_path):
     with pytest.raises(InputError) as error:
         DataConfig("fashion-mnist", str(tmp_path / "nowhere")).load("train")
-    for word in ("nowhere", "FashionMNIST/raw", "train-images-idx3-ubyte", "--download"):
+    for word in ("nowhere", "FashionMNIST/raw", "train-images-idx3-ubyte", "`download`"):
         assert word in str(error.value)
 
 
@@ -128,7 +128,7 @@ def test_hierarchy_gives_every_fine_class_one_coarse_class():
 def test_partition_without_fine_labels_says_what_to_do():
     partition = replace(DataConfig("digits").load("test"), fine_labels=None)
     assert len(partition.labels("coarse")) == 360
-    with pytest.raises(InputError, match="--mode coarse"):
+    with pytest.raises(InputError, match="`mode` coarse"):
         partition.labels("fine")
 
 

@@ -420,7 +420,7 @@ def test_report_on_damaged_data(damaged):
     assert "folders in" in train["layout"]
     assert validation["too_small"] == []
     assert len(report["problems"]) == 2
-    assert any("1 images lie in both 'train' and 'validation'" in note for note in report["notes"])
+    assert any("1 images are in both 'train' and 'validation'" in note for note in report["notes"])
     assert any("no partition 'test'" in note for note in report["notes"])
 
 
@@ -454,7 +454,7 @@ def test_report_on_a_class_with_two_homes(tmp_path):
     for path in ("train/a/x/1.jpg", "val/b/x/2.jpg"):
         made.write(tmp_path / path, len(path))
     report = check(DataConfig("folder", root=str(tmp_path)), Protocol(n_queries=1))
-    assert any("'x' lies in the coarse classes 'a', 'b'" in line for line in report["problems"])
+    assert any("'x' is in the coarse classes 'a', 'b'" in line for line in report["problems"])
 
 
 def test_report_on_missing_data(tmp_path):

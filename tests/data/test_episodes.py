@@ -22,7 +22,7 @@ def test_episode_holds_distinct_images_of_its_classes(sampler, protocol):
     assert ways == min(protocol.n_ways, 9)
     assert len(set(episode.classes)) == ways
     once = episode.support[: ways * shots]
-    assert np.array_equal(episode.support, np.tile(once, protocol.n_copies))
+    assert np.array_equal(episode.support, np.tile(once, protocol.n_augmentations))
     assert len({*once, *episode.query}) == ways * (shots + protocol.n_queries)
     for images, labels in (
         (episode.support, episode.support_labels),
@@ -62,12 +62,12 @@ def test_all_classes_that_are_too_small_are_named():
     sampler = EpisodeSampler(labels, class_names=("ant", "bee", "cat"))
     with pytest.raises(InputError) as error:
         sampler.check(Protocol(equal_queries=True))
-    for word in ("16", "'ant' has 5", "'cat' has 2", "--n-queries"):
+    for word in ("16", "'ant' has 5", "'cat' has 2", "`n_queries`"):
         assert word in str(error.value)
     assert "bee" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["n_ways", "n_shots", "n_queries", "n_copies"])
+@pytest.mark.parametrize("name", ["n_ways", "n_shots", "n_queries", "n_augmentations"])
 def test_protocol_refuses_nothing(name):
     with pytest.raises(InputError, match="at least 1"):
         Protocol(**{name: 0})

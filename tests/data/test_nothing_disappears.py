@@ -282,7 +282,7 @@ def test_folders_that_seem_to_be_partitions_are_no_classes(tmp_path, name):
 def test_what_lies_beside_partitions_is_named(tmp_path):
     leftovers(tree(tmp_path, "train/a/1.jpg", "valid/a/2.jpg", "3.jpg"), "labels.tsv")
     (tmp_path / "dead").symlink_to("nowhere")
-    assert "not read, as it lies beside" in notes(tmp_path)
+    assert "not read, as it is beside" in notes(tmp_path)
     assert "'valid', '3.jpg'" in notes(tmp_path)
     assert ".tsv" in notes(tmp_path)
 
@@ -414,9 +414,9 @@ def test_guesses(tmp_path):
     assert name == "living17"
     assert "may be meant as nonliving26" in told
     for root, named in (
-        (at("m", "train/n01440764/1.jpg"), "--dataset is needed: living17"),
+        (at("m", "train/n01440764/1.jpg"), "`dataset` is needed: living17"),
         (at("e", "x.txt"), "holds no images"),
-        (str(tmp_path / "no"), "is no folder"),
+        (str(tmp_path / "no"), "not a folder"),
     ):
         with pytest.raises(InputError, match=named):
             guess(root)

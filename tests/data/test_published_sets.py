@@ -226,7 +226,7 @@ def test_missing_files_name_the_place_and_the_layout(tmp_path, dataset):
         DataConfig(dataset, root=str(tmp_path)).load("train")
     assert "\n" not in str(refusal.value)
     if dataset in ("cifar100", "aircraft"):
-        assert "--download" in str(refusal.value)
+        assert "`download`" in str(refusal.value)
     with pytest.raises(InputError, match="expected a folder"):
         DataConfig(dataset, root=str(tmp_path / "nowhere")).load("train")
 

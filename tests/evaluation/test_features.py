@@ -224,7 +224,7 @@ def test_a_full_disk_stops_nothing(encoder, images, tmp_path, caplog, monkeypatc
 
 def test_a_cache_that_cannot_be_is_refused(encoder, images, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="--feature-cache"):
+    with pytest.raises(InputError, match="`feature_cache`"):
         cached(encoder, images, tmp_path / "file")
 
 

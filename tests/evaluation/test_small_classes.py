@@ -84,7 +84,7 @@ def test_what_is_left_out_is_told_in_a_line(sampler):
     assert small.endswith("left out: 'a' has 1")
     assert few.startswith("3 of 7 classes have fewer than 16 images")
     assert "1-6" in few
-    assert "--equal-queries" in few
+    assert "`equal_queries`" in few
     assert lone.startswith("1 of 3 coarse classes have fewer than 2 fine classes")
     assert list(sampler.notes(Protocol(n_queries=1)))[1:] == []
     many = EpisodeSampler(np.arange(500))
@@ -93,7 +93,7 @@ def test_what_is_left_out_is_told_in_a_line(sampler):
 
 
 def test_equal_counts_are_had_for_the_asking(sampler):
-    with pytest.raises(InputError, match=r"'a' has 1, .*'f' has 7; .*--equal-queries"):
+    with pytest.raises(InputError, match=r"'a' has 1, .*'f' has 7; .*`equal_queries`"):
         sampler.check(Protocol(equal_queries=True))
     sampler.check(Protocol())
 

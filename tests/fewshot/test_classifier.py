@@ -117,7 +117,7 @@ def test_answers_are_those_of_evaluation(classifier, encoder, digits, queries, i
         support[None], torch.from_numpy(labels)[None], ids[None], features(queries)[None], 4
     )
     expected = classes[build_classifier(classifier)(batch)[0].numpy()]
-    found = model(encoder, classifier=classifier, n_aug_support_samples=0)
+    found = model(encoder, classifier=classifier, n_augmentations=0)
     found.fit(images, digits.fine_labels)
     np.testing.assert_array_equal(found.predict(list(queries.images)), expected)
     probabilities = found.predict_proba(list(queries.images))
@@ -142,7 +142,7 @@ def test_probabilities_are_scikit_learns_on_the_views(encoder, images, digits, q
 
 @pytest.mark.parametrize(("classifier", "best"), [("NN", "distance"), ("Cosine", "cosine")])
 def test_nearest_neighbors_have_defined_probabilities(classifier, best, encoder, images, digits):
-    found = model(encoder, classifier=classifier, n_aug_support_samples=0)
+    found = model(encoder, classifier=classifier, n_augmentations=0)
     found.fit(images[::4], digits.fine_labels[::4])
     query, support = encoder.encode(images).vectors.double(), found.support_.vectors.double()
     similar = query @ support.T if best == "cosine" else -torch.cdist(query, support).square()
@@ -191,7 +191,7 @@ def left_out_scores(encoder, features, labels, **settings):
 def test_the_temperature_explains_left_out_images_best(classifier, encoder, digits):
     some = np.concatenate([np.arange(n, n + 5) for n in (0, 6, 12, 18)])
     features = encoder.encode(list(digits.images), 2)[some]
-    settings = {"classifier": classifier, "n_aug_support_samples": 2}
+    settings = {"classifier": classifier, "n_augmentations": 2}
     labels = digits.fine_labels[some]
     found = model(encoder, **settings).fit(features, labels)
     scores = left_out_scores(encoder, features, labels, **settings)
@@ -221,9 +221,9 @@ def test_the_temperature_never_changes_an_answer(classifier, encoder, images, di
 
 def test_many_images_are_left_out_by_tenths(encoder, digits, monkeypatch):
     features, labels = encoder.encode(list(digits.images), 1), digits.fine_labels
-    one_by_one = model(encoder, n_aug_support_samples=1).fit(features, labels).temperature_
+    one_by_one = model(encoder, n_augmentations=1).fit(features, labels).temperature_
     monkeypatch.setattr("ancor.fewshot.support_set.MOST_FITS", 23)
-    tenths = model(encoder, n_aug_support_samples=1).fit(features, labels).temperature_
+    tenths = model(encoder, n_augmentations=1).fit(features, labels).temperature_
     assert one_by_one != tenths
     assert 0.5 < one_by_one / tenths < 2
 
@@ -253,7 +253,7 @@ def test_two_classes_behind_the_gate_are_the_cascades(encoder, images, digits):
     same = torch.zeros_like(features.coarse)
     features = type(features)(features.vectors, features.views, same, features.coarse_views)
     labels = np.repeat([0, 1], 4)
-    found = model(encoder, coarse_first=True, n_aug_support_samples=0).fit(features, labels)
+    found = model(encoder, coarse_first=True, n_augmentations=0).fit(features, labels)
     other = LogisticRegression(tol=1e-10).fit(features.vectors, labels)
     expected = other.predict_proba(features.vectors)
     np.testing.assert_allclose(found.predict_proba(features), expected, atol=1e-5)
@@ -301,7 +301,7 @@ def test_a_saved_classifier_is_whole(encoder, images, digits, queries, tmp_path)
 
 
 def test_a_file_that_cannot_be_written_is_one_line(encoder, images, digits, tmp_path):
-    found = model(encoder, n_aug_support_samples=0).fit(images, digits.fine_labels)
+    found = model(encoder, n_augmentations=0).fit(images, digits.fine_labels)
     (tmp_path / "taken").mkdir()
     for place in (tmp_path / "taken", tmp_path / "none" / "x", ".", ""):
         with pytest.raises(InputError, match="cannot write"):
@@ -318,7 +318,7 @@ def test_integer_labels_stay_integers_in_a_file(encoder, images, digits, tmp_pat
 
 def test_a_damaged_file_is_one_line(encoder, images, digits, tmp_path):
     """A flipped bit anywhere and a cut anywhere; catches a checksum over only a part."""
-    model(encoder, n_aug_support_samples=0).fit(images, digits.fine_labels).save(tmp_path / "x")
+    model(encoder, n_augmentations=0).fit(images, digits.fine_labels).save(tmp_path / "x")
     content, bad = (tmp_path / "x").read_bytes(), tmp_path / "bad"
     places = [*range(0, 130, 3), *np.linspace(130, len(content) - 1, 30).astype(int)]
     for place in places:
@@ -347,7 +347,7 @@ def test_other_files_are_no_saved_classifiers(quick_run, tmp_path):
 
 def test_it_follows_scikit_learn(encoder, images, paths, digits):
     """Catches a clone with a copied encoder, and images taken for a table of numbers."""
-    found = model(encoder, classifier="Proto", n_aug_support_samples=2)
+    found = model(encoder, classifier="Proto", n_augmentations=2)
     copied = clone(found.fit(images, digits.fine_labels))
     assert copied.encoder is encoder
     assert copy.deepcopy(found).encoder is encoder
@@ -426,10 +426,13 @@ BAD = {
     "no encoder": (lambda e: model(None).fit(GOOD, [0, 1]), ["NoneType", "load_encoder"]),
     "unknown classifier": (lambda e: model(e, classifier="SVM").fit(GOOD, [0, 1]), ["'SVM'", "LR"]),
     "negative copies": (
-        lambda e: model(e, n_aug_support_samples=-1).fit(GOOD, [0, 1]),
-        ["n_aug_support_samples -1"],
+        lambda e: model(e, n_augmentations=-1).fit(GOOD, [0, 1]),
+        ["`n_augmentations` -1"],
     ),
-    "no probability": (lambda e: model(e, unknown=50).fit(GOOD, [0, 1]), ["unknown 50", "0 to 1"]),
+    "no probability": (
+        lambda e: model(e, unknown=50).fit(GOOD, [0, 1]),
+        ["`unknown` 50", "0 to 1"],
+    ),
     "gate without a head": (
         lambda e: model(bare("none"), coarse_first=True).fit(GOOD, [0, 1]),
         ["head 'none'", "coarse_first"],
@@ -461,7 +464,7 @@ BAD = {
     ),
     "features without views": (
         lambda e: model(e).fit(e.encode(GOOD), [0, 1]),
-        ["0 views", "n_aug_support_samples=5"],
+        ["0 views", "n_augmentations=5"],
     ),
     "an embedding that is not there": (
         lambda e: type(e)(bare("cls").network, e.transforms, Runtime(CPU), only_base=False),
@@ -537,7 +540,7 @@ def test_a_bomb_is_an_error(encoder, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="exceeds limit") as error:
         encoder.encode([path])
     assert repr(str(path)) in str(error.value)
-    assert "--skip-bad-images" not in str(error.value)
+    assert "skip_bad_images" not in str(error.value)
 
 
 def test_public_names_are_listed():

@@ -55,7 +55,7 @@ def test_a_large_class_takes_no_others_queries(classifier, sizes, encoder, digit
 def test_weights_are_those_of_scikit_learn(copies, encoder, digits):
     """B10: `class_weight="balanced"` on the same vectors is the oracle."""
     sizes = [9, 1, 4, 2, 1, 1, 1, 7, 1, 1]
-    found = fitted(encoder, digits, sizes, n_aug_support_samples=copies)
+    found = fitted(encoder, digits, sizes, n_augmentations=copies)
     assert found.temperature_ == 1
     support = found.support_
     vectors = support.views.flatten(0, 1) if copies else support.vectors

@@ -52,7 +52,7 @@ SENSIBLE = {
     "n_ways": ("1", "2", "5", "1000"),
     "n_shots": ("1", "2", "5"),
     "n_queries": ("1", "2", "15"),
-    "n_aug_support_samples": ("1", "5"),
+    "n_augmentations": ("1", "5"),
     "support_views": ("0", "5", "10"),
     "perplexity": ("1", "5", "30"),
     "queue_k": ("8", "32", "auto"),

@@ -47,7 +47,7 @@ LINES = [
     ([*EVAL, "--csv="], "--csv: '' names no file or folder"),
     ([*TRAIN, "--data", ""], "--data/--data-root: '' names no file or folder"),
     (["predict", *EVAL[1:3], "--support", "", "--query", "x"], "--support: '' names no file"),
-    ([*EVAL, "--csv=--"], "--csv '--': this is no value"),
+    ([*EVAL, "--csv=--"], "--csv '--': this is not a value"),
     ([*EVAL, "--model-path", "a" * 300], "check the path"),
     ([*TRAIN, "--output-dir", "a" * 300], "File name too long: 'aaa"),
     ([*EVAL, "a\nb"], r"unrecognized arguments: a\nb"),

@@ -248,7 +248,7 @@ def test_no_short_folder_is_told(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * 120)
     monkeypatch.setattr(loading.os, "access", lambda *_: False)
     monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
-    with pytest.raises(InputError, match=r"TMPDIR.*--workers 0"):
+    with pytest.raises(InputError, match=r"TMPDIR.*`workers` 0"):
         list(Loader(Faulty(), 1, CPU))
 
 

@@ -434,7 +434,7 @@ def test_no_file_allows_what_a_flag_does_not(new_room):
         for main, line in ((evaluate, shots), (train, resumed), (train, again)):
             ended = keep(main, line, room, ["out"])
             assert ended.status == 2
-            assert "lies outside" in ended.err
+            assert "is outside" in ended.err
             ended = keep(main, [*line, "--allow-outside-root"], room, ["out"])
             assert ended.status == 0
         content = checkpoint.read(last)

@@ -281,7 +281,7 @@ def test_processes_of_another_launcher_that_never_meet_are_one_line(number, tmp_
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
 def test_a_time_that_nobody_can_wait_is_refused(minutes):
     """A7: what --dist-timeout takes."""
-    with pytest.raises(InputError, match="--dist-timeout"):
+    with pytest.raises(InputError, match="`dist_timeout`"):
         Group(1, minutes=minutes)
 
 

@@ -250,6 +250,6 @@ def test_output_directories_are_numbered_or_refused(tmp_path):
         (tmp_path / f"digits-seq-angular{number}").mkdir()
         (tmp_path / f"digits-seq-angular{number}" / "metrics.jsonl").touch()
     assert str(output_directory(None, default, False, False)) == default + "-3"
-    with pytest.raises(ValueError, match=r"--resume auto.*--overwrite"):
+    with pytest.raises(ValueError, match=r"`resume` auto.*`overwrite`"):
         output_directory(default, "x", False, False)
     assert str(output_directory(default, "x", True, False)) == default

@@ -164,7 +164,7 @@ def computed_table(
 def _check_level(hierarchy: "ClassHierarchy", level: int, ancestor: str | None) -> None:
     if ancestor is not None and ancestor not in hierarchy.node_to_level:
         raise InputError(
-            f"`breeds_ancestor` {ancestor!r} is no superclass of this hierarchy; "
+            f"`breeds_ancestor` {ancestor!r} is not a superclass of this hierarchy; "
             "node_names.txt lists them"
         )
     above = 0 if ancestor is None else hierarchy.node_to_level[ancestor]

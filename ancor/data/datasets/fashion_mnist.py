@@ -89,7 +89,7 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
     sizes = np.frombuffer(raw[4:header], dtype=">u4").tolist() if len(raw) >= header else []
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) != header + prod(sizes):
         raise InputError(
-            f"{str(path)!r} is no whole IDX file of bytes in {dimensions} dimensions; "
+            f"{str(path)!r} is not a whole IDX file of bytes in {dimensions} dimensions; "
             "fetch the file again"
         )
     return np.frombuffer(raw[header:], dtype=np.uint8).reshape(sizes)

@@ -106,7 +106,7 @@ def _read_solution(path: Path) -> dict[str, str]:
             }
     except BROKEN as error:
         raise InputError(
-            f"{str(path)!r} is no solution file: columns ImageId and PredictionString "
+            f"{str(path)!r} is not a solution file: columns ImageId and PredictionString "
             "(class and box) are needed; fetch it again"
         ) from error
 
