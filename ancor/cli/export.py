@@ -47,17 +47,16 @@ def command(args: argparse.Namespace) -> None:
     from ancor.checkpoints import export, pretrained
     from ancor.data.resolve import resolve_data
 
-    source = args.model_path
-    path, to = export.output_file(source, args.to, args.output)
+    path, to = export.output_file(args.model_path, args.to, args.output)
     if to == "safetensors" and args.output_layer:
         raise InputError(
             "--output-layer chooses what a graph returns, and .safetensors holds weights alone; "
             "leave it out, or export to onnx or pt2"
         )
-    encoder, content = pretrained.load_encoder(source, args.head)
+    encoder, content = pretrained.load_encoder(args.model_path, args.head)
     outputs = export.chosen_outputs(encoder, args.output_layer)
     data = resolve_data(vars(args), content["config"]["data"])
-    difference = export.export(source, encoder, content, data, path, to, outputs)
+    difference = export.export(args.model_path, encoder, content, data, path, to, outputs)
     size = data.transforms.size
     say(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
     print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")

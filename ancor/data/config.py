@@ -47,7 +47,7 @@ PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 
 def _share(of: str) -> Any:
     """Make the setting of a part of training views: which share of them it changes."""
-    about = {"metavar": "P", "unset": "as --augment", "group": AUGMENTATION}
+    about = {"metavar": "P", "unset": "as the named augmentation", "group": AUGMENTATION}
     return setting(None, f"share of the views that {of}", SHARE, **about)
 
 
@@ -159,7 +159,7 @@ class DataConfig:
         f"them, in a share {JITTERED} of the views; 0 0 0 0: no jitter",
         JITTER,
         metavar=("B", "C", "S", "H"),
-        unset="as --augment",
+        unset="as the named augmentation",
         group=AUGMENTATION,
     )
     grayscale: float | None = _share("turn gray; 0: none")
