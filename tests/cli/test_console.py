@@ -13,6 +13,7 @@ import pytest
 
 import ancor
 from ancor import __main__ as toolkit
+from tests.refusals import one_line, refused
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "setup")
@@ -66,7 +67,7 @@ def test_a_script_goes_by_its_own_name(command):
 
 def test_an_error_names_the_command_as_it_was_called(called_as, capsys):
     said = called_as("ancor.exe", "train", "--mode", "x", capsys=capsys)
-    assert said.startswith("ancor train: error: --mode 'x'")
+    assert one_line(said, "--mode 'x'").startswith("ancor train: ")
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +122,10 @@ def test_other_shells_get_a_script(shell, capsys):
 
 
 def test_an_unknown_shell_and_a_missing_package_are_one_line(capsys, monkeypatch):
-    with pytest.raises(SystemExit) as ended:
-        toolkit.main(["completion", "fish"])
-    assert ended.value.code == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
-    assert all(word in message for word in ("fish", "bash", "zsh", "tcsh"))
+    refused(toolkit.main, ["completion", "fish"], capsys, "'fish'", "'bash'", "'zsh'", "'tcsh'")
     monkeypatch.setitem(sys.modules, "shtab", None)
-    assert toolkit.main(["completion", "bash"]) == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
-    assert message.endswith("pip install 'ancor-toolkit[completion]'\n")
+    words = ["'shtab'", "pip install 'ancor-toolkit[completion]'"]
+    refused(toolkit.main, ["completion", "bash"], capsys, *words)
 
 
 def _makes_wheels() -> bool:

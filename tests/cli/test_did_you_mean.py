@@ -1,5 +1,6 @@
 """E25: what nearly matches is suggested, for whatever is named; no value is echoed at length."""
 
+import re
 import subprocess
 import sys
 import time
@@ -14,21 +15,15 @@ from ancor.cli.ending import run
 from ancor.errors import InputError, capped, choose, did_you_mean
 from ancor.runtime.from_dict import from_dict
 from ancor.training.config import TrainConfig
+from tests.refusals import holds, one_line, refused, refuses
 from tests.robustness.runs import ROOT
 
 LONG = "x" * 2**20
 
 
-def refused(main, flags: list[str], capsys) -> str:
-    """Return the one line by which a command refuses its flags."""
-    try:
-        status = main(flags)
-    except SystemExit as ended:  # argparse's own way
-        status = ended.code
-    assert status == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    return said
+def suggested(value: str, meant: str) -> re.Pattern:
+    """The form of a line in which a name is told for a value, before anything else is."""
+    return re.compile(rf"(?<!\S){re.escape(value)}[^;]* {re.escape(meant)}(?![\w-])")
 
 
 @pytest.mark.parametrize(
@@ -46,61 +41,67 @@ def refused(main, flags: list[str], capsys) -> str:
 )
 def test_every_unknown_flag_is_compared(flags, meant, capsys):
     """E25: only the first long one was."""
-    said = refused(train.main, ["--dataset", "digits", "--mode", "coarse", *flags], capsys)
-    for flag, known in meant.items():
-        assert f"; {flag}, did you mean {known}?" in said
+    words = [suggested(flag, known) for flag, known in meant.items()]
+    refused(train.main, ["--dataset", "digits", "--mode", "coarse", *flags], capsys, *words)
 
 
 @pytest.mark.parametrize("flag", ["--model-pth", "--model_pth", "--modelpath", "-model-path"])
 def test_a_misspelt_flag_is_told_where_another_is_missing(flag, capsys):
     """E25: only `--model-path` was told, as missing."""
-    said = refused(export.main, [flag, "x"], capsys)
-    assert "required: --model-path" in said
-    assert f"; {flag}, did you mean --model-path?" in said
+    line = refused(evaluation.main, [flag, "x"], capsys, suggested(flag, "--model-path"))
+    assert line.count(" --model-path") == 2  # what is missing, and what was meant
 
 
 def test_a_misspelt_flag_is_told_where_another_has_no_value(capsys):
     """E25, another case: an error of any other flag hid it."""
-    said = refused(train.main, ["--epocs", "3", "--lr", "fast"], capsys)
-    assert "'fast'" in said
-    assert "--epocs, did you mean --epochs?" in said
+    words = ["--lr", "'fast'", suggested("--epocs", "--epochs")]
+    refused(train.main, ["--epocs", "3", "--lr", "fast"], capsys, *words)
 
 
-@pytest.mark.parametrize("flags", [["-b64", "--lr", "0"], ["-p", "-5"], ["--lr", "-0.1"]])
-def test_values_are_no_flags(flags, capsys):
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["-b64", "--lr", "0"], "--lr 0.0"),
+        (["-p", "-5"], "--print-freq -5"),
+        (["--lr", "-0.1"], "--lr -0.1"),
+    ],
+)
+def test_values_are_no_flags(flags, told, capsys):
     """E25, the other way: a value behind a short flag, or below 0, is not compared."""
-    said = refused(train.main, ["--dataset", "digits", "--mode", "coarse", *flags], capsys)
-    assert "did you mean" not in said
+    line = refused(train.main, ["--dataset", "digits", "--mode", "coarse", *flags], capsys, told)
+    assert "?" not in line
 
 
 @pytest.mark.parametrize(
     ("value", "accepted", "meant"),
     [
-        ("val", ["train", "validation", "test"], "validation"),
-        ("valid", ["train", "validation", "test"], "validation"),
-        ("tst", ["train", "validation", "test"], "test"),
-        ("t", ["train", "validation", "test"], "train or test"),
-        ("fashion", ["fashion-mnist", "digits"], "fashion-mnist"),
-        ("mnist", ["fashion-mnist", "digits"], "fashion-mnist"),
-        ("CIFAR_100", ["cifar100", "digits"], "cifar100"),
-        ("lr", ["LR", "KNN", "Proto", "NN", "Cosine"], "LR"),
-        ("cosin", ["LR", "KNN", "Proto", "NN", "Cosine"], "Cosine"),
-        ("neighbors", list(toolkit.COMMANDS), "neighbors"),
-        ("check", list(toolkit.COMMANDS), "check-data"),
-        ("a", ["ab", "ac", "ad", "ae"], None),  # too many to be of use
-        ("", ["train", "test"], None),
-        ("--", ["--lr"], None),
-        ("nothing", ["train", "test"], None),
+        ("val", ["train", "validation", "test"], ["validation"]),
+        ("valid", ["train", "validation", "test"], ["validation"]),
+        ("tst", ["train", "validation", "test"], ["test"]),
+        ("t", ["train", "validation", "test"], ["train", "test"]),
+        ("fashion", ["fashion-mnist", "digits"], ["fashion-mnist"]),
+        ("mnist", ["fashion-mnist", "digits"], ["fashion-mnist"]),
+        ("CIFAR_100", ["cifar100", "digits"], ["cifar100"]),
+        ("lr", ["LR", "KNN", "Proto", "NN", "Cosine"], ["LR"]),
+        ("cosin", ["LR", "KNN", "Proto", "NN", "Cosine"], ["Cosine"]),
+        ("neighbors", list(toolkit.COMMANDS), ["neighbors"]),
+        ("check", list(toolkit.COMMANDS), ["check-data"]),
+        ("a", ["ab", "ac", "ad", "ae"], []),  # too many to be of use
+        ("", ["train", "test"], []),
+        ("--", ["--lr"], []),
+        ("nothing", ["train", "test"], []),
     ],
 )
 def test_what_begins_with_a_value_or_is_like_it_is_suggested(value, accepted, meant):
     """E25: `val` got no suggestion; it is too short to be like `validation`."""
-    assert did_you_mean(value, accepted) == (f", did you mean {meant}?" if meant else "")
+    found = did_you_mean(value, accepted)
+    assert [name for name in accepted if holds(found, name)] == meant
+    assert bool(found) == bool(meant)
 
 
 def test_settings_of_files_are_suggested_too():
     """E25, another case: a setting's name in config.json."""
-    with pytest.raises(InputError, match="'epocs' is not known, did you mean epochs"):
+    with refuses(suggested("'epocs'", "epochs")):
         from_dict(TrainConfig, {"epocs": 3}, "x")
 
 
@@ -108,7 +109,7 @@ def test_settings_of_files_are_suggested_too():
 def test_a_long_value_is_neither_compared_nor_echoed(value):
     """E25: a value of a megabyte came back on the terminal."""
     started = time.perf_counter()
-    with pytest.raises(InputError) as refusal:
+    with refuses("partition", "test") as refusal:
         choose("partition", value, ("train", "validation", "test", "y" * 2**20))
     assert len(str(refusal.value)) < 500
     assert time.perf_counter() - started < 1
@@ -144,7 +145,7 @@ def test_a_wrong_command_is_suggested_by_its_begin():
             [sys.executable, "-m", "ancor", typed], capture_output=True, text=True, cwd=ROOT
         )
         assert ended.returncode == 2
-        assert f"did you mean {meant}" in ended.stderr
+        one_line(ended.stderr, suggested(repr(typed), meant))
 
 
 def test_lists_of_names_are_capped_wherever_they_are_told(tmp_path, quick_run, capsys):
@@ -158,10 +159,9 @@ def test_lists_of_names_are_capped_wherever_they_are_told(tmp_path, quick_run, c
     (named,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("named")]
     assert named.endswith("z..., class 1, class 2")
     assert len(named) < 300
-    said = refused(compare.main, [str(quick_run)] * 900, capsys)
-    assert "and 895 more" in said
+    refused(compare.main, [str(quick_run)] * 900, capsys, "895")
     flags = ["--mode", "coarse", "--loss-types", *map(str, range(900))]
-    assert "and 895 more" in refused(train.main, flags, capsys)
+    refused(train.main, flags, capsys, "895")
     flags = ["--mode", "coarse", "--crop-scale", "1" * 300, "2"]
     assert len(refused(train.main, flags, capsys)) < 300
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from ancor.data.config import DataConfig
 from ancor.data.datasets import breeds_classes
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import MissingPartition
 from tests import made
+from tests.refusals import refuses
 
 INFO = Path(__file__).parents[3] / "shared" / "breeds"
 SPLITS = (None, *breeds_classes.SPLITS)
@@ -99,9 +101,8 @@ def test_another_level_is_computed(tmp_path):
     ],
 )
 def test_sets_that_do_not_exist(level, ancestor, subclasses, split, named):
-    with pytest.raises(InputError, match=named) as refusal:
+    with refuses(named):
         breeds_classes.computed_table(INFO, level, ancestor, subclasses, split)
-    assert "\n" not in str(refusal.value)
 
 
 def other_hierarchy(folder: Path) -> Path:
@@ -121,7 +122,7 @@ def test_another_hierarchy_is_not_answered_by_the_known_tables(tmp_path, monkeyp
 def test_incomplete_hierarchy_names_what_is_missing(tmp_path):
     (other_hierarchy(tmp_path / "info") / "node_names.txt").unlink()
     config = DataConfig("entity13", root=str(tmp_path), breeds_info=str(tmp_path / "info"))
-    with pytest.raises(InputError, match=r"info' lacks node_names\.txt"):
+    with refuses(re.compile(r"info'[^;]* node_names\.txt")):
         config.load("train")
 
 
@@ -193,7 +194,7 @@ def test_flat_validation_folder(tmp_path, form):
 
 def test_flat_validation_folder_without_classes_names_the_cure(tmp_path):
     flat_tree(tmp_path)
-    with pytest.raises(InputError, match=r"LOC_val_solution\.csv or Annotations"):
+    with refuses("val'", "138", "LOC_val_solution.csv", repr(str(tmp_path))):
         DataConfig("living17", root=str(tmp_path)).load("validation")
 
 
@@ -201,7 +202,7 @@ def test_flat_validation_folder_with_unknown_images(tmp_path):
     class_of = flat_tree(tmp_path)
     del class_of["ILSVRC2012_val_00000005"]
     annotate(tmp_path, class_of, "csv")
-    with pytest.raises(InputError, match=r"no class of 1 images.*'ILSVRC2012_val_00000005\.JPEG'"):
+    with refuses("LOC_val_solution.csv'", "1", "'ILSVRC2012_val_00000005.JPEG'"):
         DataConfig("living17", root=str(tmp_path)).load("validation")
 
 
@@ -211,11 +212,9 @@ def test_missing_and_empty_classes_are_all_listed(tmp_path):
     empty = tmp_path / "Data" / "CLS-LOC" / "train" / wnids[2]
     for file in empty.iterdir():
         file.unlink()
-    with pytest.raises(InputError) as refusal:
+    with refuses("3 of 68", *wnids[:3]) as refusal:
         DataConfig("living17", root=str(tmp_path)).load("train")
-    assert all(wnid in str(refusal.value) for wnid in wnids[:3])
     assert wnids[3] not in str(refusal.value)
-    assert "3 of 68" in str(refusal.value)
 
 
 def test_links_are_followed_and_loops_refused(tmp_path):
@@ -227,26 +226,26 @@ def test_links_are_followed_and_loops_refused(tmp_path):
     assert len(DataConfig("living17", root=str(root)).load("train")) == 136
     train = tmp_path / "store" / "Data" / "CLS-LOC" / "train"
     (train / "n00000000").symlink_to(train)
-    with pytest.raises(InputError, match="a loop; remove the link"):
+    with refuses("train/n00000000'", "train'"):
         DataConfig("living17", root=str(root)).load("train")
     (train / "n00000000").unlink()
     os.symlink("n00000000", train / "n00000000")
-    with pytest.raises(InputError, match="leads nowhere"):
+    with refuses("train/n00000000'"):
         DataConfig("living17", root=str(root)).load("train")
 
 
 def test_what_is_asked_for_wrongly(tmp_path):
-    with pytest.raises(MissingPartition, match="no test partition"):
+    with refuses("living17", "test", "train, validation", kind=MissingPartition):
         DataConfig("living17", root=str(tmp_path)).load("test")
-    with pytest.raises(InputError, match="no folder 'train'"):
+    with refuses("'train'", repr(str(tmp_path))):
         DataConfig("living17", root=str(tmp_path)).load("train")
-    with pytest.raises(InputError, match="needs `root`"):
+    with refuses("living17", "`root`"):
         DataConfig("living17").load("train")
-    with pytest.raises(InputError, match="`split` 'best' is not known; accepted: bad, good, rand"):
+    with refuses("`split` 'best'", "bad, good, rand"):
         DataConfig("living17", split="best")
-    with pytest.raises(InputError, match="`split` good"):
+    with refuses("`split` good", "digits", "living17"):
         DataConfig("digits", split="good")
-    with pytest.raises(InputError, match="`breeds_level`"):
+    with refuses("breeds", "`breeds_level`"):
         DataConfig("breeds", root=str(tmp_path)).load("train")
 
 

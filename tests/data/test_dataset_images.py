@@ -15,11 +15,12 @@ from ancor.data.datasets import digits
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import MissingPartition
 from ancor.runtime.devices import Runtime
 from ancor.training.resolve import resolve
 from ancor.training.run import Launch, train
 from tests.made import write
+from tests.refusals import refuses
 
 PAIRS = Hierarchy.from_names({"pug": "dog", "lab": "dog", "oak": "tree", "elm": "tree"})
 
@@ -203,14 +204,14 @@ def test_coarse_labels_are_enough():
     )
     assert own.coarse_labels.tolist() == [1, 0]
     assert own.fine_labels is None
-    with pytest.raises(InputError, match="no fine labels"):
+    with refuses("'train'", "'own'", "--mode coarse"):
         own.labels("fine")
 
 
 BAD_ITEMS = {
     "broken file": (OSError("truncated"), "truncated"),
     "lost file": (FileNotFoundError(2, "No such file"), "No such file"),
-    "key": (KeyError("image"), "image"),
+    "key": (KeyError("image"), "'image'"),
     "text": ("a.png", "str"),
     "array": (np.zeros((8, 8, 3), np.uint8), "ndarray"),
     "record": ({"image": gray(1)}, "dict"),
@@ -236,12 +237,8 @@ def test_an_item_that_is_no_image_is_named(kind, labeled):
     items = Items([gray(n) for n in range(5)] + [bad])
     own = Partition.from_dataset(items, [0] * 6, PAIRS, dataset="mine", name="test", side=8)
     own.images[4]
-    with pytest.raises(InputError) as error:
+    with refuses(word, "item 5", "'test'", "'mine'"):
         own.images[5]
-    message = str(error.value)
-    assert word in message
-    assert "item 5 of partition 'test' of 'mine'" in message
-    assert "\n" not in message
 
 
 class Stream(IterableDataset):
@@ -258,27 +255,24 @@ TWO = [gray(1), gray(2)]
 REFUSED = {
     "too few labels": (Items(TWO), [0], ["1 labels", "2 items"]),
     "too many labels": (Items(TWO), [0, 1, 2], ["3 labels", "2 items"]),
-    "outside": (Items(TWO), [0, 4], ["label 4 at item 1", "0 to 3"]),
-    "below": (Items(TWO), [-1, 0], ["label -1 at item 0"]),
-    "floats": (Items(TWO), [0.0, 1.0], ["float64", "class number"]),
+    "outside": (Items(TWO), [0, 4], ["label 4", "item 1", "0 to 3"]),
+    "below": (Items(TWO), [-1, 0], ["label -1", "item 0"]),
+    "floats": (Items(TWO), [0.0, 1.0], ["float64"]),
     "one-hot": (Items(TWO), np.eye(2, dtype=int), ["(2, 2)"]),
     "unknown name": (Items(TWO), ["pug", "pgu"], ["'pgu'", "pug"]),
     "no labels": (Items(TWO), None, ["item 0", "Tensor", "`fine`"]),
-    "no second label": (Items([(TWO[0], 0), (TWO[1],)]), None, ["item 1", "label"]),
+    "no second label": (Items([(TWO[0], 0), (TWO[1],)]), None, ["item 1", "tuple"]),
     "no items": (Items([]), [], ["no items"]),
-    "stream": (Stream(), [0], ["Stream", "map style"]),
-    "random": (Flips(TWO), [0, 1], ["another image each time", "item"]),
+    "stream": (Stream(), [0], ["Stream"]),
+    "random": (Flips(TWO), [0, 1], ["item 0", "random"]),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_dataset_that_will_not_do_is_refused(kind):
     source, fine, words = REFUSED[kind]
-    with pytest.raises(InputError) as error:
+    with refuses("'mine'", *words):
         Partition.from_dataset(source, fine, PAIRS, dataset="mine")
-    for word in ["'mine'", *words]:
-        assert word in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -298,7 +292,7 @@ def test_a_broken_item_ends_a_run_in_one_line_or_is_left_out(workers, tmp_path, 
     given = {"dataset": "own", "mode": "fine", "epochs": 1, "workers": workers, "batch_size": 4}
     given |= {"queue_length": 4}
     launch = Launch(tmp_path / "run", Runtime.named("cpu"))
-    with pytest.raises(InputError, match=r"item 7 of partition 'train' of 'own'.*cut off"):
+    with refuses("item 7", "'train'", "'own'", "cut off"):
         train(resolve(given)[0], launch)
     skipping = resolve(given | {"skip_bad_images": True})[0]
     train(skipping, replace(launch, folder=tmp_path / "again"))
@@ -313,5 +307,5 @@ def test_the_side_that_transforms_presume_is_checked(monkeypatch):
     monkeypatch.setitem(DATASETS, "own", replace(DATASETS["digits"], reader=load))
     from ancor.data.config import DataConfig
 
-    with pytest.raises(InputError, match=r"30 x 32 pixels; expected 32 x 32"):
+    with refuses("item 0", "'own'", "30 x 32", "32 x 32", "`native_size`"):
         DataConfig("own").load("test").images[0]

@@ -17,7 +17,7 @@ from ancor.data.registry import DATASETS
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize, query_transform, support_transform, training_view
 from ancor.data.views import QUERY_VIEW, EvaluationViews, TrainingViews
-from ancor.errors import InputError
+from tests.refusals import refuses
 
 SIZES = {
     "digits": {"train": 1077, "validation": 360, "test": 360},
@@ -93,42 +93,39 @@ def test_fashion_mnist_plain_files_in_torchvisions_folder(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("damage", "word"),
-    [(b"", "no whole IDX"), (gzip.compress(b"no idx"), "no whole IDX"), (b"x" * 99, "cannot read")],
+    "damage",
+    [b"", gzip.compress(b"no idx"), b"x" * 99],
     ids=["empty", "no IDX file inside", "not packed"],  # packed bytes tell the second they are of
 )
-def test_fashion_mnist_refuses_broken_files_by_name(roots, tmp_path, damage, word):
+def test_fashion_mnist_refuses_broken_files_by_name(roots, tmp_path, damage):
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(damage)
-    with pytest.raises(InputError, match=word) as error:
+    with refuses("t10k-images-idx3-ubyte.gz'"):
         DataConfig("fashion-mnist", str(tmp_path)).load("test")
-    assert "t10k-images-idx3-ubyte.gz" in str(error.value)
 
 
 def test_missing_files_name_folder_layout_and_flag(tmp_path):
-    with pytest.raises(InputError) as error:
+    with refuses("nowhere'", "FashionMNIST/raw'", "train-images-idx3-ubyte", "--download"):
         DataConfig("fashion-mnist", str(tmp_path / "nowhere")).load("train")
-    for word in ("nowhere", "FashionMNIST/raw", "train-images-idx3-ubyte", "`download`"):
-        assert word in str(error.value)
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(InputError, match="digits"):
+    with refuses("'mnist'", "digits"):
         DataConfig("mnist").load("train")
-    with pytest.raises(InputError, match="validation"):
+    with refuses("'val'", "train, validation"):
         DataConfig("digits").load("val")
 
 
 def test_hierarchy_gives_every_fine_class_one_coarse_class():
-    with pytest.raises(InputError, match="'b'"):
+    with refuses("'b'", "1", "0 to 0"):
         Hierarchy(("x",), ("a", "b"), (0, 1))
-    with pytest.raises(InputError, match="exactly one"):
+    with refuses("2", "1", "fine", "coarse"):
         Hierarchy(("x",), ("a", "b"), (0,))
 
 
 def test_partition_without_fine_labels_says_what_to_do():
     partition = replace(DataConfig("digits").load("test"), fine_labels=None)
     assert len(partition.labels("coarse")) == 360
-    with pytest.raises(InputError, match="`mode` coarse"):
+    with refuses("'test'", "'digits'", "--mode coarse"):
         partition.labels("fine")
 
 

@@ -1,7 +1,6 @@
 """Images of every kind, whole and broken."""
 
 import io
-import re
 import struct
 import zlib
 
@@ -15,6 +14,7 @@ from ancor.data.episodes import Protocol
 from ancor.data.report import check
 from ancor.errors import InputError, RunError
 from tests import made
+from tests.refusals import refuses, tells
 
 
 def stored(image: Image.Image, kind: str, **settings) -> bytes:
@@ -272,7 +272,7 @@ def test_a_transparent_color_that_is_none_is_not_heeded(key):
 
 
 def test_signed_bytes_are_refused():
-    with pytest.raises(InputError, match="signed pixels"):
+    with refuses("'x'", "signed"):
         decode(tiff(BYTES, [8], photometric=1, sample=2), "x")
 
 
@@ -310,7 +310,7 @@ def test_a_thread_is_refused_before_it_is_unpacked(kind, size, monkeypatch):
     """B17: its shorter side resized to 256 pixels, it took 1.7 GB."""
     content = stored(Image.new("L", size), kind)
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
-    with pytest.raises(InputError, match=rf"'x' is {size[0]} x {size[1]} pixels; .* up to 100"):
+    with refuses("'x'", f"{size[0]} x {size[1]}", "100"):
         decode(content, "x")
 
 
@@ -329,28 +329,26 @@ WHOLE = stored(made.picture(1, (64, 48)), "JPEG")
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("content", "words"),
     [
-        (b"", "the file is empty"),
-        (WHOLE[: len(WHOLE) // 2], "truncated"),
-        (WHOLE[:30], "cannot be decoded"),
-        (b"not an image at all", "no image of the kinds JPEG"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image of the kinds"),
-        (stored(made.picture(1), "PNG")[:-30], "cannot be decoded"),
-        (stored(Image.fromarray(np.ones((4, 6), np.float32)), "TIFF"), "32-bit pixels, mode F"),
-        (stored(Image.fromarray(np.ones((4, 6), np.int32)), "TIFF"), "32-bit pixels, mode I"),
+        (b"", ["empty"]),
+        (WHOLE[: len(WHOLE) // 2], ["truncated"]),
+        (WHOLE[:30], []),
+        (b"not an image at all", ["JPEG", "PNG"]),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ["JPEG", "PNG"]),
+        (stored(made.picture(1), "PNG")[:-30], []),
+        (stored(Image.fromarray(np.ones((4, 6), np.float32)), "TIFF"), ["32-bit", "mode F"]),
+        (stored(Image.fromarray(np.ones((4, 6), np.int32)), "TIFF"), ["32-bit", "mode I"]),
     ],
 )
-def test_broken_files_are_one_line(content, reason):
-    with pytest.raises(InputError, match=reason) as caught:
+def test_broken_files_are_one_line(content, words):
+    with refuses(r"'odd\nname.jpg'", *words):
         decode(content, "odd\nname.jpg")
-    assert r"'odd\nname.jpg'" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_decompression_bomb(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(InputError, match="decompression bomb"):
+    with refuses("'x'", "3072", "200"):  # which Pillow gives as twice the limit
         decode(stored(made.picture(1, (64, 48)), "PNG"), "x")
 
 
@@ -372,7 +370,7 @@ def test_every_cut_and_some_noise_end_in_one_line():
 
 
 def test_file_that_vanishes(tmp_path):
-    with pytest.raises(RunError, match="has vanished"):
+    with refuses("gone.jpg'", kind=RunError):
         read_image(str(tmp_path / "gone.jpg"))
 
 
@@ -396,7 +394,7 @@ def test_bad_images_are_left_out_and_listed(damaged):
     assert (len(train), len(validation)) == (8, 8)
     assert train.fine_labels.tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
     assert [base_name(train.images.name(i)) for i in range(3)] == ["0.jpg", "2.jpg", "10.jpg"]
-    assert re.search(r"'.*train/a/x/1\.jpg' cannot be decoded", train.skipped[0])
+    assert tells(train.skipped[0], "train/a/x/1.jpg'")
     assert len(validation.skipped) == 1
 
 
@@ -406,7 +404,7 @@ def base_name(path: str) -> str:
 
 def test_partition_of_bad_images_alone(tmp_path):
     made.write(tmp_path / "train" / "a" / "1.jpg").write_bytes(b"")
-    with pytest.raises(InputError, match=r"no image of partition 'train' can be read"):
+    with refuses("'train'", "train/a/1.jpg'"):
         DataConfig("folder", root=str(tmp_path), skip_bad_images=True).load("train")
 
 
@@ -420,8 +418,9 @@ def test_report_on_damaged_data(damaged):
     assert "folders in" in train["layout"]
     assert validation["too_small"] == []
     assert len(report["problems"]) == 2
-    assert any("1 images are in both 'train' and 'validation'" in note for note in report["notes"])
-    assert any("no partition 'test'" in note for note in report["notes"])
+    notes = "\n".join(report["notes"])
+    assert tells(notes, "1 images", "'train'", "'validation'")
+    assert tells(notes, "'test'")
 
 
 @pytest.mark.parametrize("table", [False, True])
@@ -435,7 +434,7 @@ def test_a_thread_is_reported_and_can_be_left_out(table, tmp_path):
         lines = ["path,coarse", *(f"train/a/{name},a" for name in names)]
         (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
     (problem,) = check(DataConfig("folder", root=str(tmp_path)))["problems"]
-    assert re.search(r"long\.png' is 8000 x 1 pixels", problem)
+    assert tells(problem, "long.png'", "8000 x 1")
     kept = DataConfig("folder", root=str(tmp_path), skip_bad_images=True).load("train")
     assert (len(kept), len(kept.skipped)) == (3, 1)
     assert "long.png" in kept.skipped[0]
@@ -444,17 +443,17 @@ def test_a_thread_is_reported_and_can_be_left_out(table, tmp_path):
 def test_report_on_classes_that_are_too_small(damaged):
     """B13: small classes are a note, and a problem to who wants equal counts."""
     report = check(DataConfig("folder", root=str(damaged)))
-    assert any("'validation': 3 of 3 classes have fewer" in line for line in report["notes"])
+    assert tells("\n".join(report["notes"]), "'validation'", "3 of 3", "16")
     assert not any("episode" in line for line in report["problems"])
     report = check(DataConfig("folder", root=str(damaged)), Protocol(equal_queries=True))
-    assert any("'validation': 16 images a class" in line for line in report["problems"])
+    assert tells("\n".join(report["problems"]), "'validation'", "16")
 
 
 def test_report_on_a_class_with_two_homes(tmp_path):
     for path in ("train/a/x/1.jpg", "val/b/x/2.jpg"):
         made.write(tmp_path / path, len(path))
     report = check(DataConfig("folder", root=str(tmp_path)), Protocol(n_queries=1))
-    assert any("'x' is in the coarse classes 'a', 'b'" in line for line in report["problems"])
+    assert tells("\n".join(report["problems"]), "'x'", "'a'", "'b'")
 
 
 def test_report_on_missing_data(tmp_path):

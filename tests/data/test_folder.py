@@ -1,14 +1,17 @@
 """A user's own images: by folders, by labels.csv, and everything that can be wrong with them."""
 
+import errno
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from ancor.data.config import DataConfig
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import MissingPartition
 from tests import made
+from tests.refusals import Word, refuses
 
 
 def tree(root: Path, *paths: str) -> Path:
@@ -21,10 +24,10 @@ def load(root: Path, partition: str = "train", **settings):
     return DataConfig("folder", root=str(root), **settings).load(partition)
 
 
-def refusal(root: Path, partition: str = "train", **settings) -> str:
-    with pytest.raises(InputError) as caught:
-        load(root, partition, **settings)
-    assert "\n" not in str(caught.value)
+def refusal(root: Path, *words: Word) -> str:
+    """Assert that training images are refused with all words; return the message."""
+    with refuses(*words) as caught:
+        load(root)
     return str(caught.value)
 
 
@@ -38,7 +41,7 @@ def test_partitions(tmp_path):
     assert train.hierarchy.coarse_names == ("ape", "cat")
     assert train.fine_labels is None
     assert train.coarse_labels.tolist() == [0, 1, 1]
-    with pytest.raises(InputError, match="no fine labels"):
+    with refuses("'train'", "--mode coarse"):
         train.labels("fine")
     assert validation.hierarchy.coarse_names == ("ape", "cat", "bird")
     assert validation.hierarchy.fine_names == ("manx", "tabby", "owl")
@@ -46,7 +49,7 @@ def test_partitions(tmp_path):
     names = [os.path.basename(validation.images.name(i)) for i in range(3)]
     order = sorted(zip(names, validation.fine_labels.tolist(), strict=True))
     assert order == [("3.webp", 1), ("4.bmp", 2), ("5.tif", 0)]
-    with pytest.raises(MissingPartition, match="no partition 'test'"):
+    with refuses("'test'", repr(str(tmp_path)), kind=MissingPartition):
         load(tmp_path, "test")
 
 
@@ -78,9 +81,8 @@ def test_odd_names(tmp_path):
     assert all(train.images[i].size == (12, 10) for i in range(len(train)))
     (tmp_path / "train" / "class 1\n" / ODD[1]).write_bytes(b"")
     bad = load(tmp_path)
-    with pytest.raises(InputError, match="line\\\\nbreak") as caught:
+    with refuses(r"line\nbreak.jpg'"):
         [bad.images[i] for i in range(len(bad))]
-    assert "\n" not in str(caught.value)
 
 
 def test_hidden_entries_are_left_out(tmp_path):
@@ -91,14 +93,14 @@ def test_hidden_entries_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "named"),
     [
-        (["train/1.jpg", "train/a/2.jpg"], "1.jpg"),
-        (["train/a/1.jpg", "train/a/x/2.jpg"], "holds both images"),
-        (["train/a/1.jpg", "train/b/x/2.jpg"], "divide all coarse classes or none"),
-        (["train/a/x/deep/1.jpg"], "is inside a fine class"),
-        (["train/a/x/1.jpg", "train/b/x/2.jpg"], "fine class 'x' is in the coarse classes"),
-        (["val/a/x/1.jpg", "validation/a/x/1.jpg"], "keep one"),
-        (["train/a/1.jpg", "train/b/1.txt"], "no images in .*train/b"),
-        (["train/x.txt"], "no images in"),
+        (["train/1.jpg", "train/a/2.jpg"], ["train/1.jpg'"]),
+        (["train/a/1.jpg", "train/a/x/2.jpg"], ["train/a'", "'1.jpg'", "'x'"]),
+        (["train/a/1.jpg", "train/b/x/2.jpg"], ["train/b'", "train/a'"]),
+        (["train/a/x/deep/1.jpg"], ["train/a/x/deep'"]),
+        (["train/a/x/1.jpg", "train/b/x/2.jpg"], ["train'", "'x'", "'a'", "'b'"]),
+        (["val/a/x/1.jpg", "validation/a/x/1.jpg"], ["val'", "validation'", "'validation'"]),
+        (["train/a/1.jpg", "train/b/1.txt"], ["train/b'", "1 .txt"]),
+        (["train/x.txt"], ["train'", "1 .txt"]),
     ],
 )
 def test_wrong_trees_are_refused(tmp_path, paths, named):
@@ -109,9 +111,8 @@ def test_wrong_trees_are_refused(tmp_path, paths, named):
         else:
             made.write(tmp_path / path, number)
     partition = "validation" if paths[0].startswith("val") else "train"
-    with pytest.raises(InputError, match=named) as caught:
+    with refuses(*named):
         load(tmp_path, partition)
-    assert "\n" not in str(caught.value)
 
 
 def test_links_are_followed_and_loops_refused(tmp_path):
@@ -120,20 +121,20 @@ def test_links_are_followed_and_loops_refused(tmp_path):
     (root / "train" / "a").symlink_to(tmp_path / "store" / "a")
     assert len(load(root)) == 2
     (root / "train" / "b" / "again").symlink_to(root / "train")
-    assert "a loop; remove the link" in refusal(root)
+    refusal(root, "train/b/again'", "root/train'")
     (root / "train" / "b" / "again").unlink()
     (root / "train" / "b" / "self.jpg").symlink_to("self.jpg")
-    assert "self.jpg' is a link that leads nowhere" in refusal(root)
+    refusal(root, "train/b/self.jpg'")
 
 
 def test_unreadable_folder(tmp_path, monkeypatch):
     tree(tmp_path, "train/a/1.jpg")
 
     def denied(path):
-        raise PermissionError(13, "Permission denied")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(os, "scandir", denied)
-    assert "Permission denied" in refusal(tmp_path)
+    refusal(tmp_path, "train'", os.strerror(errno.EACCES))
 
 
 def table(root: Path, text: str) -> Path:
@@ -162,38 +163,35 @@ def test_table(tmp_path):
 def test_table_of_coarse_classes_alone(tmp_path):
     table(tree(tmp_path, "1.jpg", "2.jpg"), "coarse,path\nb,1.jpg\na,2.jpg\n")
     assert load(tmp_path).coarse_labels.tolist() == [1, 0]
-    with pytest.raises(MissingPartition, match="'validation'"):
+    with refuses("'validation'", "labels.csv'", kind=MissingPartition):
         load(tmp_path, "validation")
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("file,coarse\n1.jpg,a\n", "lacks the column path"),
-        ("path:coarse\n1.jpg:a\n", "lacks the column path and coarse"),
-        ("", "lacks the column"),
-        ("path,coarse\n1.jpg,\n", "line 2 .* has no coarse"),
-        ("path,coarse\n1.jpg\n", "line 2 .* has no coarse"),
-        ("path,coarse\n,a\n", "line 2 .* has no path"),
-        ("path,coarse,partition\n1.jpg,a,dev\n", "'dev'; accepted: train"),
-        ("path,coarse\n1.jpg,a\n./1.jpg,b\n", "listed twice .* lines 2 and 3"),
-        ("path,coarse,fine\n1.jpg,a,x\n2.jpg,a,\n", "line 3 .* has no fine class"),
-        ("path,coarse,fine\n1.jpg,a,x\n2.jpg,b,x\n", "fine class 'x' is in"),
-        ("path,coarse\n1.jpg,a\nmissing.jpg,a\n", r"1 files .*'missing\.jpg' \(line 3\)"),
-        ('path,coarse\n"1.jpg,a\n', "are not in|cannot be read|no coarse"),
+        ("file,coarse\n1.jpg,a\n", [re.compile(r"\bpath;"), "'file', 'coarse'"]),
+        ("path:coarse\n1.jpg:a\n", [re.compile(r"\bpath\b.*\bcoarse;"), "'path:coarse'"]),
+        ("", [re.compile(r"\bpath\b.*\bcoarse;")]),
+        ("path,coarse\n1.jpg,\n", [re.compile(r"line 2\b[^;]*\bcoarse;")]),
+        ("path,coarse\n1.jpg\n", [re.compile(r"line 2\b[^;]*\bcoarse[:;]")]),
+        ("path,coarse\n,a\n", [re.compile(r"line 2\b[^;]*\bpath;")]),
+        ("path,coarse,partition\n1.jpg,a,dev\n", ["line 2", "'dev'", "train, val"]),
+        ("path,coarse\n1.jpg,a\n./1.jpg,b\n", ["'./1.jpg'", "2", "3"]),
+        ("path,coarse,fine\n1.jpg,a,x\n2.jpg,a,\n", ["line 3", "fine", "'train'"]),
+        ("path,coarse,fine\n1.jpg,a,x\n2.jpg,b,x\n", ["'x'", "'a'", "'b'"]),
+        ("path,coarse\n1.jpg,a\nmissing.jpg,a\n", ["1", "'missing.jpg'", "line 3"]),
+        ('path,coarse\n"1.jpg,a\n', ["line 2"]),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path, text, named):
     table(tree(tmp_path, "1.jpg", "2.jpg"), text)
-    with pytest.raises(InputError, match=named) as caught:
-        load(tmp_path)
-    assert "labels.csv" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refusal(tmp_path, "labels.csv", *named)
 
 
 def test_table_that_is_no_text(tmp_path):
     tmp_path.joinpath("labels.csv").write_bytes(b"path,coarse\n\xff\xfe\x00,a\n")
-    assert "cannot be read as CSV in UTF-8" in refusal(tmp_path)
+    refusal(tmp_path, "labels.csv'", "UTF-8", "0xff")
 
 
 @pytest.mark.parametrize("form", ["..", "absolute", "link", "linked folder"])
@@ -209,17 +207,17 @@ def test_paths_outside_the_root(tmp_path, form):
         "linked folder": "linked/2.jpg",
     }[form]
     table(root, f"path,coarse\n1.jpg,a\n{path},a\n")
-    assert "`allow_outside_root`" in refusal(root)
+    refusal(root, repr(path), "line 3", "`allow_outside_root`")
     assert load(root, allow_outside_root=True).images[1].size == (12, 10)
 
 
 def test_settings_are_checked(tmp_path):
     for name in ("mean", "std"):
-        with pytest.raises(InputError, match=f"`{name}` 0.5 0.5: expected three"):
+        with refuses(f"`{name}` 0.5 0.5"):
             DataConfig("folder", **{name: (0.5, 0.5)})
-    with pytest.raises(InputError, match="above 0"):
+    with refuses("`std` 0.5 0.0 0.5"):
         DataConfig("folder", std=(0.5, 0.0, 0.5))
-    with pytest.raises(InputError, match="`image_size` 0"):
+    with refuses("`image_size` 0"):
         DataConfig("folder", image_size=0)
     config = DataConfig("folder", mean=[0.1, 0.2, 0.3], image_size=112)
     assert config.transforms.mean == (0.1, 0.2, 0.3)

@@ -21,10 +21,10 @@ from ancor.data.guess import candidates, guess
 from ancor.data.notes import alike, class_notes
 from ancor.data.report import check
 from ancor.data.resolve import resolve_data
-from ancor.errors import InputError, capped
 from ancor.fewshot import inputs
 from tests import made
 from tests.data.test_folder import load, refusal, table, tree
+from tests.refusals import one_line, refused, refuses, tells
 
 QUICK = shlex.split(
     "--mode coarse --arch conv4 --image-size 32 --queue-k 4 --max-steps 1 --workers 0 "
@@ -40,31 +40,29 @@ def notes(root: Path, partition: str = "train") -> str:
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        ("1.jpg,dog,big one,train\n", "line 3 .* has 4 fields and the first line 3"),  # C18
-        ("1.jpg,dog, big,pug,,\n", "line 3 .* has 6 fields"),
-        ("1.jpg,dog\n", "line 3 .* has no partition: it has 2 of the 3 fields"),
-        ('1.jpg,"dog,\n', "line 3: unexpected end of data"),
-        ('1.jpg,"dog"s,\n', "line 3: ',' expected after"),
+        ("1.jpg,dog,big one,train\n", ["4", "3"]),  # C18
+        ("1.jpg,dog, big,pug,,\n", ["6", "3"]),
+        ("1.jpg,dog\n", ["partition", "2", "3"]),
+        ('1.jpg,"dog,\n', []),
+        ('1.jpg,"dog"s,\n', ["','"]),
     ],
 )
 def test_a_line_of_another_number_of_fields_is_refused(tmp_path, line, named):
     tree(tmp_path, "1.jpg", "2.jpg")
-    said = refusal(table(tmp_path, "path,coarse,partition\n2.jpg,dog,\n" + line))
-    assert re.search(named, said)
+    refusal(table(tmp_path, "path,coarse,partition\n2.jpg,dog,\n" + line), "line 3", *named)
 
 
 def test_a_line_is_numbered_as_an_editor_does(tmp_path):
     """A field of several lines and empty lines before it count."""
     tree(tmp_path, "1.jpg")
-    said = refusal(table(tmp_path, 'path,coarse\n1.jpg,"a\nb"\n\n2.jpg,a,b\n'))
-    assert "line 5 of" in said
+    refusal(table(tmp_path, 'path,coarse\n1.jpg,"a\nb"\n\n2.jpg,a,b\n'), "line 5")
 
 
 def test_quotes_keep_delimiters_and_lines(tmp_path):
     tree(tmp_path, "a, b.jpg", "2.jpg")
     table(tmp_path, 'path,coarse\n"a, b.jpg","dog, big"\n2.jpg,"one\ntwo"\n')
     assert load(tmp_path).hierarchy.coarse_names == ("dog, big", "one\ntwo")
-    assert "class names of several lines" in notes(tmp_path)
+    assert tells(notes(tmp_path), "labels.csv", r"'one\ntwo'")
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
@@ -80,53 +78,50 @@ def test_other_tables_are_recognized(tmp_path, delimiter):
 
 def test_a_header_that_may_be_split_in_two_ways_is_refused(tmp_path):
     table(tree(tmp_path, "1.jpg"), "path,coarse,a;path;coarse;b\n")
-    assert "can be split at ',' or ';'" in refusal(tmp_path)
+    refusal(tmp_path, "','", "';'")
 
 
 @pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "latin-1", "cp1252"])
 def test_other_encodings_are_refused(tmp_path, coding):
     text = "path,coarse\n1.jpg,Äpfel\n"
     tree(tmp_path, "1.jpg").joinpath("labels.csv").write_bytes(text.encode(coding))
-    said = refusal(tmp_path)
-    assert "cannot be read as CSV in UTF-8" in said
-    assert "line 1" in said if coding == "utf-16" else "line 2" in said
+    refusal(tmp_path, "UTF-8", "line 1" if coding == "utf-16" else "line 2")
 
 
 @pytest.mark.parametrize(
     ("header", "values", "named"),
     [
-        ("path,coarse,split", "train", "'split', .* name it 'partition'"),  # C18
-        ("path,coarse,Partition", "", "'Partition', .* name it 'partition'"),
-        ("path,coarse,subset", "1", "name it 'partition'"),
-        ("path,coarse,usage", "Test", "name it 'partition'"),  # by what stands in it
-        ("path,coarse,Fine ", "pug", "'Fine', .* name it 'fine'"),
-        ("path,coarse,coarse", "a", "the column 'coarse' twice"),
-        ("path,coarse,x,x", "a,b", "the column 'x' twice"),
+        ("path,coarse,split", "train", ["'split'", "'partition'"]),  # C18
+        ("path,coarse,Partition", "", ["'Partition'", "'partition'"]),
+        ("path,coarse,subset", "1", ["'subset'", "'partition'"]),
+        ("path,coarse,usage", "Test", ["'usage'", "'partition'"]),  # by what stands in it
+        ("path,coarse,Fine ", "pug", ["'Fine'", "'fine'"]),
+        ("path,coarse,coarse", "a", ["'coarse'", "twice"]),
+        ("path,coarse,x,x", "a,b", ["'x'", "twice"]),
     ],
 )
 def test_columns_that_were_meant_to_be_read_are_refused(tmp_path, header, values, named):
     table(tree(tmp_path, "1.jpg"), f"{header}\n1.jpg,dog,{values}\n")
-    assert re.search(named, refusal(tmp_path))
+    refusal(tmp_path, *named)
 
 
 def test_columns_that_are_not_read_are_named(tmp_path):
     tree(tmp_path, "1.jpg")
     table(tmp_path, "path,coarse,url,is_test\n1.jpg,dog,x,1\n")
-    told = "not read: 'url', 'is_test'; without a column partition all lines are training"
-    assert told in notes(tmp_path)
+    assert tells(notes(tmp_path), "'url', 'is_test'", "partition")
     table(tmp_path, "path,coarse,partition,split\n1.jpg,dog,train,test\n")
-    assert notes(tmp_path).endswith("not read: 'split'")
+    one_line(notes(tmp_path), "'split'")
     many = ",".join(f"c{n}" for n in range(40))
     table(tmp_path, f"path,coarse,{many}\n1.jpg,dog{',x' * 40}\n")
-    assert "'c4' and 35 more" in notes(tmp_path)
+    assert tells(notes(tmp_path), "'c4'", "35")
 
 
 def test_names_that_outer_blanks_tell_apart_are_told(tmp_path):
     tree(tmp_path, "1.jpg", "2.jpg")
     table(tmp_path, "path,coarse,fine\n1.jpg,dog,pug\n2.jpg, dog,pug \n")
     assert load(tmp_path).hierarchy.coarse_names == ("dog",)
-    assert "' dog', 'dog' in labels.csv are one coarse class" in notes(tmp_path)
-    assert "'pug', 'pug ' in labels.csv are one fine class" in notes(tmp_path)
+    assert tells(notes(tmp_path), "' dog', 'dog'", "labels.csv", "coarse")
+    assert tells(notes(tmp_path), "'pug', 'pug '", "labels.csv", "fine")
     table(tmp_path, "path,coarse,fine\n1.jpg, dog, pug\n2.jpg, dog, pug\n")
     assert not notes(tmp_path)
 
@@ -141,7 +136,7 @@ def test_names_that_outer_blanks_tell_apart_are_told(tmp_path):
 )
 def test_a_path_that_is_nearly_right_is_told(tmp_path, written, there):
     table(tree(tmp_path, there), f"path,coarse\n{written},a\n")
-    assert f"{written!a} is there as {there!a}" in refusal(tmp_path)
+    refusal(tmp_path, f"{written!a}", f"{there!a}")
 
 
 def test_images_that_the_table_does_not_list_are_counted(tmp_path, without_heif, capsys):
@@ -150,14 +145,15 @@ def test_images_that_the_table_does_not_list_are_counted(tmp_path, without_heif,
     leftovers(root, "b/6.HEIC", "readme.txt", ".thumbnails/1.jpg")
     (root / "linked").symlink_to("a")  # the same images again
     table(root, "path,coarse,partition\na/1.jpg,dog,\nlinked/2.jpg,dog,\na/../a/3.jpg,cat,val\n")
-    told = "3 images are not in labels.csv and not read: '5.tif', 'b/6.HEIC', 'b/x/4.png'"
-    assert notes(root) == notes(root, "validation") == told
+    told = one_line(notes(root), "3", "labels.csv", "'5.tif', 'b/6.HEIC', 'b/x/4.png'")
+    assert notes(root, "validation") == told
     words = ["--data", str(root)]
     check_data.main(words)
     said = capsys.readouterr().out
-    assert said.count(f"note: partitions 'train', 'validation': {told}") == said.count(told) == 1
+    assert tells(said, "'train', 'validation'", told)
+    assert said.count(told) == 1
     assert train.main([*words, *QUICK, "--output-dir", str(tmp_path / "run")]) == 0
-    assert f"Notice: partition 'train': {told}" in capsys.readouterr().out
+    assert tells(capsys.readouterr().out, "'train'", told)
     table(root, "path,coarse\n" + "".join(f"a/{n}.jpg,dog\n" for n in "123") + "5.tif,cat\n")
     for path in (root / "b").rglob("*.*"):
         path.unlink()
@@ -170,8 +166,9 @@ def test_images_beyond_links_are_counted_where_the_table_reaches(tmp_path):
     for link, target in {"disk": "../disk", "other": "../other", "loop": "."}.items():
         (tmp_path / "photos" / link).symlink_to(target)
     root = table(tmp_path / "photos", "path,coarse\n4.jpg,a\ndisk/1.jpg,b\n")
-    told = load(root, allow_outside_root=True).notes
-    assert told == ("1 image is not in labels.csv and not read: '../disk/2.jpg'",)
+    (told,) = load(root, allow_outside_root=True).notes
+    one_line(told, "1", "labels.csv", "'../disk/2.jpg'")
+    assert told.count("'") == 2  # and no other file
     assert not notes(table(root, "path,coarse\n4.jpg,a\n"))
 
 
@@ -217,29 +214,27 @@ def test_files_that_are_not_read_are_counted(tmp_path, without_heif):
     leftovers(tmp_path, *(f"train/a/{n}.HEIC" for n in range(3)), "train/b/x.mov", "train/a/no")
     leftovers(tmp_path, "train/a/.hidden.jpg", "train/a/._1.jpg", "train/a/.DS_Store")
     leftovers(tmp_path, "train/a/Thumbs.db", "train/__MACOSX/a/._1.jpg")
-    assert notes(tmp_path) == (
-        "6 files are not read: 3 .heic, 1 hidden, 1 without an extension, 1 .mov; .heic: pip "
-        "install pillow-heif to read them"
-    )
+    kinds = ["3 .heic", "1 hidden", "1 without", "1 .mov"]
+    one_line(notes(tmp_path), "6 files", *kinds, "pip install pillow-heif")
     assert len(load(tmp_path)) == 2
     leftovers(tmp_path, *(f"train/b/x.{n}" for n in range(40)))
-    assert "more kinds" in notes(tmp_path)
+    assert tells(notes(tmp_path), re.compile(r"\b\d+ more\b"))
     assert len(notes(tmp_path)) < 200
 
 
 def test_a_class_of_files_that_are_not_read_says_so(tmp_path, without_heif):
     leftovers(tree(tmp_path, "train/a/1.jpg"), "train/b/1.heic", "train/b/2.heic")
-    assert "2 files are not read: 2 .heic; .heic: pip install pillow-heif" in refusal(tmp_path)
-    with pytest.raises(InputError, match="2 \\.heic"):
+    refusal(tmp_path, "2 .heic", "pip install pillow-heif")
+    with refuses("train/b'", "2 .heic"):
         inputs.class_folders(tmp_path / "train")
 
 
 def test_heic_by_name_or_by_content_says_how(tmp_path, without_heif):
-    with pytest.raises(InputError, match="it is HEIC: pip install pillow-heif"):
+    with refuses("'x.jpg'", "HEIC", "pip install pillow-heif"):
         decode(HEIC, "x.jpg")
     leftovers(tmp_path, "1.heic")
     table(tmp_path, "path,coarse\n1.heic,a\n")
-    assert "HEIF images, '1.heic' first; pip install pillow-heif" in refusal(tmp_path)
+    refusal(tmp_path, "'1.heic'", "pip install pillow-heif")
 
 
 def test_heic_is_read_where_pillow_heif_is_there(tmp_path, without_heif, monkeypatch):
@@ -269,22 +264,22 @@ def test_folders_for_predict_tell_too(tmp_path, caplog):
     with caplog.at_level("INFO"):
         inputs.class_folders(tmp_path / "s")
         inputs.image_paths(tmp_path / "s" / "dog")
-    assert caplog.text.count("1 file is not read: 1 .mov") == 2
-    assert "'Dog', 'dog' are different classes" in caplog.text
+    assert caplog.text.count("1 .mov") == 2
+    assert tells(caplog.text, "'Dog', 'dog'")
 
 
 @pytest.mark.parametrize("name", ["Train", "TEST", "training", " val"])
 def test_folders_that_seem_to_be_partitions_are_no_classes(tmp_path, name):
     tree(tmp_path, f"{name}/dog/1.jpg", "x/cat/2.jpg")
-    assert "seems to be a partition; name the folder" in refusal(tmp_path)
+    meant = {"Train": "train", "TEST": "test", "training": "train", " val": "val"}[name]
+    refusal(tmp_path, f"/{name}'", repr(meant))
 
 
 def test_what_lies_beside_partitions_is_named(tmp_path):
     leftovers(tree(tmp_path, "train/a/1.jpg", "valid/a/2.jpg", "3.jpg"), "labels.tsv")
     (tmp_path / "dead").symlink_to("nowhere")
-    assert "not read, as it is beside" in notes(tmp_path)
-    assert "'valid', '3.jpg'" in notes(tmp_path)
-    assert ".tsv" in notes(tmp_path)
+    assert tells(notes(tmp_path), "'valid', '3.jpg'")
+    assert tells(notes(tmp_path), "1 .tsv")
 
 
 # Names and classes
@@ -315,36 +310,29 @@ def test_names_alike_are_told_at_both_levels_and_across_partitions(tmp_path, for
         table(tmp_path, "path,coarse,fine,partition\n" + "".join(lines))
         assert "'Manx', 'Manx " not in str(check(DataConfig("folder", str(tmp_path)))["notes"])
     told = check(DataConfig("folder", str(tmp_path)))["notes"]
-    assert any("coarse classes: 'Dog', 'dog' are different" in line for line in told)
-    assert any("fine classes: 'Pug', 'pug' are different" in line for line in told)
+    assert tells("\n".join(told), "coarse", "'Dog', 'dog'")
+    assert tells("\n".join(told), "fine", "'Pug', 'pug'")
     assert any("manx" in line.lower() for line in told)
 
 
 def test_one_class_or_one_image_a_class():
     names = tuple("abcdefghij")
-    assert "one coarse class only, 'c'" in class_notes(np.full(4, 2), names, "coarse")[0]
+    assert tells(class_notes(np.full(4, 2), names, "coarse")[0], "one coarse", "'c'")
     said = class_notes(np.array([0, 0, *range(1, 10)]), names, "coarse")
-    assert (
-        "9 of 10 coarse classes have one image each ('b', 'c', 'd', 'e', 'f' and 4 more)" in said[0]
-    )
+    assert tells(said[0], "9 of 10 coarse", "one", "'b', 'c', 'd', 'e', 'f'", "4")
     assert class_notes(np.array([0, 0, 1, 1]), names[:2], "coarse") == []
     said = class_notes(np.array([0, 0, 2, 2]), names[:3], "coarse")
-    assert said[0].startswith("1 of 3 coarse classes have no image that is read ('b')")
-
-
-def test_lists_are_capped():
-    assert capped("abc") == "a, b, c"
-    assert capped(map(str, range(9)), most=2) == "0, 1 and 7 more"
+    assert tells(said[0], "1 of 3 coarse", "no", "'b'")
 
 
 def test_messages_of_many_names_are_short(tmp_path):
     """C20: 3 KB of class names; the same of any list that data make."""
     for number in range(200):
         (tmp_path / "train" / f"a class of a long name {number}").mkdir(parents=True)
-    assert "and 195 more" in refusal(tmp_path)
+    refusal(tmp_path, "195")
     made.imagenet(tmp_path / "I", ["n00000001"])
     for dataset in ("living17", "entity13"):
-        with pytest.raises(InputError, match="more") as caught:
+        with refuses(re.compile(r"\b\d+ more\b")) as caught:
             DataConfig(dataset, root=str(tmp_path / "I")).load("train")
         assert len(str(caught.value)) < 500
 
@@ -359,22 +347,22 @@ def test_a_start_tells_what_was_guessed_and_left_out(tmp_path, capsys):
     assert train.main([*words, *QUICK, "--output-dir", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     for told in (
-        "is taken for 'folder'",
-        "Data      folder: 3 training images",
-        "1 file is not read: 1 .mov",
-        "coarse classes: 'Dog', 'dog' are different",
-        "1 of 2 coarse classes have one image each ('Dog')",
+        ["--dataset", "'folder'"],
+        ["Data", "folder", "3"],
+        ["1 .mov"],
+        ["coarse", "'Dog', 'dog'"],
+        ["1 of 2 coarse", "one", "'Dog'"],
     ):
-        assert told in said
+        assert tells(said, *told)
     assert "1 .mov" in (tmp_path / "run" / "log.txt").read_text()
     assert show.main([*words, "--image-size", "32", "--output", str(tmp_path / "x.png")]) == 0
     said = capsys.readouterr().out
-    assert "is taken for 'folder'" in said
-    assert "1 .mov" in said
+    assert tells(said, "--dataset", "'folder'")
+    assert tells(said, "1 .mov")
     assert check_data.main(words) == 0
     said = capsys.readouterr().out
-    assert "note: --dataset was not given" in said
-    assert "1 .mov" in said
+    assert tells(said, "note", "--dataset", "'folder'")
+    assert tells(said, "1 .mov")
 
 
 def test_evaluation_tells_and_guesses_other_data(tmp_path, capsys):
@@ -387,12 +375,11 @@ def test_evaluation_tells_and_guesses_other_data(tmp_path, capsys):
     capsys.readouterr()
     assert eval.main([*words.split(), "--n-test-runs", "3", "--image-size", "32"]) == 0
     said = capsys.readouterr().out
-    assert "is taken for 'folder'" in said
-    assert "1 file is not read: 1 .mov" in said
+    assert tells(said, "--dataset", "'folder'")
+    assert tells(said, "1 .mov")
     assert eval.main([*words.split(), "--n-test-runs", "3", "--dataset", "digits"]) == 0
     said = capsys.readouterr().out
-    assert "--data" in said
-    assert "is not read: digits needs no files" in said
+    assert tells(said, f"--data {str(root)!r}", "digits")
 
 
 def test_guesses(tmp_path):
@@ -412,13 +399,13 @@ def test_guesses(tmp_path):
     made.imagenet(tmp_path / "i", list(known_table("living17").class_names), images=1)
     name, told = guess(str(tmp_path / "i"))
     assert name == "living17"
-    assert "may be meant as nonliving26" in told
+    one_line(told, "nonliving26")
     for root, named in (
-        (at("m", "train/n01440764/1.jpg"), "`dataset` is needed: living17"),
-        (at("e", "x.txt"), "holds no images"),
-        (str(tmp_path / "no"), "not a folder"),
+        (at("m", "train/n01440764/1.jpg"), ["--dataset", "living17"]),
+        (at("e", "x.txt"), ["--dataset", "folder"]),
+        (str(tmp_path / "no"), []),
     ):
-        with pytest.raises(InputError, match=named):
+        with refuses(repr(root), *named):
             guess(root)
 
 
@@ -439,10 +426,7 @@ def test_of_several_datasets_none_is_taken(tmp_path, capsys, entries, named):
     for name in entries.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert check_data.main(["--data", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert f"--dataset is needed: {named}" in said
-    assert said.count("\n") == 1
+    refused(check_data.main, ["--data", str(tmp_path)], capsys, "--dataset", named)
 
 
 def test_a_files_own_dataset_is_kept_where_it_may_be_there(tmp_path):
@@ -474,19 +458,20 @@ def test_a_validation_that_cannot_be_used_is_told_of_too(tmp_path, capsys, unusa
     assert train.main([*words, "--output-dir", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     assert "No validation (" in said
-    assert "Notice: partition 'validation': 1 file is not read: 1 .mov" in said
-    assert "coarse classes: 'B', 'b' are different classes" in said
-    assert "1 images were left out:" in said
+    assert tells(said, "Notice", "'validation'", "1 .mov")
+    assert tells(said, "coarse", "'B', 'b'")
+    assert tells(said, "1 images")
+    assert tells(said, f"{paths[1]}'")
 
 
 @pytest.mark.parametrize(
     ("paths", "mode", "told"),
     [
-        ("a/1.jpg a/2.jpg a/3.jpg", "coarse", "there is one coarse class only, 'a'"),
-        ("a/x/1.jpg a/x/2.jpg", "fine", "there is one fine class only, 'x'"),
-        ("a/1.jpg b/2.jpg c/3.jpg", "coarse", "3 of 3 coarse classes have one image each"),
-        ("a/x/1.jpg a/y/2.jpg a/y/3.jpg", "fine", "1 of 2 fine classes have one image each ('x')"),
-        ("a/1.jpg", "coarse", "1 of 1 coarse classes have one image each"),
+        ("a/1.jpg a/2.jpg a/3.jpg", "coarse", ["one coarse", "'a'"]),
+        ("a/x/1.jpg a/x/2.jpg", "fine", ["one fine", "'x'"]),
+        ("a/1.jpg b/2.jpg c/3.jpg", "coarse", ["3 of 3 coarse", "one"]),
+        ("a/x/1.jpg a/y/2.jpg a/y/3.jpg", "fine", ["1 of 2 fine", "one", "'x'"]),
+        ("a/1.jpg", "coarse", ["1 of 1 coarse", "one"]),
     ],
 )
 def test_training_starts_by_telling_of_classes_it_learns_little_from(
@@ -497,7 +482,7 @@ def test_training_starts_by_telling_of_classes_it_learns_little_from(
     words = ["--data", str(root), *QUICK, "--mode", mode, "--output-dir", str(tmp_path / "run")]
     assert train.main(words) == 0
     said = capsys.readouterr().out
-    assert said.index(told) < said.index("Done:")
+    assert tells(said[: said.index("Done:")], *told)
     if mode == "coarse":
         check_data.main(["--data", str(root)])
-        assert told in capsys.readouterr().out
+        assert tells(capsys.readouterr().out, *told)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 from torch.utils.data import DataLoader
 
 from ancor.data.config import DataConfig
@@ -16,9 +16,9 @@ from ancor.data.datasets import glyphs
 from ancor.data.registry import DATASETS
 from ancor.data.transforms import pixels_of, query_transform, support_transform
 from ancor.data.views import EvaluationViews
-from ancor.errors import InputError
 from ancor.fewshot import inputs
 from tests import made
+from tests.refusals import refuses
 
 
 class Bomb:
@@ -114,7 +114,7 @@ def test_tiered_arrays_of_threads(shape, tmp_path):
     made.tiered(tmp_path)
     (tmp_path / "train_images_png.pkl").unlink()
     np.savez(tmp_path / "train_images.npz", images=np.zeros(shape, np.uint8))
-    with pytest.raises(InputError, match=rf"train_images\.npz' is {shape[2]} x {shape[1]} pixels"):
+    with refuses("train_images.npz'", f"{shape[2]} x {shape[1]}", "100"):
         DataConfig("tiered", root=str(tmp_path)).load("train")
 
 
@@ -125,7 +125,7 @@ def test_tiered_decodes_lazily(tmp_path):
     items[2] = items[2][:100]
     path.write_bytes(pickle.dumps(items))
     loaded = DataConfig("tiered", root=str(tmp_path)).load("validation")
-    with pytest.raises(InputError, match=r"image 2 of .*val_images_png\.pkl.* cannot be decoded"):
+    with refuses("image 2", "val_images_png.pkl'"):
         loaded.images[2]
     kept = DataConfig("tiered", root=str(tmp_path), skip_bad_images=True).load("validation")
     assert len(kept) == 11
@@ -134,23 +134,25 @@ def test_tiered_decodes_lazily(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "reason"),
+    ("file", "content", "words"),
     [
-        ("train_labels.pkl", {"label_specific": [0] * 12}, "label_general"),
-        ("train_labels.pkl", [1, 2], "a list where a dict"),
-        ("train_labels.pkl", {"label_specific": [0], "label_general": [0]}, "do not belong"),
-        ("train_labels.pkl", {"label_specific": [0] * 12, "label_general": [0, 1] * 6}, "two|and"),
-        ("train_images_png.pkl", {"a": 1}, "no list of PNG images"),
-        ("train_images_png.pkl", [b"x", 3], "image 1 of .* is a int"),
+        ("train_labels.pkl", {"label_specific": [0] * 12}, ["'label_general'", "1000000"]),
+        ("train_labels.pkl", [1, 2], ["list", "dict"]),
+        ("train_labels.pkl", {"label_specific": [0], "label_general": [0]}, ["12", "1"]),
+        (
+            "train_labels.pkl",
+            {"label_specific": [0] * 12, "label_general": [0, 1] * 6},
+            ["'train class 0'", "'train class 1'"],
+        ),
+        ("train_images_png.pkl", {"a": 1}, ["list", "PNG"]),
+        ("train_images_png.pkl", [b"x", 3], ["image 1", "int"]),
     ],
 )
-def test_tiered_files_that_are_wrong(tmp_path, file, content, reason):
+def test_tiered_files_that_are_wrong(tmp_path, file, content, words):
     made.tiered(tmp_path)
     (tmp_path / file).write_bytes(pickle.dumps(content))
-    with pytest.raises(InputError, match=reason) as refusal:
+    with refuses(file, *words):
         DataConfig("tiered", root=str(tmp_path)).load("train")
-    assert file in str(refusal.value)
-    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("images", [2])
@@ -195,7 +197,7 @@ def test_cifar100_of_python_2(tmp_path):
 def test_crafted_pickles_are_refused(tmp_path, dataset, make, file):
     make(tmp_path)
     (tmp_path / file).write_bytes(pickle.dumps({"fine_labels": Bomb(tmp_path / "written")}))
-    with pytest.raises(InputError, match=r"asks for 'posix\.system'"):
+    with refuses(f"{file}'", "'posix.system'"):
         DataConfig(dataset, root=str(tmp_path)).load("train")
     assert not (tmp_path / "written").exists()
 
@@ -216,18 +218,16 @@ def test_aircraft(tmp_path, level, coarse):
 
 
 def test_aircraft_coarse_level_is_checked(tmp_path):
-    with pytest.raises(InputError, match="accepted: family, manufacturer"):
+    with refuses("'maker'", "family, manufacturer"):
         DataConfig("aircraft", root=str(tmp_path), coarse_level="maker").load("train")
 
 
 @pytest.mark.parametrize("dataset", ["cifar100", "aircraft", "tiered", "folder", "entity30"])
 def test_missing_files_name_the_place_and_the_layout(tmp_path, dataset):
-    with pytest.raises(InputError, match=tmp_path.name) as refusal:
+    flags = ["--download"] if dataset in ("cifar100", "aircraft") else []
+    with refuses(tmp_path.name, *flags):
         DataConfig(dataset, root=str(tmp_path)).load("train")
-    assert "\n" not in str(refusal.value)
-    if dataset in ("cifar100", "aircraft"):
-        assert "`download`" in str(refusal.value)
-    with pytest.raises(InputError, match="expected a folder"):
+    with refuses("nowhere'"):
         DataConfig(dataset, root=str(tmp_path / "nowhere")).load("train")
 
 
@@ -241,9 +241,9 @@ def test_download_goes_through_torchvision(tmp_path, monkeypatch, dataset, reade
         raise RuntimeError("no network\nat all")
 
     monkeypatch.setattr(torchvision.datasets, reader, fetch)
-    with pytest.raises(InputError, match=r"could not be downloaded into .* \(no network\)"):
+    with refuses(dataset, repr(str(tmp_path)), "no network"):
         DataConfig(dataset, root=str(tmp_path), download=True).load("train")
-    with pytest.raises(InputError, match="`download` needs `root`"):
+    with refuses("`download`", "`root`"):
         DataConfig(dataset, download=True).load("train")
 
 
@@ -273,7 +273,7 @@ def test_glyph_is_a_function_of_its_address():
 def test_every_face_carries_every_character():
     """A face without a character draws a box, the same for all that it lacks."""
     for face in range(16):
-        font = glyphs._font(face, 40)
+        font = ImageFont.truetype(glyphs.faces()[face], 40, layout_engine=ImageFont.Layout.BASIC)
         box = font.getmask("\ufffe").getbbox(), bytes(font.getmask("\ufffe"))
         shapes = [(font.getmask(c).getbbox(), bytes(font.getmask(c))) for c in glyphs.CHARACTERS]
         assert box not in shapes, glyphs.faces()[face]

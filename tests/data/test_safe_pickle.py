@@ -5,6 +5,7 @@ import collections
 import functools
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from ancor.errors import InputError
 from ancor.safe_io import pickles
+from tests.refusals import refuses
 
 
 class Call:
@@ -93,6 +94,7 @@ def payloads(target) -> dict[str, bytes]:
 
 
 FORMS = list(payloads("x"))
+NAME = re.compile(r"'\w+(\.\w+)+'")  # that a pickle asks for, as the refusal tells it
 # These only reach for a function: plainly read they write nothing, and are refused all the same.
 WITHOUT_EFFECT = {"getattr chain", "import", "copyreg"}
 
@@ -106,9 +108,8 @@ def test_payload_is_refused_by_name_and_not_run(form, tmp_path):
     target = tmp_path / "written"
     file = tmp_path / "train_labels.pkl"
     file.write_bytes(payloads(target)[form])
-    with pytest.raises(InputError, match=r"train_labels\.pkl.* asks for '[\w.]+'") as refusal:
+    with refuses("train_labels.pkl'", NAME):
         pickles.load(file)
-    assert "\n" not in str(refusal.value)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
@@ -172,25 +173,20 @@ def test_dict_and_array_of_python_2():
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("content", "words"),
     [
-        (b"", "EOFError|Ran out"),
-        (pickle.dumps(list(range(1000)))[:-20], "no whole pickle"),
-        (b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f.", "no whole pickle"),
-        (b"P1\n.", "outside the file"),
-        (b"\x82\x01.", "unregistered"),
-        (b"c_codecs\nencode\n(" + unicode4("x") + unicode4("rot13") + b"tR.", "rot13"),
-        (b"c_codecs\nencode\n(NN}tb.", "no whole pickle"),
-        (b"c__builtin__\nset\n}b.", "given a state"),
-        (pickle.dumps(np.zeros(2, dtype=[("a", "f4")])), "not plain"),
-        (
-            pickle.dumps(np.zeros(4), 2).replace(b"K\x04\x85", b"K\x05\x85"),
-            "does not fit its shape",
-        ),
+        (b"", []),
+        (pickle.dumps(list(range(1000)))[:-20], []),
+        (b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f.", []),
+        (b"P1\n.", ["outside"]),
+        (b"\x82\x01.", ["code 1"]),
+        (b"c_codecs\nencode\n(" + unicode4("x") + unicode4("rot13") + b"tR.", ["'rot13'"]),
+        (b"c_codecs\nencode\n(NN}tb.", []),
+        (b"c__builtin__\nset\n}b.", ["state"]),
+        (pickle.dumps(np.zeros(2, dtype=[("a", "f4")])), ["'V4'"]),
+        (pickle.dumps(np.zeros(4), 2).replace(b"K\x04\x85", b"K\x05\x85"), ["shape"]),
     ],
 )
-def test_broken_files_are_one_line(content, reason):
-    with pytest.raises(InputError, match=reason) as refusal:
+def test_broken_files_are_one_line(content, words):
+    with refuses("'some/file.pkl'", *words):
         pickles.loads(content, "some/file.pkl")
-    assert "some/file.pkl" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
