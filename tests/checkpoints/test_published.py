@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -14,13 +15,13 @@ from safetensors.torch import save_file
 
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import encoder_state, recognize
-from ancor.errors import InputError
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.safe_io import bounded, weights
 from ancor.training.resolve import resolve
-from tests.data.test_safe_pickle import FORMS, payloads
+from tests.data.test_safe_pickle import FORMS, NAME, payloads
 from tests.golden_files import FOLDER
+from tests.refusals import refuses
 
 VALUE = 0.01  # small enough for no layer of a deep network to overflow
 KEYS = json.loads((FOLDER / "state_dict_keys.json").read_text(encoding="utf-8"))
@@ -102,7 +103,7 @@ def test_paper_file_is_read(tmp_path, new_zip, core):
     assert all((p == VALUE).all() for p in encoder.parameters())
     assert (content["epoch"], content["config"]["data"]) == (200, None)
     assert weights.load(path)["best_accs"] == [41.5, 42.5]
-    with pytest.raises(InputError, match="no config in it"):
+    with refuses(repr(str(path)), "config"):
         checkpoint.read(path)
 
 
@@ -234,9 +235,8 @@ def test_safetensors_as_its_own_package_writes_it(tmp_path):
 def test_broken_safetensors_is_one_line(tmp_path, content):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.safetensors' cannot be read") as refusal:
+    with refuses(repr(str(path))):
         checkpoint.load_encoder(path)
-    assert "\n" not in str(refusal.value)
 
 
 def in_zip(content: bytes) -> bytes:
@@ -256,18 +256,15 @@ def test_crafted_pickle_is_refused_and_not_run(form, wrap, tmp_path):
     path = tmp_path / "model_best.pth.tar"
     path.write_bytes(wrap(payloads(tmp_path / "written")[form]))
     for read in (checkpoint.load_encoder, checkpoint.read, checkpoint.describe):
-        with pytest.raises(InputError, match=r"model_best\.pth\.tar' asks for '[\w.]+'") as refusal:
+        with refuses(repr(str(path)), NAME):
             read(path)
-        assert "\n" not in str(refusal.value)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_refusal_names_what_was_asked_for(tmp_path):
     path = tmp_path / "x.pth"
     path.write_bytes(in_zip(payloads(tmp_path / "written")["value of a dict"]))
-    with pytest.raises(
-        InputError, match=r"x\.pth' asks for 'posix\.system'; .* nothing of it was run"
-    ):
+    with refuses(repr(str(path)), "'posix.system'"):
         checkpoint.load_encoder(path)
 
 
@@ -277,28 +274,26 @@ def test_of_numpy_only_floats_are_admitted(tmp_path, value):
     if isinstance(value, np.floating):
         assert weights.load(tmp_path / "x.pth") == {"best_accs": [1.0]}
     else:
-        with pytest.raises(InputError, match=r"a NumPy value of type|asks for"):
+        with refuses("x.pth'", re.compile(r"'[Mi]8'")):
             weights.load(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "words"),
     [
-        ({"config": {"format": 99, "encoder": {}}, "state_dict": {}}, "is of format 99"),
-        ({"epoch": 3}, "holds no weights"),
-        ([1, 2], "holds no weights"),
-        ({"some.weight": torch.ones(2)}, "holds no encoder known here"),
+        ({"config": {"format": 99, "encoder": {}}, "state_dict": {}}, ["format 99", "(1, 2)"]),
+        ({"epoch": 3}, ["no weights"]),
+        ([1, 2], ["no weights"]),
+        ({"some.weight": torch.ones(2)}, ["1 tensors", "'some.weight'", "conv4"]),
         ({n: t for n, t in paper_names("resnet12/cls/none/linear").items() if "layer4" not in n},
-         r"no whole resnet12.* lacks"),
+         ["resnet12", "20 tensors", "'layer4.0.conv1.weight'"]),
     ],
 )  # fmt: skip
-def test_other_files_are_refused_in_one_line(tmp_path, content, message):
+def test_other_files_are_refused_in_one_line(tmp_path, content, words):
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(InputError, match=message) as refusal:
+    with refuses("x.pth'", *words):
         checkpoint.load_encoder(tmp_path / "x.pth")
-    assert "x.pth" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-    with pytest.raises(InputError, match="check the path"):
+    with refuses("nowhere.pth'"):
         checkpoint.load_encoder(tmp_path / "nowhere.pth")
 
 
@@ -317,5 +312,5 @@ def test_description(tmp_path):
 
 
 def test_training_accepts_no_missing_head():
-    with pytest.raises(InputError, match="`head` 'absent' is not known"):
+    with refuses("`head` 'absent'", "cls, fork, none, seq"):
         resolve({"dataset": "digits", "mode": "coarse", "head": BARE})

@@ -48,7 +48,7 @@ def test_every_unknown_flag_is_compared(flags, meant, capsys):
 @pytest.mark.parametrize("flag", ["--model-pth", "--model_pth", "--modelpath", "-model-path"])
 def test_a_misspelt_flag_is_told_where_another_is_missing(flag, capsys):
     """E25: only `--model-path` was told, as missing."""
-    line = refused(evaluation.main, [flag, "x"], capsys, suggested(flag, "--model-path"))
+    line = refused(export.main, [flag, "x"], capsys, suggested(flag, "--model-path"))
     assert line.count(" --model-path") == 2  # what is missing, and what was meant
 
 

@@ -11,7 +11,7 @@ import torch
 import ancor
 from ancor.cli import eval as scripts
 from ancor.cli.train import main as train_script
-from ancor.errors import InputError
+from tests.refusals import refuses
 
 SETTINGS = {"epochs": 2, "batch_size": 64, "val_episodes": 20}
 
@@ -57,7 +57,7 @@ def test_files_are_written_where_asked_and_the_best_is_returned(data, encoder, t
     }
     for name, tensor in asked.network.state_dict().items():
         assert torch.equal(tensor, encoder.network.state_dict()[name]), name
-    with pytest.raises(InputError, match="already holds a run"):
+    with refuses("`output_dir`", repr(str(tmp_path / "run"))):
         ancor.train(data, output_dir=tmp_path / "run", **SETTINGS)
 
 
@@ -97,17 +97,14 @@ def test_several_encoders_are_combined(data, encoder):
         (lambda d, e: ancor.evaluate(e, d["test"], n_shot=3), ["n_shot", "n_shots"]),
         (lambda d, e: ancor.evaluate(e, d["test"], classifier="SVM"), ["SVM", "LR"]),
         (lambda d, e: ancor.evaluate(e, "test"), ["'test'", "load_dataset"]),
-        (lambda d, e: ancor.evaluate([e, e], d["test"]), ["2", "exactly 1"]),
+        (lambda d, e: ancor.evaluate([e, e], d["test"]), ["2", "1", "single"]),
         (lambda d, e: ancor.evaluate(e, d["test"], combine="sum"), ["'sum'", "ensemble"]),
         (lambda d, e: ancor.evaluate("/nowhere/x.pth", "test"), ["/nowhere/x.pth"]),
     ],
 )
 def test_bad_input_is_one_line(call, words, data, encoder):
-    with pytest.raises(InputError) as error:
+    with refuses(*words):
         call(data, encoder)
-    message = str(error.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
 
 
 def test_importing_is_quick_and_leaves_torch_alone():

@@ -1,8 +1,11 @@
 """FewShotClassifier against evaluation's classifiers, scikit-learn, and plain loops."""
 
 import copy
+import errno
 import io
 import json
+import os
+import re
 import threading
 from pathlib import Path
 
@@ -17,7 +20,6 @@ from sklearn.model_selection import cross_val_score
 
 import ancor
 from ancor.data.config import DataConfig
-from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, build_classifier
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.predictors import cascade
@@ -27,6 +29,7 @@ from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime, usable_cpus
 from tests import made
 from tests.checkpoints.test_published import paper_file
+from tests.refusals import refuses
 
 CPU = torch.device("cpu")
 
@@ -272,7 +275,7 @@ def test_what_is_not_likely_is_unknown(encoder, images, digits, queries):
     assert (found.set_params(unknown=0.0).predict(images) != "unknown").all()
     named = model(encoder, unknown=1.0).fit(images, labels.astype(str))
     assert set(named.predict(images)) == {"unknown"}
-    with pytest.raises(InputError, match="a class is called 'unknown'"):
+    with refuses("'unknown'", "0.5"):
         model(encoder, unknown=0.5).fit(images, ["unknown", *labels[1:].astype(str)])
 
 
@@ -304,7 +307,7 @@ def test_a_file_that_cannot_be_written_is_one_line(encoder, images, digits, tmp_
     found = model(encoder, n_augmentations=0).fit(images, digits.fine_labels)
     (tmp_path / "taken").mkdir()
     for place in (tmp_path / "taken", tmp_path / "none" / "x", ".", ""):
-        with pytest.raises(InputError, match="cannot write"):
+        with refuses(repr(str(place))):
             found.save(place)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
@@ -327,22 +330,19 @@ def test_a_damaged_file_is_one_line(encoder, images, digits, tmp_path):
             content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :],
         ):
             bad.write_bytes(damaged)
-            with pytest.raises(InputError) as error:
+            with refuses(repr(str(bad))):
                 ancor.FewShotClassifier.load(bad)
-            assert repr(str(bad)) in str(error.value)
-            assert "\n" not in str(error.value)
     line, payload = content.split(b"\n", 1)
     bad.write_bytes(json.dumps({**json.loads(line), "version": 2}).encode() + b"\n" + payload)
-    with pytest.raises(InputError, match="of version 2; this toolkit reads version 1"):
+    with refuses(repr(str(bad)), "version 2", "version 1"):
         ancor.FewShotClassifier.load(bad)
 
 
 def test_other_files_are_no_saved_classifiers(quick_run, tmp_path):
-    for path, word in ((quick_run / "last.pth.tar", "no saved"), (tmp_path / "y", "cannot read")):
-        with pytest.raises(InputError, match=word):
+    wrong = {tmp_path / "y": os.strerror(errno.ENOENT), tmp_path: os.strerror(errno.EISDIR)}
+    for path, word in {**wrong, quick_run / "last.pth.tar": "checkpoint"}.items():
+        with refuses(repr(str(path)), word):
             ancor.FewShotClassifier.load(path)
-    with pytest.raises(InputError, match="cannot read"):
-        ancor.FewShotClassifier.load(tmp_path)
 
 
 def test_it_follows_scikit_learn(encoder, images, paths, digits):
@@ -391,7 +391,7 @@ def test_images_of_any_size_are_fitted(size, encoder):
 
 def test_published_files_need_to_be_told_how_images_are_prepared(tmp_path):
     file = paper_file(tmp_path / "x.pth.tar", "resnet12/seq/multi/mlp")
-    with pytest.raises(InputError, match="does not tell how its images were prepared"):
+    with refuses(repr(file), "digits", "image_size", "mean", "std"):
         ancor.load_encoder(file, image_size=84)
     named = ancor.load_encoder(file, dataset="tiered", device="cpu")
     assert named.transforms == DataConfig("tiered").transforms
@@ -423,52 +423,55 @@ def bare(head: str):
 
 GOOD = np.zeros((2, 8, 8), dtype=np.uint8)
 BAD = {
-    "no encoder": (lambda e: model(None).fit(GOOD, [0, 1]), ["NoneType", "load_encoder"]),
+    "no encoder": (lambda e: model(None).fit(GOOD, [0, 1]), ["NoneType", "ancor.load_encoder"]),
     "unknown classifier": (lambda e: model(e, classifier="SVM").fit(GOOD, [0, 1]), ["'SVM'", "LR"]),
     "negative copies": (
-        lambda e: model(e, n_augmentations=-1).fit(GOOD, [0, 1]),
-        ["`n_augmentations` -1"],
+        lambda e: model(e, n_aug_support_samples=-1).fit(GOOD, [0, 1]),
+        [re.compile("n[_-]aug[_-]support[_-]samples`? -1")],
     ),
     "no probability": (
         lambda e: model(e, unknown=50).fit(GOOD, [0, 1]),
-        ["`unknown` 50", "0 to 1"],
+        ["unknown 50", "0 to 1"],
     ),
     "gate without a head": (
         lambda e: model(bare("none"), coarse_first=True).fit(GOOD, [0, 1]),
-        ["head 'none'", "coarse_first"],
+        ["'none'", re.compile("coarse[_-]first")],
     ),
-    "one class": (lambda e: model(e).fit(GOOD, ["cat", "cat"]), ["'cat'", "at least 2 classes"]),
-    "no labels": (lambda e: model(e).fit(GOOD), ["without labels"]),
+    "one class": (lambda e: model(e).fit(GOOD, ["cat", "cat"]), ["'cat'", "2 classes"]),
+    "no labels": (lambda e: model(e).fit(GOOD), ["labels"]),
     "too few labels": (lambda e: model(e).fit(GOOD, [0]), ["(1,)", "2 images"]),
     "labels of floats": (lambda e: model(e).fit(GOOD, [0.5, 1.5]), ["float", "strings"]),
     "labels of two types": (
         lambda e: model(e).fit(GOOD, [0, 1]).add(GOOD, ["a", "b"]),
         ["<U1", "int64"],
     ),
-    "a lone image": (lambda e: model(e).fit(GOOD[0], [0, 1]), ["(8, 8)", "a list"]),
+    "a lone image": (lambda e: model(e).fit(GOOD[0], [0, 1]), ["(8, 8)", "list"]),
     "no images": (lambda e: model(e).fit([], []), ["no images"]),
-    "a number": (lambda e: e.encode(7), ["int", "a list of images"]),
-    "numbers": (lambda e: e.encode([7]), ["image 0 is a int", "PIL"]),
+    "a number": (lambda e: e.encode(7), ["int", "list"]),
+    "numbers": (lambda e: e.encode([7]), ["image 0", "int", "PIL"]),
     "floats in an array": (lambda e: e.encode(GOOD / 255), ["image 0", "float64", "uint8"]),
     "four channels": (lambda e: e.encode([np.zeros((8, 8, 4), np.uint8)]), ["(8, 8, 4)"]),
-    "normalized floats": (lambda e: e.encode([torch.randn(3, 8, 8)]), ["floats from -", "0-1"]),
-    "not a number": (lambda e: e.encode([torch.full((3, 8, 8), torch.nan)]), ["floats from nan"]),
+    "normalized floats": (
+        lambda e: e.encode([torch.randn(3, 8, 8)]),
+        ["image 0", "-", "0-1"],
+    ),
+    "not a number": (lambda e: e.encode([torch.full((3, 8, 8), torch.nan)]), ["image 0", "nan"]),
     "one channel": (lambda e: e.encode([torch.zeros(1, 8, 8)]), ["(1, 8, 8)", "(3, H, W)"]),
     "a thread": (lambda e: e.encode([np.zeros((1, 500), np.uint8)]), ["500 x 1", "100"]),
     "nothing to see": (lambda e: e.encode([np.zeros((0, 4), np.uint8)]), ["4 x 0"]),
-    "a missing file": (lambda e: e.encode(["/nowhere/a.png"]), ["'/nowhere/a.png'", "no file"]),
-    "a folder in a list": (lambda e: e.encode(["/tmp"]), ["'/tmp'", "is a folder"]),
+    "a missing file": (lambda e: e.encode(["/nowhere/a.png"]), ["'/nowhere/a.png'"]),
+    "a folder in a list": (lambda e: e.encode(["/tmp"]), ["'/tmp'", "folder"]),
     "other features": (
         lambda e: model(e).fit(GOOD, [0, 1]).predict(_narrow(e.encode(GOOD))),
-        ["width 60", "64"],
+        ["60", "64"],
     ),
     "features without views": (
         lambda e: model(e).fit(e.encode(GOOD), [0, 1]),
-        ["0 views", "n_augmentations=5"],
+        ["0 views", "n_aug_support_samples", "5"],
     ),
     "an embedding that is not there": (
         lambda e: type(e)(bare("cls").network, e.transforms, Runtime(CPU), only_base=False),
-        ["'cls'", "has none"],
+        ["'cls'"],
     ),
     "no batch": (
         lambda e: type(e)(e.network, e.transforms, Runtime(CPU, batch_size=0)),
@@ -484,24 +487,21 @@ def _narrow(features):
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(name, encoder):
     call, words = BAD[name]
-    with pytest.raises(InputError) as error:
+    with refuses(*words):
         call(encoder)
-    message = str(error.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize("held", [2**29, 10_000])
 def test_few_images_lie_in_memory_at_once(held, encoder, images, monkeypatch):
     """B17: not a whole batch of photographs in full size, nor of long images when resized."""
-    batches, encode = [], type(encoder)._encode
+    batches, outputs = [], FeatureBank.outputs
     expected = encoder.encode(images).vectors
 
-    def watched(self, some, copies, seed):
-        batches.append(len(some))
-        return encode(self, some, copies, seed)
+    def watched(self, pairs):
+        batches.append(len(pairs))
+        return outputs(self, pairs)
 
-    monkeypatch.setattr(type(encoder), "_encode", watched)
+    monkeypatch.setattr(FeatureBank, "outputs", watched)
     monkeypatch.setattr(image_encoder, "usable_cpus", lambda: 1)
     monkeypatch.setattr(image_encoder, "HELD", held)  # an image takes 3,072 bytes
     assert (encoder.encode(images).vectors - expected).abs().max() < 1e-5
@@ -521,7 +521,7 @@ def test_images_are_resized_as_they_are_read(encoder, images, monkeypatch):
             counts["most"] = max(counts["most"], counts["alive"])
         return read(image, position)
 
-    form = encoder._form
+    form = image_encoder.stored_form(encoder.transforms)
 
     def formed(image):
         with lock:
@@ -529,21 +529,21 @@ def test_images_are_resized_as_they_are_read(encoder, images, monkeypatch):
         return form(image)
 
     monkeypatch.setattr(inputs, "read", counted)
-    monkeypatch.setattr(encoder, "_form", formed)
-    encoder.encode(images)
+    monkeypatch.setattr(image_encoder, "stored_form", lambda transforms: formed)
+    type(encoder)(encoder.network, encoder.transforms, encoder.runtime).encode(images)
+    assert counts == {"alive": 0, "most": counts["most"]}
     assert counts["most"] <= usable_cpus()
 
 
 def test_a_bomb_is_an_error(encoder, tmp_path, monkeypatch):
     path = made.write(tmp_path / "a\nb.png", size=(40, 40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
-    with pytest.raises(InputError, match="exceeds limit") as error:
+    with refuses(repr(str(path)), "1600", "1400") as error:
         encoder.encode([path])
-    assert repr(str(path)) in str(error.value)
-    assert "skip_bad_images" not in str(error.value)
+    assert "--skip-bad-images" not in str(error.value)
 
 
 def test_public_names_are_listed():
     assert {"FewShotClassifier", "load_encoder"} <= set(dir(ancor))
-    with pytest.raises(AttributeError, match="no attribute 'fit'"):
+    with refuses("'fit'", kind=AttributeError):
         ancor.fit  # noqa: B018

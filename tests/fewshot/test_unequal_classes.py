@@ -11,10 +11,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import ancor
 from ancor.data.config import DataConfig
-from ancor.errors import InputError
 from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, balanced, k_nearest
 from ancor.fewshot.inputs import labels_of
 from ancor.fewshot.temperature import fit_temperature
+from tests.refusals import refuses, tells
 
 
 @pytest.fixture(scope="module")
@@ -142,26 +142,26 @@ ACCEPTED = {
     "an enumeration of strings": ([Name.A, Name.B], ["a", "b"]),
 }
 REFUSED = {
-    "numbers and text": ([1, "1"], "int and str"),
-    "numbers and text in objects": (np.array([1, "1"], object), "int and str"),
-    "numbers and truth": ([1, True], "bool and int"),
-    "text and nan": (["a", np.nan], "float and str"),
-    "nan": ([np.nan, np.nan], "float"),
-    "None": (["a", None], "NoneType and str"),
-    "floats": (np.array([1.0, 2.0]), "float"),
-    "bytes": ([b"a", b"b"], "bytes"),
-    "a column": (np.array([[1], [2]]), r"\(2, 1\)"),
-    "a column of a list": ([["a"], ["b"]], r"\(2, 1\)"),
-    "a column of a tensor": (torch.tensor([[1], [2]]), r"\(2, 1\)"),
-    "too many": ([1, 2, 3], r"\(3,\)"),
-    "vectors": ([torch.tensor([1, 2]), 1], "Tensor"),
-    "one text": ("ab", r"shape \(\)"),
-    "a set": ({1, 2}, r"shape \(\)"),
-    "nothing": (None, r"shape \(\)"),
-    "masked": (np.ma.array([1, 2], mask=[False, True]), "NoneType and int"),
-    "more than 64 bits": ([2**64, 1], "64 bits"),
-    "more than 63 bits": (np.array([2**63, 1], np.uint64), "64 bits"),
-    "zero characters": (["a", "a\0"], "zero character"),
+    "numbers and text": ([1, "1"], ["int", "str"]),
+    "numbers and text in objects": (np.array([1, "1"], object), ["int", "str"]),
+    "numbers and truth": ([1, True], ["bool", "int"]),
+    "text and nan": (["a", np.nan], ["float", "str"]),
+    "nan": ([np.nan, np.nan], ["float"]),
+    "None": (["a", None], ["NoneType", "str"]),
+    "floats": (np.array([1.0, 2.0]), ["float"]),
+    "bytes": ([b"a", b"b"], ["bytes"]),
+    "a column": (np.array([[1], [2]]), ["(2, 1)"]),
+    "a column of a list": ([["a"], ["b"]], ["(2, 1)"]),
+    "a column of a tensor": (torch.tensor([[1], [2]]), ["(2, 1)"]),
+    "too many": ([1, 2, 3], ["(3,)", "2"]),
+    "vectors": ([torch.tensor([1, 2]), 1], ["Tensor", "int"]),
+    "one text": ("ab", ["()", "2"]),
+    "a set": ({1, 2}, ["()", "2"]),
+    "nothing": (None, ["()", "2"]),
+    "masked": (np.ma.array([1, 2], mask=[False, True]), ["NoneType", "int"]),
+    "more than 64 bits": ([2**64, 1], [str(2**64), "64 bits"]),
+    "more than 63 bits": (np.array([2**63, 1], np.uint64), [str(2**63), "64 bits"]),
+    "zero characters": (["a", "a\0"], ["zero"]),
 }
 
 
@@ -177,9 +177,8 @@ def test_labels_that_are_accepted(name):
 def test_labels_that_are_refused(name):
     """B11: `[1, "1"]` and nan became classes."""
     labels, words = REFUSED[name]
-    with pytest.raises(InputError, match=words) as error:
+    with refuses("label" if "bits" in name or "zero" in name else "labels", *words):
         labels_of(labels, 2)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("method", ["fit", "add", "score"])
@@ -189,12 +188,12 @@ def test_labels_are_checked_wherever_they_enter(method, encoder, digits):
     features, labels = digits[0][rows], digits[1][rows]
     names = labels.astype(str)
     model = ancor.FewShotClassifier(encoder, classifier="Proto").fit(features, names)
-    with pytest.raises(InputError, match=r"shape \(20, 1\)"):
+    with refuses("labels", "(20, 1)"):
         getattr(model, method)(features, names[:, None])
-    with pytest.raises(InputError, match="float and str"):
+    with refuses("labels", "float", "str"):
         getattr(model, method)(features, [*names[1:], float("nan")])
     if method != "fit":
-        with pytest.raises(InputError, match=r"int64.*<U1"):
+        with refuses("labels", "int64", "<U1"):
             getattr(model, method)(features, labels)
 
 
@@ -208,8 +207,8 @@ def test_labels_that_were_never_learned_are_told(encoder, digits, caplog, monkey
     monkeypatch.setattr(logging.getLogger("ancor"), "propagate", True)
     with caplog.at_level(logging.WARNING, logger="ancor"):
         assert model.score(features, some) == pytest.approx(whole - 0.1, abs=0.11)
-    assert "2 of 20 images are of classes that were never learned, such as 'three'" in caplog.text
-    with pytest.raises(InputError, match=r"none of the labels, such as 'a', .* such as '0'"):
+    assert tells(caplog.text, "2 of 20", "'three'")
+    with refuses("none", "'a'", "'0'"):
         model.score(features, ["a"] * 20)
     model.set_params(unknown=1.0)  # so that nothing is known: right of what is labeled so
     assert model.score(features, ["unknown"] * 5 + names[5:].tolist()) == 0.25
@@ -223,7 +222,8 @@ def test_weights_that_do_not_fit_are_refused(weights, encoder, digits):
     rows = rows_of([2] * 10)
     features, labels = digits[0][rows], digits[1][rows]
     model = ancor.FewShotClassifier(encoder, classifier="NN").fit(features, labels)
-    with pytest.raises(InputError, match="weights"):
+    shape = "'a'" if weights == "a" else str(np.shape(weights))
+    with refuses("weights", shape):
         model.score(features, labels, sample_weight=weights)
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ancor.errors import InputError
 from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
 from ancor.methods.queues import ClassQueues, SingleQueue
 from ancor.models.config import EncoderConfig
+from tests.refusals import refuses
 
 ENCODER = EncoderConfig("conv4", "seq", mlp=True, dim=6, num_classes=3)
 CONFIG = AncorConfig(queue_length=10, encoder_momentum=0.5)
@@ -35,8 +35,8 @@ MEANINGLESS = {
     "contrast + no queue": ("seq", {"queue": "none"}, ["`queue` none", "cst_by_class"]),
     "by_class + single": ("seq", {"queue": "single"}, ["cst_by_class", "`queue` multi"]),
     "unequal weights": ("seq", {"loss_weights": (1.0,)}, ["`loss_weights` 1.0"]),
-    "no weight": ("seq", {"loss_weights": (1.0, 0.0)}, ["1.0 0.0", "above 0"]),
-    "twice": ("seq", {"calculators": ("cls", "cls")}, ["twice"]),
+    "no weight": ("seq", {"loss_weights": (1.0, 0.0)}, ["`loss_weights` 1.0 0.0"]),
+    "twice": ("seq", {"calculators": ("cls", "cls")}, ["`calculators` cls cls"]),
     "none at all": ("seq", {"calculators": ()}, ["`calculators`"]),
     "unknown": ("seq", {"metric": "cosine"}, ["'cosine'", "angular, norm"]),
 }
@@ -45,10 +45,8 @@ MEANINGLESS = {
 @pytest.mark.parametrize("name", MEANINGLESS)
 def test_meaningless_combinations_are_refused_by_name(name):
     head, changes, words = MEANINGLESS[name]
-    with pytest.raises(InputError) as error:
+    with refuses(*words):
         replace(CONFIG, **changes).check(head)
-    for word in words:
-        assert word in str(error.value)
 
 
 @pytest.mark.parametrize("head", ["fork", "none"])

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from ancor.cli.compare import main as compare
-from ancor.errors import InputError
 from ancor.plots.curves import curves_figure, panels
 from ancor.training.read_run import read_run
+from tests.refusals import refused, refuses
 
 
 def write_run(folder, records, config=None, tail=""):
@@ -27,10 +27,8 @@ def test_figures_without_end_are_refused(tmp_path, capsys, names):
     """D: each name is a panel and a column: many in one line, or one in each of many lines."""
     rows = [{f"loss/{n * names + k}": 1.0 for k in range(names)} for n in range(300 // names)]
     write_run(tmp_path / "a", [{"kind": "step", "step": n, **row} for n, row in enumerate(rows)])
-    assert compare([str(tmp_path / "a"), "--output", str(tmp_path / "x.png")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "names 300 figures" in line
-    assert "at most 200" in line
+    flags = [str(tmp_path / "a"), "--output", str(tmp_path / "x.png")]
+    refused(compare, flags, capsys, "a/metrics.jsonl'", "300", "'loss/299'", "200")
     assert not (tmp_path / "x.png").exists()
 
 
@@ -67,17 +65,16 @@ def test_final_and_best_scores(tmp_path):
 def test_broken_metrics_are_one_line(content, word, tmp_path):
     write_run(tmp_path / "a", [])
     (tmp_path / "a" / "metrics.jsonl").write_text(content)
-    with pytest.raises(InputError, match=word) as error:
+    with refuses("a/metrics.jsonl'", word):
         read_run(tmp_path / "a")
-    assert "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_run_and_a_config_without_settings_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no run's folder"):
+    with refuses(repr(str(tmp_path)), "config.json", "--output-dir"):
         read_run(tmp_path)
     write_run(tmp_path / "a", [step(1, 1.0)])
     (tmp_path / "a" / "config.json").write_text("[1")
-    with pytest.raises(InputError, match=r"config\.json"):
+    with refuses("a/config.json'"):
         read_run(tmp_path / "a")
 
 

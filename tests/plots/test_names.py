@@ -3,10 +3,14 @@
 import io
 import logging
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
+from PIL import Image
 
 from ancor.plots import board, page, style
 from ancor.plots.contact_sheet import contact_sheet
@@ -17,6 +21,7 @@ from ancor.plots.neighbors import Shown, neighbors_figure
 from ancor.plots.tsne import Layout, figure
 from ancor.runtime.text import printable
 from tests.plots.test_tsne import layout, partition
+from tests.refusals import one_line
 
 NAMES = (r"$\frac{$", "_hidden", "a\tb\n\x1b[31m", "\u202egnp", "漢字", r"\$x_1$", "x" * 200)
 PIXELS = np.zeros((8, 8, 3), np.uint8)
@@ -90,28 +95,26 @@ def test_a_mathematical_name_looks_as_it_is_written():
 
 
 def test_a_missing_script_is_told_in_one_line_and_a_font_that_has_it_is_taken(caplog, monkeypatch):
-    fonts = list(style._installed())
-    if any("漢" in style._glyphs(path) for _, path in fonts):
+    found = [font for font in fontManager.ttflist if not font.name.startswith(("Last", "STIXNon"))]
+    has = {font.name: FT2Font(font.fname).get_charmap().keys() for font in found}
+    if any(ord("漢") in letters for letters in has.values()):
         pytest.skip("a font for Chinese is installed here")
     monkeypatch.setattr(logging.getLogger("ancor"), "propagate", True)
-    style._tell.cache_clear()
+    names = ("漢字 once", "b")  # which no other test draws
     with caplog.at_level(logging.WARNING):
-        tsne(("漢字", "b"))
-        tsne(("漢字", "b"))  # told once
-    told = [record for record in caplog.records if "no installed font" in record.getMessage()]
+        tsne(names)
+        tsne(names)  # told once
+    told = [record for record in caplog.records if "漢字 once" in record.getMessage()]
     assert len({record.created for record in told}) == 1  # one, whoever else listens
-    record = told[0]
-    assert "'漢字'" in record.getMessage()
-    assert "\n" not in record.getMessage()
-    every = "".join(map(chr, range(128, 0x3000)))
-    usual = style._glyphs(fonts[0][1])
-    others = [(name, style._glyphs(path) - usual) for name, path in fonts]
-    name, letter = next((name, c) for name, has in others for c in every if c in has)
+    one_line(told[0].getMessage(), "'漢字 once'")
+    usual = FT2Font(findfont(FontProperties())).get_charmap()
+    others = ((name, chr(c)) for name, letters in has.items() for c in letters if c not in usual)
+    letter = next(c for _, c in others if c.isprintable())
     text = next(t for t in tsne((letter, "b")).findobj(Text) if t.get_text() == letter)
-    assert name in text.get_fontfamily()
+    assert set(text.get_fontfamily()) & {n for n, letters in has.items() if ord(letter) in letters}
 
 
-def test_a_page_shows_names_as_they_are():
+def test_a_page_shows_names_as_they_are(monkeypatch):
     pytest.importorskip("bokeh")
     evil = "</script><script>alert(1)</script>"
     names = (evil, "$$x$$", "\u202egnp", "y" * 200 + "1", "y" * 200 + "2")
@@ -121,7 +124,8 @@ def test_a_page_shows_names_as_they_are():
     assert evil not in text
     assert "\u202e" not in text
     assert text.count("\\\\u202egnp") >= 1
-    plot = page._plot(drawn, partition(5, names))
+    monkeypatch.setattr(page, "file_html", lambda plots, *_: plots)
+    (plot,) = page.page(evil, [drawn], partition(5, names)).children
     assert plot.title.text.text == "$$t$$"  # PlainText, which is not read as mathematics
     labels = [item.label.value for item in plot.legend[0].items]
     assert len(labels) == 6  # alike ones have an entry each
@@ -130,5 +134,8 @@ def test_a_page_shows_names_as_they_are():
 
 
 def test_the_projector_takes_bytes_and_control_characters():
-    assert board._cell("a\x1b[31m\udcff\u202e") == r"a\x1b[31m\udcff\u202e"
-    assert board._cell(" \t") == "-"
+    rows = []
+    writer = SimpleNamespace(add_embedding=lambda features, metadata, **_: rows.extend(metadata))
+    names = {"fine": ["a\x1b[31m\udcff\u202e"], "coarse": [" \t"]}
+    board.add_projector(writer, np.zeros((1, 2)), [Image.fromarray(PIXELS)], names, 0)
+    assert rows == [[r"a\x1b[31m\udcff\u202e", "-"]]

@@ -14,12 +14,12 @@ from PIL import Image
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColorImages
 from ancor.data.partition import Partition
-from ancor.errors import InputError
 from ancor.plots import page as pages
 from ancor.plots.style import look
 from ancor.plots.thumbnails import data_uri, thumbnail
 from ancor.plots.tsne import Layout, figure
 from tests.plots import browser
+from tests.refusals import refuses
 
 EVIL = "<img src=x onerror=\"document.title='broken'\"> & 'co'"
 
@@ -96,7 +96,7 @@ def test_every_marker_has_a_shape_of_its_own():
 
 def test_without_bokeh_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(pages, "bokeh", None)
-    with pytest.raises(InputError, match=re.escape("pip install 'ancor-toolkit[html]'")):
+    with refuses("--html", "bokeh", "pip install 'ancor-toolkit[html]'"):
         pages.require_bokeh()
 
 

@@ -30,6 +30,7 @@ from ancor.safe_io import bounded, npz, pickles, weights
 from ancor.training import read_run
 from tests.data.test_safe_pickle import unicode4
 from tests.made import tiered, write
+from tests.refusals import one_line, refuses, tells
 from tests.robustness import crafted, odd_values
 from tests.robustness.promise import commands, keep
 from tests.robustness.shelf import QUICK
@@ -70,7 +71,7 @@ def test_a_small_file_holds_no_large_tensor(tensor, new, tmp_path, soon):
     options = {"_use_new_zipfile_serialization": new}
     path = saved({"state_dict": {"conv1.weight": tensor}}, tmp_path / "x.pth", **options)
     assert path.stat().st_size < 2000
-    with pytest.raises(InputError, match="would become far larger than the file"):
+    with refuses(repr(str(path)), "larger"):
         weights.load(path)
 
 
@@ -80,7 +81,7 @@ def test_many_tensors_together_are_bounded_too(tmp_path, soon):
     path = saved({str(n): one for n in range(100)}, tmp_path / "x.pth")
     assert len(weights.load(path)) == 100
     path = saved({str(n): torch.ones(1).expand(2**20) for n in range(100)}, tmp_path / "x.pth")
-    with pytest.raises(InputError, match="far larger"):
+    with refuses(repr(str(path)), "larger"):
         weights.load(path)
 
 
@@ -94,7 +95,7 @@ def test_members_of_an_archive_do_not_overlap(tmp_path, soon):
             other.filename = other.orig_filename = f"x/data/{number + 1}"
             archive.filelist.append(other)
         archive._didModify = True
-    with pytest.raises(InputError, match="unpack to more than it holds"):
+    with refuses(repr(str(path)), "unpack"):
         weights.load(path)
 
 
@@ -113,7 +114,7 @@ def test_a_storage_is_as_large_as_it_says(tmp_path, soon):
             path.write_bytes(crafted.zipped(members))
         else:
             path.write_bytes(text.replace(b"K\x04", many))
-        with pytest.raises(InputError, match="more numbers than it holds"):
+        with refuses(repr(str(path)), "numbers"):
             weights.load(path)
 
 
@@ -158,9 +159,8 @@ def test_a_pickle_stays_small(name, soon):
     if name == "a far place in the memo":
         assert pickles.loads(BOMBS[name], "x") == 1
         return
-    with pytest.raises(InputError, match="no whole pickle of plain data") as refusal:
+    with refuses("'x'", "pickle"):
         pickles.loads(BOMBS[name], "x")
-    assert "\n" not in str(refusal.value)
 
 
 def test_a_large_pickle_of_pixels_is_read(soon):
@@ -176,10 +176,10 @@ def test_arrays_of_an_archive_are_bounded_together(monkeypatch, soon):
     """D23: packed, many in one archive, or with rows of no size."""
     monkeypatch.setattr(bounded, "FLOOR", 2**20)
     many = {str(n): np.zeros(2**19, np.uint8) for n in range(20)}
-    for arrays in (many, {"images": np.empty((2**40, 0))}):
+    for arrays, word in ((many, "bytes"), ({"images": np.empty((2**40, 0))}, "rows")):
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
-        with pytest.raises(ValueError, match=r"unpack to|more rows"):
+        with refuses(word, kind=ValueError):
             npz.load(buffer)
 
 
@@ -189,7 +189,7 @@ def test_tensors_of_safetensors_do_not_share_bytes(tmp_path, soon):
     entry = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
     path = tmp_path / "x.safetensors"
     path.write_bytes(crafted.safetensors({str(n): entry for n in range(1000)}, data))
-    with pytest.raises(InputError, match="cannot be read"):
+    with refuses(repr(str(path))):
         weights.load(path)
 
 
@@ -202,7 +202,7 @@ def test_headers_of_safetensors_are_plain_and_small(tmp_path, monkeypatch, count
     header = {"a": entry} if count == 1 else {str(n): small for n in range(10_000)}
     path = tmp_path / "x.safetensors"
     path.write_bytes(crafted.safetensors(header))
-    with pytest.raises(InputError, match="far larger"):
+    with refuses(repr(str(path)), "larger"):
         weights.load(path)
 
 
@@ -331,7 +331,8 @@ def test_no_flag_takes_a_nul(new_room):
         for argv in ([flag, "a\0b"], [f"{flag}=a\0b"]):
             with new_room() as room:
                 ended = keep(commands()[name].main, argv, room, [])
-            assert (ended.status, "NUL" in ended.err) == (2, True)
+            assert ended.status == 2
+            one_line(ended.err, flag, "NUL")
     for read in (FewShotClassifier.load, checkpoint.load_encoder, read_run.read_run):
         with pytest.raises(InputError):
             read("a\0b")
@@ -355,7 +356,7 @@ def test_a_cache_header_of_any_rows_is_computed_again(rows, tmp_path, caplog):
     text = json.dumps({**json.loads(header), "rows": rows})
     path.write_bytes(text.encode() + b"\n" + rest)
     assert torch.equal(features(), before)
-    assert "is broken" in caplog.text
+    assert tells(caplog.text, repr(path.name))
 
 
 def test_saved_classifier_of_a_larger_encoder_takes_no_memory(shelf, tmp_path, soon):
@@ -364,7 +365,7 @@ def test_saved_classifier_of_a_larger_encoder_takes_no_memory(shelf, tmp_path, s
     config = {**about["encoder"]["config"], "dim": 10**6, "num_classes": 10**6}
     path = tmp_path / "x.ancor"
     fewshot_file.write(path, {**about, "encoder": {**about["encoder"], "config": config}}, arrays)
-    with pytest.raises(InputError, match="do not fit its encoder"):
+    with refuses(repr(str(path)), "encoder"):
         FewShotClassifier.load(path)
 
 
@@ -434,7 +435,7 @@ def test_no_file_allows_what_a_flag_does_not(new_room):
         for main, line in ((evaluate, shots), (train, resumed), (train, again)):
             ended = keep(main, line, room, ["out"])
             assert ended.status == 2
-            assert "is outside" in ended.err
+            one_line(ended.err, "labels.csv", "--allow-outside-root")
             ended = keep(main, [*line, "--allow-outside-root"], room, ["out"])
             assert ended.status == 0
         content = checkpoint.read(last)
@@ -450,9 +451,9 @@ def test_what_a_file_leaves_out_is_told(contents, new_room):
     with new_room() as room:
         path = saved(other, room.root / "x.pth.tar")
         ended = keep(evaluate, ["--model-path", str(path), *EVAL], room, [])
-        assert "--skip-bad-images, which a file cannot allow" in ended.out
+        assert tells(ended.out, "--skip-bad-images")
         line = ["--model-path", str(path), *EVAL, "--skip-bad-images"]
-        assert "cannot allow" not in keep(evaluate, line, room, []).out
+        assert not tells(keep(evaluate, line, room, []).out, "--skip-bad-images")
 
 
 def test_tiered_pickle_of_no_sized_images_is_refused(tmp_path, soon):
@@ -461,5 +462,5 @@ def test_tiered_pickle_of_no_sized_images_is_refused(tmp_path, soon):
     (tmp_path / "train_images_png.pkl").write_bytes(BOMBS["items of no size"])
     from ancor.data.config import DataConfig
 
-    with pytest.raises(InputError, match="train_images_png"):
+    with refuses("train_images_png.pkl'", "50000000"):
         DataConfig("tiered", str(tmp_path)).load("train")

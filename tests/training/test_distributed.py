@@ -1,5 +1,6 @@
 """Two gloo processes against one."""
 
+import errno
 import json
 import os
 import socket
@@ -28,6 +29,7 @@ from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
 from ancor.training.trainer import Trainer
 from tests.conftest import QUICK
+from tests.refusals import one_line, refuses
 
 ROOT = Path(__file__).parents[2]
 STEPS, BATCH, IMAGES = 5, 10, 50
@@ -192,13 +194,13 @@ def fail(how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "kind", "words"),
     [
-        ("input", InputError, "--lr 9: too much"),
-        ("other", RunError, "process 1 failed: KeyError: 'lost'"),
-        ("killed", RunError, "process 1 ended by signal SIGKILL"),
+        ("input", InputError, ["--lr 9: too much"]),
+        ("other", RunError, ["process 1", "KeyError: 'lost'"]),
+        ("killed", RunError, ["process 1", "SIGKILL"]),
     ],
 )
 def test_a_process_that_dies_ends_all_with_its_own_error(how, kind, words):
-    with pytest.raises(kind, match=words):
+    with refuses(*words, kind=kind):
         launch(fail, free_group(), how)
 
 
@@ -207,15 +209,21 @@ def test_a_taken_port_is_one_line():
         taken.bind(("localhost", 0))
         taken.listen()
         url = f"tcp://localhost:{taken.getsockname()[1]}"
-        with pytest.raises(InputError, match="name another port"):
+        with refuses("--dist-url", repr(url), os.strerror(errno.EADDRINUSE)):
             launch(check_gather, Group(2, url=url))
 
 
 @pytest.mark.parametrize(
-    "flags", [{"url": "localhost"}, {"node": 2, "nodes": 2}, {"backend": "smoke"}, {"processes": 0}]
+    ("flags", "words"),
+    [
+        ({"url": "localhost"}, ["--dist-url", "'localhost'"]),
+        ({"node": 2, "nodes": 2}, ["--rank", "2", "0 to 1"]),
+        ({"backend": "smoke"}, ["--dist-backend", "'smoke'", "gloo"]),
+        ({"processes": 0}, ["--nproc 0"]),
+    ],
 )
-def test_groups_that_cannot_be_are_refused(flags):
-    with pytest.raises(InputError):
+def test_groups_that_cannot_be_are_refused(flags, words):
+    with refuses(*words):
         Group(**{"processes": 2, **flags})
 
 
@@ -255,9 +263,7 @@ def test_nodes_that_never_meet_are_one_line(node, tmp_path, capfd):
     assert time.monotonic() - started < 60
     said = capfd.readouterr()
     assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "did not meet in 0.02 minutes" in said.err
-    assert "--dist-timeout" in said.err
+    one_line(said.err, "0.02 minutes", "--world-size", "--dist-timeout")
     assert not (tmp_path / "run").exists()
 
 
@@ -274,14 +280,13 @@ def test_processes_of_another_launcher_that_never_meet_are_one_line(number, tmp_
         timeout=120,
     )
     assert ended.returncode == 1
-    assert ended.stderr.count("\n") == 1, ended.stderr
-    assert "did not meet in 0.02 minutes" in ended.stderr
+    one_line(ended.stderr, "0.02 minutes", "--dist-timeout")
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
 def test_a_time_that_nobody_can_wait_is_refused(minutes):
     """A7: what --dist-timeout takes."""
-    with pytest.raises(InputError, match="`dist_timeout`"):
+    with refuses(f"--dist-timeout {minutes}", "10080"):
         Group(1, minutes=minutes)
 
 

@@ -1,24 +1,24 @@
 """A step in which something is not finite leaves no trace."""
 
 import copy
+import math
 
 import pytest
 import torch
 
 from ancor.cli.train import main
-from ancor.errors import RunError
 from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
-from ancor.methods.losses import LossTerm
 from ancor.models.config import EncoderConfig
 from ancor.training import trainer
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
-from ancor.training.progress import Progress
 from ancor.training.step_guard import StepGuard
 from ancor.training.trainer import Trainer
 from tests.conftest import QUICK
+from tests.refusals import refused
+from tests.training.steps import at_each_step
 
 
 class Batches:
@@ -107,24 +107,19 @@ class Elsewhere:
 
 def poisoned(monkeypatch, steps: set[int]) -> None:
     """Have some steps of every run see an image that is not a number."""
-    real = Trainer._step
 
-    def step(self, given, meter):
-        if self.progress.step in steps:
-            given = given._replace(views=tuple(view * float("nan") for view in given.views))
-        real(self, given, meter)
+    def poison(step: int, given: Batch) -> Batch | None:
+        views = tuple(view * float("nan") for view in given.views)
+        return given._replace(views=views) if step in steps else None
 
-    monkeypatch.setattr(trainer.Trainer, "_step", step)
+    at_each_step(monkeypatch, poison)
 
 
 def test_a_run_ends_at_such_a_step_by_name(tmp_path, monkeypatch, capsys):
     poisoned(monkeypatch, {6})
     folder = tmp_path / "run"
-    assert main([*QUICK, "--max-steps", "10", "-p", "4", "--output-dir", str(folder)]) == 1
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
-    assert "the loss cls became nan at step 7" in message
-    assert "--skip-nonfinite" in message
+    flags = [*QUICK, "--max-steps", "10", "-p", "4", "--output-dir", str(folder)]
+    refused(main, flags, capsys, "cls", "nan", "step 7", "--skip-nonfinite", status=1)
 
 
 def test_so_many_of_them_may_pass(tmp_path, monkeypatch):
@@ -139,13 +134,8 @@ def test_so_many_of_them_may_pass(tmp_path, monkeypatch):
     assert main([*flags, "--skip-nonfinite", "2", "--output-dir", str(tmp_path / "other")]) == 1
 
 
-def test_a_gradient_alone_can_fail():
-    trainer = Trainer.__new__(Trainer)
-    trainer.scaler = torch.GradScaler("cpu", enabled=False)
-    trainer.progress, trainer.config = Progress(step=10), TrainConfig()
-    meter = Meter()
-    term = LossTerm(*(torch.tensor(1.0),) * 3)
-    for good in (True, False):
-        meter.add([{"cls": term}], [1.0], torch.tensor(good), 4)
-    with pytest.raises(RunError, match="the gradient became inf at step 10"):
-        trainer._count(meter.read()[1], len(meter))
+def test_a_gradient_alone_can_fail(tmp_path, monkeypatch, capsys):
+    real, norms = trainer.finish_gradients, iter([1.0, 1.0, math.inf, 1.0])
+    monkeypatch.setattr(trainer, "finish_gradients", lambda *g: next(norms) * real(*g))
+    flags = [*QUICK, "--max-steps", "4", "-p", "2", "--output-dir", str(tmp_path / "run")]
+    refused(main, flags, capsys, "gradient", "inf", "step 3", status=1)

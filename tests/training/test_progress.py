@@ -15,6 +15,7 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.cli import eval as evaluation
 from ancor.cli import inspect, train
+from ancor.methods.base import Batch
 from ancor.methods.losses import LossTerm
 from ancor.runtime import text
 from ancor.training import metrics, progress, trainer
@@ -23,7 +24,9 @@ from ancor.training.run_folder import RunSaver
 from ancor.training.validation import Validator
 from tests import made
 from tests.conftest import QUICK
+from tests.refusals import one_line, refused, tells
 from tests.robustness.runs import ROOT
+from tests.training.steps import at_each_step
 
 FLAGS = [*QUICK, "--val-episodes", "0"]  # 16 steps an epoch
 LOUD = [flag for flag in FLAGS if flag != "--quiet"]
@@ -169,14 +172,9 @@ def told_left(text: str) -> list[int]:
 @pytest.fixture
 def a_second_a_step(monkeypatch):
     """A clock by which each step takes a second, and nothing else any time."""
-    now, real = [0.0], trainer.Trainer._step
-
-    def step(self, batch, meter):
-        real(self, batch, meter)
-        now[0] += 1
-
-    monkeypatch.setattr(trainer.Trainer, "_step", step)
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    steps = []
+    at_each_step(monkeypatch, lambda step, _: steps.append(step))
+    monkeypatch.setattr("time.monotonic", lambda: float(len(steps)))
 
 
 @pytest.mark.parametrize(
@@ -224,12 +222,12 @@ def test_a_resumed_run_tells_its_best_epoch_and_all_its_time(
     command = [*LOUD[:-2], "--output-dir", str(folder), "--val-episodes", "2", "--resume", "auto"]
     assert train.main([*command, "--epochs", "1"]) == 0
     said = capsys.readouterr().out
-    assert "Done: 16 steps in 0:00:16; files in" in said
-    assert "Best validation accuracy: 90.00 after epoch 1\n" in said
+    assert tells(said, "Done", "16 steps", "0:00:16")
+    assert tells(said, "90.00", "epoch 1")
     assert train.main([*command, "--epochs", "2"]) == 0
     said = capsys.readouterr().out
-    assert "Done: 32 steps in 0:00:32, 16 of them since the resume in 0:00:16; files in" in said
-    assert "Best validation accuracy: 90.00 after epoch 1\n" in said
+    assert tells(said, "Done", "32 steps", "0:00:32", "16", "0:00:16")
+    assert tells(said, "90.00", "epoch 1")
 
 
 @pytest.mark.parametrize("told", [None, "never", -1.0, float("nan"), True])
@@ -243,7 +241,7 @@ def test_files_that_tell_no_time_are_resumed(told, quick_run, tmp_path, capsys):
     command = ["--resume", str(tmp_path / "run" / "last.pth.tar"), "--epochs", "3"]
     assert train.main([*command, "--max-steps", "33", "--val-episodes", "0"]) == 0
     said = capsys.readouterr().out
-    assert re.search(rf"Done: 33 steps, 1 of them since the resume in {TIME}; files", said)
+    assert tells(said, "Done", "33 steps", "1", re.compile(TIME))
 
 
 def test_a_best_that_could_not_be_saved_is_forgotten_with_its_epoch():
@@ -267,14 +265,11 @@ def command_after(word: str, said: str) -> list[str]:
 
 
 def stop_at(monkeypatch, step: int) -> None:
-    real = trainer.Trainer._step
-
-    def signaled(self, batch, meter):
-        real(self, batch, meter)
-        if self.progress.step == step:
+    def signaled(before: int, _: Batch) -> None:
+        if before + 1 == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(trainer.Trainer, "_step", signaled)
+    at_each_step(monkeypatch, signaled)
 
 
 def test_a_stopped_run_says_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
@@ -282,10 +277,8 @@ def test_a_stopped_run_says_the_command_that_goes_on(tmp_path, capsys, monkeypat
     stop_at(monkeypatch, 5)
     folder = tmp_path / "a run"
     flags = ["--overwrite", "--device", "cpu", "--max-steps", "20", "--lr", "0.07", "--epochs", "2"]
-    assert train.main([*FLAGS, *flags, "--output-dir", str(folder)]) == 143
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "stopped by SIGTERM after step 5, all of it saved; go on: python train.py" in said
+    flags = [*FLAGS, *flags, "--output-dir", str(folder)]
+    said = refused(train.main, flags, capsys, "SIGTERM", "step 5", status=143)
     arguments = command_after("go on", said)
     assert "--overwrite" not in arguments
     assert "--lr" not in arguments  # the file has it
@@ -312,11 +305,10 @@ def test_a_stop_whose_save_failed_does_not_say_that_all_is_saved(tmp_path, capsy
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(RunSaver, "_write", full)
+    monkeypatch.setattr(checkpoint, "save", full)
     stop_at(monkeypatch, 2)
     assert train.main([*FLAGS, "--output-dir", str(tmp_path / "run")]) == 143
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "nothing of it saved (No space left on device)" in said
+    said = one_line(capsys.readouterr().err.splitlines()[-1], "step 2", os.strerror(errno.ENOSPC))
     assert "go on" not in said
 
 
