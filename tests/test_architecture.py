@@ -139,6 +139,38 @@ def test_the_way_through_the_code_leads_somewhere():
                     found = getattr(found, part)
 
 
+# Private names that tests may call all the same, each with a reason.
+CALLED = {
+    "_step": "one step of a Trainer: its memory, copies and bytes; `fit` does more than one",
+    "_workers": "torch's own name, of a DataLoader's iterator",
+}
+
+
+def uses(node: ast.AST) -> list[str]:
+    """List the names by which a node reaches into an object or module, or patches it."""
+    if isinstance(node, ast.ImportFrom):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+        texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        return [text.rpartition(".")[2] for text in texts if isinstance(text, str)]
+    return [node.attr] if isinstance(node, ast.Attribute) and node.attr not in CALLED else []
+
+
+def test_tests_hold_to_values_and_to_public_names():
+    """Messages may be reworded and private names changed, and no test fails."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules().values()]
+    named = {n.name for tree in trees for n in ast.walk(tree) if isinstance(n, kinds)}
+    private = {name for name in named if re.match("_[A-Za-z]", name)}
+    sentence = re.compile("[A-Za-z]+(?: [A-Za-z]+){3}")
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            where = (str(path), getattr(node, "lineno", 0))
+            assert not private & set(uses(node)), where
+            if isinstance(node, ast.keyword) and node.arg == "match":
+                assert not sentence.search(ast.unparse(node.value)), where
+
+
 def test_the_house_keeps_its_size():
     """A newcomer meets few names, short modules and imports at their head."""
     inside = (ROOT / "ancor").iterdir()

@@ -10,7 +10,7 @@ from ancor.cli import eval as eval_command
 from ancor.cli import train as train_command
 from ancor.data.datasets.breeds_classes import SPLITS, known_table
 from tests import made
-from tests.checkpoints.test_published import VALUE, paper_file, room_for_models_of_one_number  # noqa: F401
+from tests.checkpoints.test_state_dicts import VALUE, paper_file, room_for_models_of_one_number  # noqa: F401
 from tests.refusals import refused, tells
 
 TRAINING = "--arch conv4 --image-size 32 -b 8 --queue-k 8 --max-steps 2 --cst-dim 16 -j 0"

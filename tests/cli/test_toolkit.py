@@ -14,7 +14,7 @@ from ancor.models.config import EncoderConfig
 from ancor.runtime.settings import settings_of
 from ancor.training.config import TrainConfig
 from tests import made
-from tests.checkpoints.test_published import paper_file
+from tests.checkpoints.test_state_dicts import paper_file
 from tests.refusals import one_line, refused, tells
 
 

@@ -28,7 +28,7 @@ from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime, usable_cpus
 from tests import made
-from tests.checkpoints.test_published import paper_file
+from tests.checkpoints.test_state_dicts import paper_file
 from tests.refusals import refuses
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tests.robustness.shelf import ODD_NAMES, QUICK
+from tests.robustness.fixtures import ODD_NAMES, QUICK
 
 # Not drawn, and why: shows a traceback on purpose; ends at once; needs a compiler and a minute;
 # waits for other machines or starts processes, of which the real ones below have a share.

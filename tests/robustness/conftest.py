@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from tests.robustness.promise import Room
-from tests.robustness.shelf import fill
+from tests.robustness.fixtures import fill
+from tests.robustness.harness import Room
 from tests.robustness.sizes import TORTURE
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.made import cifar100, tiered, write
+from tests.robustness.fixtures import ODD_NAMES
 from tests.robustness.odd_files import idx_files, images, tables, write_all
-from tests.robustness.shelf import ODD_NAMES
 
 IMAGES, TABLES, IDX = images(), tables(), idx_files()
 NAMES = ("a", "b", "c d", ".hidden", "-x", "con", "café", "\udcff\udcfe", "x" * 200, *ODD_NAMES)

@@ -6,11 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.robustness.command_lines import command_line, places
-from tests.robustness.promise import LIMIT, ROOT, Ended, commands, judge, keep
+from tests.robustness.harness import LIMIT, ROOT, Ended, commands, judge, keep
 from tests.robustness.sizes import Tally, draws
 
 COMMANDS = commands()
@@ -28,39 +29,27 @@ def lines(shelf: Path):
     return st.sampled_from(names).flatmap(of)
 
 
-def test_any_command_line(shelf, new_room, say):
+@pytest.mark.parametrize("apart", [False, True], ids=["in this process", "as processes"])
+def test_any_command_line(apart, shelf, new_room, say):
     tally, seen = Tally(), set()
+    short, most, run = (1, AS_PROCESSES, process) if apart else (60, IN_PROCESS, in_process)
 
-    # Hypothesis repeats itself: twice as many are drawn, and so many different ones are run.
-    @draws(short=60, whole=2 * IN_PROCESS)
+    # Hypothesis repeats itself: more are drawn, and so many different ones are run.
+    @draws(short=short, whole=4 * most if apart else 2 * most)
     @given(lines(shelf))
     def holds(drawn):
-        name, line = drawn
-        if str(drawn) in seen or len(seen) == IN_PROCESS:
+        if str(drawn) in seen or len(seen) == most:
             return
         seen.add(str(drawn))
         with new_room() as room:
-            tally.add(keep(COMMANDS[name].main, line, room, places(name, PARSERS[name], line)))
+            tally.add(run(*drawn, room))
 
     holds()
-    say(tally.line("command lines"))
+    say(tally.line("command lines as processes" if apart else "command lines"))
 
 
-def test_command_lines_as_processes(shelf, new_room, say):
-    tally, seen = Tally(), set()
-
-    @draws(short=1, whole=4 * AS_PROCESSES)
-    @given(lines(shelf))
-    def holds(drawn):
-        name, line = drawn
-        if str(drawn) in seen or len(seen) == AS_PROCESSES:
-            return
-        seen.add(str(drawn))
-        with new_room() as room:
-            tally.add(process(name, line, room))
-
-    holds()
-    say(tally.line("command lines as processes"))
+def in_process(name: str, line: list[str], room) -> Ended:
+    return keep(COMMANDS[name].main, line, room, places(name, PARSERS[name], line))
 
 
 def process(name: str, line: list[str], room) -> Ended:

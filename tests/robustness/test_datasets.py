@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from ancor.cli.check_data import main as check_data
 from ancor.cli.train import main as train
 from tests.robustness.datasets import LAYOUTS
-from tests.robustness.promise import keep
-from tests.robustness.shelf import QUICK
+from tests.robustness.fixtures import QUICK
+from tests.robustness.harness import keep
 from tests.robustness.sizes import Tally, draws
 
 # Folders and tables are what users make by hand: half of all.

@@ -28,9 +28,10 @@ from ancor.safe_io import pickles, weights
 from tests.conftest import QUICK as BASE
 from tests.made import aircraft, tiered, write
 from tests.refusals import one_line, refused, refuses
-from tests.robustness import crafted, odd_files
-from tests.robustness.promise import commands, keep
-from tests.robustness.shelf import QUICK
+from tests.robustness import malicious_files as crafted
+from tests.robustness import odd_files
+from tests.robustness.fixtures import QUICK
+from tests.robustness.harness import commands, keep
 
 TRAIN = ["train", "--dataset", "digits", *QUICK, "--output-dir", "out"]
 EVAL = ["eval", "--model-path", "MODEL", "--n-test-runs", "2", "--n-queries", "2"]
@@ -43,7 +44,7 @@ LINES = [
     ([*TRAIN, "--multiprocessing-distributed", "--nproc", "1000000"], ["--nproc 1000000"]),
     ([*TRAIN, "--multiprocessing-distributed", "--nproc", "0"], ["--nproc 0"]),
     ([*EVAL, "-j", "1000000"], ["--num-workers 1000000", "0 to"]),
-    ([*EVAL, "--n-test-runs", "10000000000"], ["--n-test-runs 10000000000", "1000000"]),
+    ([*EVAL, "--n-test-runs", "10000000000"], ["10000000000", "1000000"]),
     ([*EVAL, "--n-aug-support-samples", "1000000000"], ["--n-aug-support-samples 1000000000"]),
     ([*EVAL, "--support-views", "1000000000"], ["--support-views 1000000000"]),
     ([*EVAL, "--std", "1e-46", "1e-46", "1e-46"], ["features", "finite"]),
@@ -53,7 +54,7 @@ LINES = [
     (["predict", *EVAL[1:3], "--support", "", "--query", "x"], ["--support: ''"]),
     ([*EVAL, "--csv=--"], ["--csv '--'"]),
     ([*EVAL, "--model-path", "a" * 300], ["a" * 300 + "'"]),
-    ([*TRAIN, "--output-dir", "a" * 300], [os.strerror(errno.ENAMETOOLONG), "a" * 300 + "'"]),
+    ([*TRAIN, "--output-dir", "a" * 300], [os.strerror(errno.ENAMETOOLONG), re.compile("'a{250}")]),
     ([*EVAL, "a\nb"], [r" a\nb"]),
     ([*EVAL, "--data-root", "a\nb\u2028c", "--dataset", "folder"], [r"a\nb\u2028c'"]),
     (["export", "--model-path", "", "--to", "onnx"], ["--model-path: ''"]),

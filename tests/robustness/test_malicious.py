@@ -17,9 +17,9 @@ from ancor.cli.predict import main as predict
 from ancor.cli.train import main as train
 from ancor.fewshot import saved
 from tests.made import cifar100, tiered
-from tests.robustness import crafted
-from tests.robustness.promise import keep
-from tests.robustness.shelf import QUICK
+from tests.robustness import malicious_files as crafted
+from tests.robustness.fixtures import QUICK
+from tests.robustness.harness import keep
 from tests.robustness.sizes import SEED, TORTURE, Tally
 
 SHORT = 40  # files of a short draw

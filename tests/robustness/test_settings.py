@@ -8,7 +8,7 @@ import pytest
 from ancor.checkpoints import checkpoint
 from ancor.cli import eval as evaluate
 from ancor.cli import export, inspect, train
-from tests.robustness.promise import keep
+from tests.robustness.harness import keep
 from tests.robustness.sizes import SEED, TORTURE, Tally
 
 VALUES = (None, True, -1, 0, 2**70, 1.5, float("nan"), "", "x\ny", b"z", [], [1, "a"], {}, {1: 2})

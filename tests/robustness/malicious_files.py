@@ -13,8 +13,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.checkpoints.test_published import in_zip
-from tests.data.test_safe_pickle import payloads, unicode4
+from tests.checkpoints.test_state_dicts import in_zip
+from tests.safe_io.test_pickles import payloads, unicode4
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of torch's older form
 

@@ -28,14 +28,15 @@ from ancor.fewshot import saved as fewshot_file
 from ancor.fewshot.classifier import FewShotClassifier
 from ancor.safe_io import bounded, npz, pickles, weights
 from ancor.training import read_run
-from tests.data.test_safe_pickle import unicode4
 from tests.made import tiered, write
 from tests.refusals import one_line, refuses, tells
-from tests.robustness import crafted, odd_values
-from tests.robustness.promise import commands, keep
-from tests.robustness.shelf import QUICK
+from tests.robustness import malicious_files as crafted
+from tests.robustness import odd_values
+from tests.robustness.fixtures import QUICK
+from tests.robustness.harness import commands, keep
 from tests.robustness.sizes import SEED, TORTURE
 from tests.robustness.test_malicious import changed, leaves
+from tests.safe_io.test_pickles import unicode4
 
 EVAL = ["--n-test-runs", "2", "--n-queries", "2", "--cls", "NN", "--partition", "validation"]
 
@@ -332,7 +333,7 @@ def test_no_flag_takes_a_nul(new_room):
             with new_room() as room:
                 ended = keep(commands()[name].main, argv, room, [])
             assert ended.status == 2
-            one_line(ended.err, flag, "NUL")
+            one_line(ended.err, r"a\x00b'", "NUL")
     for read in (FewShotClassifier.load, checkpoint.load_encoder, read_run.read_run):
         with pytest.raises(InputError):
             read("a\0b")

@@ -19,9 +19,9 @@ from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.safe_io import bounded, weights
 from ancor.training.resolve import resolve
-from tests.data.test_safe_pickle import FORMS, NAME, payloads
 from tests.golden_files import FOLDER
 from tests.refusals import refuses
+from tests.safe_io.test_pickles import FORMS, NAME, payloads
 
 VALUE = 0.01  # small enough for no layer of a deep network to overflow
 KEYS = json.loads((FOLDER / "state_dict_keys.json").read_text(encoding="utf-8"))
