@@ -7,13 +7,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-from ancor.cli.ending import run as run
-from ancor.cli.ending import tell
+from ancor.cli.ending import run, tell
 from ancor.cli.options import group_of
 from ancor.errors import InputError, did_you_mean
 from ancor.runtime.text import installed_name, printable
@@ -88,6 +87,19 @@ def _dashed(argument: str) -> str:
         return argument
     flag, equals, value = argument.partition("=")
     return flag.replace("_", "-") + equals + value
+
+
+def main_of(
+    build_parser: Callable[[], Parser],
+    command: Callable[[argparse.Namespace], None],
+    logs: bool = False,
+) -> Callable[..., int]:
+    """Return a command's `main`, which runs it and returns its exit status (`ancor.cli.ending`)."""
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run(build_parser(), command, argv, logs)
+
+    return main
 
 
 def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:

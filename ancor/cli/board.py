@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from ancor.cli.arguments import Parser, run, say
+from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.pictures import beside_model, chosen_images
 from ancor.cli.tsne import add_layout_flags
@@ -33,11 +33,6 @@ def build_parser() -> Parser:
     )
     parser.set_defaults(images=None, default_n=IMAGES)
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run board and return its exit status."""
-    return run(build_parser(), command, argv, logs=True)
 
 
 def command(args: argparse.Namespace) -> None:
@@ -77,3 +72,6 @@ def _telling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without those that only tell where the images are found."""
     kept = ("data.dataset", "data.image_size", "data.split")
     return {k: v for k, v in settings.items() if k in kept or not k.startswith("data.")}
+
+
+main = main_of(build_parser, command, logs=True)

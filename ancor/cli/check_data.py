@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, add_json_flag, print_report, run
+from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report
 from ancor.cli.data_flags import add_data_flags
 from ancor.errors import RunError
 from ancor.runtime.settings import with_flags
@@ -33,11 +33,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run check-data and return its exit status: 1 where something would stop a run."""
-    return run(build_parser(), command, argv)
-
-
 def command(args: argparse.Namespace) -> None:
     """Check as the arguments say."""
     from ancor.data import episodes, guess, report, resolve
@@ -56,3 +51,6 @@ def command(args: argparse.Namespace) -> None:
     if found["problems"]:
         count = len(found["problems"])
         raise RunError(f"{count} {'problem' if count == 1 else 'problems'} would stop a run")
+
+
+main = main_of(build_parser, command)

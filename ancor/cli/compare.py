@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, run, say
+from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.pictures import add_output_flag, picture_path, save
 from ancor.errors import InputError, capped
 
@@ -18,11 +18,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run compare and return its exit status."""
-    return run(build_parser(), command, argv)
-
-
 def command(args: argparse.Namespace) -> None:
     """Compare as the arguments say."""
     from ancor.plots import curves
@@ -36,3 +31,6 @@ def command(args: argparse.Namespace) -> None:
     for line in [*comparison.scores(runs), "", *comparison.differences(runs)]:
         say(line)
     save(curves.curves_figure(drawn), path)
+
+
+main = main_of(build_parser, command)

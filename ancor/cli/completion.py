@@ -4,7 +4,7 @@ import argparse
 from types import ModuleType
 
 from ancor.__main__ import COMMANDS, function_of
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, main_of
 from ancor.errors import InputError
 
 EXAMPLE = """example, to be put into ~/.bashrc:
@@ -19,11 +19,6 @@ def build_parser() -> Parser:
     parser = Parser(prog="ancor completion", description=__doc__, epilog=EXAMPLE)
     parser.add_argument("shell", choices=SHELLS, help="the shell that you use")
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run completion and return its exit status."""
-    return run(build_parser(), command, argv)
 
 
 def command(args: argparse.Namespace) -> None:
@@ -51,3 +46,6 @@ def _all_commands(shtab: ModuleType) -> argparse.ArgumentParser:
                 action.complete = shtab.FILE if word in FILES else shtab.DIRECTORY
         commands.add_parser(name, parents=[own], add_help=False, help=about)
     return parser
+
+
+main = main_of(build_parser, command)

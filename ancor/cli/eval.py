@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser
+from ancor.cli.ending import run
 from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
 from ancor.cli.pictures import save

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, run, say
+from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.data_flags import add_view_flags
 from ancor.errors import InputError
 
@@ -37,11 +37,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run export and return its exit status."""
-    return run(build_parser(), command, argv)
-
-
 def command(args: argparse.Namespace) -> None:
     """Export as the arguments say."""
     from ancor.checkpoints import export, pretrained
@@ -60,3 +55,6 @@ def command(args: argparse.Namespace) -> None:
     size = data.transforms.size
     say(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
     print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")
+
+
+main = main_of(build_parser, command)

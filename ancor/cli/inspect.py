@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from ancor.cli.arguments import Parser, add_json_flag, print_report, run
+from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report
 from ancor.errors import capped
 from ancor.runtime.text import printable
 
@@ -18,11 +18,6 @@ def build_parser() -> Parser:
     parser.add_argument("file", metavar="FILE", help="ours, the paper's, MoCo, SwAV, torchvision")
     add_json_flag(parser)
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run inspect and return its exit status."""
-    return run(build_parser(), command, argv)
 
 
 def command(args: argparse.Namespace) -> None:
@@ -60,3 +55,6 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         names = report[kind]
         shown = capped(f"{name!r:.120}" for name in names)
         yield f"{kind:<14}{len(names)} names{': ' + shown if names else ''}"
+
+
+main = main_of(build_parser, command)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, main_of
 from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.pictures import (
     add_choice_flags,
@@ -31,11 +31,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run ancor localize and return its exit status."""
-    return run(build_parser(), command, argv, logs=True)
-
-
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.plots import localize
@@ -52,3 +47,6 @@ def command(args: argparse.Namespace) -> None:
     bank = localize.larger_bank(model, partition, args.image_size, args.seed)
     save(localize.draw(bank, partition, chosen, args.mode), path)
     tell_skipped(partition)
+
+
+main = main_of(build_parser, command, logs=True)

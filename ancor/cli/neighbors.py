@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, main_of
 from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.pictures import (
     add_choice_flags,
@@ -29,11 +29,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run neighbors and return its exit status."""
-    return run(build_parser(), command, argv, logs=True)
-
-
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.plots import neighbors
@@ -55,3 +50,6 @@ def command(args: argparse.Namespace) -> None:
     rows = list(neighbors.rows(partition, args.mode, chosen, found))
     save(neighbors.neighbors_figure(rows, title), path)
     tell_skipped(partition)
+
+
+main = main_of(build_parser, command, logs=True)

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from ancor.cli.arguments import Parser, add_device_flags, add_json_flag, print_report, run
+from ancor.cli.arguments import Parser, add_device_flags, add_json_flag, main_of, print_report
 from ancor.cli.data_flags import add_view_flags
 from ancor.errors import InputError
 from ancor.evaluation.config import CLASSIFIERS
@@ -101,11 +101,6 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
     add("--seed", type=int, metavar="N", help="of the augmented copies (default: 0)")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run ancor predict and return its exit status."""
-    return run(build_parser(), command, argv, logs=True)
-
-
 def command(args: argparse.Namespace) -> None:
     """Predict as the arguments say."""
     from ancor.fewshot import inputs, predictions
@@ -171,3 +166,6 @@ def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
     if args.unknown is not None:
         model.set_params(unknown=args.unknown)
     return learn(args.support) if args.support else model
+
+
+main = main_of(build_parser, command, logs=True)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, run
+from ancor.cli.arguments import Parser, main_of
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.models import tell_skipped
 from ancor.cli.pictures import add_output_flag, picture_path, save
@@ -39,11 +39,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run show and return its exit status."""
-    return run(build_parser(), command, argv, logs=True)
-
-
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.data import notes, resolve
@@ -64,3 +59,6 @@ def command(args: argparse.Namespace) -> None:
     drawn = data.transforms.augmentation()
     save(contact_sheet.contact_sheet(list(rows), title, drawn), path)
     tell_skipped(partition)
+
+
+main = main_of(build_parser, command, logs=True)

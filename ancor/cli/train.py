@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ancor.cli.arguments import Parser, add_device_flags, run
+from ancor.cli.arguments import Parser, add_device_flags, main_of
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.options import add_settings, flags_of, group_of
 from ancor.cli.settings import run_config
@@ -99,11 +99,6 @@ def _add_process_flags(parser: Parser) -> None:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run train.py and return its exit status."""
-    return run(build_parser(), command, argv)
-
-
 def command(args: argparse.Namespace) -> None:
     """Train as the arguments say, in this process or in others."""
     from ancor.runtime import distributed, launch
@@ -188,3 +183,6 @@ def _resumed(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]
     if "output_dir" not in given:
         raise InputError("--resume auto looks into --output-dir, which was not given; name it")
     return checkpoint.newest(Path(given["output_dir"])) or (None, None)
+
+
+main = main_of(build_parser, command)

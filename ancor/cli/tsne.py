@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ancor.cli.arguments import Parser, run, say
+from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.options import group_of
 from ancor.cli.pictures import FORMATS, add_picture_flags, beside_model, save
@@ -57,11 +57,6 @@ def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
     return picture
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run tsne.py and return its exit status."""
-    return run(build_parser(), command, argv, logs=True)
-
-
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.plots import layouts, page, tsne
@@ -83,3 +78,6 @@ def command(args: argparse.Namespace) -> None:
         write_result(path, page.page(stem.name, drawn, partition))
         say(f"Wrote {path}")
     tell_skipped(partition)
+
+
+main = main_of(build_parser, command, logs=True)
