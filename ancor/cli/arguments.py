@@ -102,8 +102,10 @@ def main_of(
     return main
 
 
-def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
-    """Add the flags that say where the work runs, and in what precision by default."""
+def add_device_flags(
+    parser: Parser, precision: str, batch_size: int | None = None
+) -> argparse._ArgumentGroup:
+    """Add the flags that say where the work runs, and by default in what precision and batches."""
     group = group_of(parser, "device")
     group.add_argument(
         "--device", metavar="NAME", help="auto, cuda, mps or cpu (default: auto, the best there is)"
@@ -114,6 +116,15 @@ def add_device_flags(parser: Parser, precision: str) -> argparse._ArgumentGroup:
         help=f"fp32, bf16, fp16 or auto: bf16 where it is native (default: {precision})",
     )
     group.add_argument("--gpu", type=int, metavar="N", help="number of the CUDA device")
+    if batch_size is not None:
+        group.add_argument(
+            "--test-batch-size",
+            dest="batch_size",
+            type=int,
+            default=batch_size,
+            metavar="N",
+            help=f"images a forward pass (default: {batch_size})",
+        )
     return group
 
 

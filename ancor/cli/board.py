@@ -9,6 +9,7 @@ from ancor.cli.models import read_models_of, tell_skipped
 from ancor.cli.pictures import beside_model, chosen_images
 from ancor.cli.tsne import add_layout_flags
 from ancor.errors import InputError
+from ancor.plots.config import LayoutConfig
 from ancor.runtime.settings import with_flags
 from ancor.runtime.text import check_utf8
 from ancor.safe_io.writing import output_path
@@ -50,7 +51,7 @@ def command(args: argparse.Namespace) -> None:
         run = None
         say(f"No settings and scores are written: {with_flags(str(error))}")
     output_path(f"{folder}/projector_config.pbtxt")
-    config = layouts.LayoutConfig.among(vars(args))
+    config = LayoutConfig.among(vars(args))
     pictures = [
         (name, tsne.figure(layout)) for name, layout in layouts.layouts(model, partition, config)
     ]

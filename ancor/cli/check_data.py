@@ -4,7 +4,9 @@ import argparse
 
 from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report
 from ancor.cli.data_flags import add_data_flags
+from ancor.cli.options import add_settings, group_of
 from ancor.errors import RunError
+from ancor.evaluation.config import EvaluationConfig
 from ancor.runtime.settings import with_flags
 
 EXAMPLE = """example:
@@ -15,19 +17,11 @@ def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor check-data", description=__doc__, epilog=EXAMPLE)
     add_data_flags(parser, default="what --data holds, else digits")
-    episodes = parser.add_argument_group("episodes that every class must have images for")
-    for name, default in (("shots", 1), ("queries", 15)):
-        episodes.add_argument(
-            f"--n-{name}",
-            type=int,
-            default=default,
-            metavar="N",
-            help=f"(default: {default})",
-        )
-    episodes.add_argument(
-        "--equal-queries",
-        action="store_true",
-        help="call classes with fewer images a problem, not a note",
+    problem = "call classes with fewer images a problem, not a note"
+    episodes = ("n_queries", "equal_queries")
+    add_settings(parser, EvaluationConfig, "", episodes, filled=True, equal_queries=problem)
+    group_of(parser, "episodes").add_argument(
+        "--n-shots", type=int, default=1, metavar="N", help="support images a class (default: 1)"
     )
     add_json_flag(parser)
     return parser

@@ -60,11 +60,7 @@ def add_model_flags(parser: Parser, many: bool = False, batch_size: int = 256) -
             metavar=metavar,
             help=f"{text} (default: from the file){each}",
         )
-    _add_pass_flags(parser, batch_size)
-
-
-def _add_pass_flags(parser: Parser, batch_size: int) -> None:
-    device = add_device_flags(parser, precision="fp32")
+    device = add_device_flags(parser, precision="fp32", batch_size=batch_size)
     device.add_argument(
         "--num-workers",
         "--workers",
@@ -74,14 +70,6 @@ def _add_pass_flags(parser: Parser, batch_size: int) -> None:
         default=0,
         metavar="N",
         help="processes that decode images (default: 0)",
-    )
-    device.add_argument(
-        "--test-batch-size",
-        dest="batch_size",
-        type=int,
-        default=batch_size,
-        metavar="N",
-        help=f"images a forward pass (default: {batch_size})",
     )
     device.add_argument(
         "--feature-cache",

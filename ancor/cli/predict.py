@@ -47,15 +47,7 @@ def build_parser() -> Parser:
     report = parser.add_argument_group("report")
     add_json_flag(report)
     report.add_argument("--csv", metavar="FILE", help="write the same as a table")
-    device = add_device_flags(parser, precision="fp32")
-    device.add_argument(
-        "--test-batch-size",
-        dest="batch_size",
-        type=int,
-        default=256,
-        metavar="N",
-        help="images a forward pass (default: 256)",
-    )
+    add_device_flags(parser, precision="fp32", batch_size=256)
     return parser
 
 

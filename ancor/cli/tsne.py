@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.models import read_models_of, tell_skipped
-from ancor.cli.options import group_of
+from ancor.cli.options import add_settings
 from ancor.cli.pictures import FORMATS, add_picture_flags, beside_model, save
 from ancor.errors import choose
+from ancor.plots.config import LayoutConfig
 from ancor.safe_io.writing import output_path, write_result
 
 EXAMPLE = """example, after the one of train.py --help:
@@ -33,28 +34,9 @@ def build_parser() -> Parser:
 
 
 def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
-    """Add the flags that `ancor.plots.layouts` reads; return the pictures' group."""
+    """Add the flags of the layouts' settings; return the pictures' group."""
     add_picture_flags(parser, "n_queries", "equal_queries")
-    episodes = group_of(parser, "episodes")
-    episodes.add_argument(
-        "--n-shots", type=int, default=1, metavar="N", help="support images a class (default: 1)"
-    )
-    episodes.add_argument(
-        "--n-ways", type=int, default=1000, metavar="N", help="classes (default: 1000, all)"
-    )
-    picture = parser.add_argument_group("pictures")
-    picture.add_argument(
-        "--coarse-class",
-        metavar="NAME",
-        help="coarse class of the second picture, by name or number (default: drawn by --seed)",
-    )
-    picture.add_argument(
-        "--only-base",
-        action="store_true",
-        help="backbone features even where the model has an embedding",
-    )
-    picture.add_argument("--perplexity", type=float, default=30.0, help="of t-SNE (default: 30)")
-    return picture
+    return add_settings(parser, LayoutConfig, "pictures", filled=True)
 
 
 def command(args: argparse.Namespace) -> None:
@@ -68,7 +50,7 @@ def command(args: argparse.Namespace) -> None:
     folder = Path(args.output_dir) if args.output_dir else beside_model(args)
     stem = folder / f"{beside_model(args).name}_{partition.dataset}"
     output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it
-    config = layouts.LayoutConfig.among(vars(args))
+    config = LayoutConfig.among(vars(args))
     drawn = []
     for name, layout in layouts.layouts(model, partition, config):
         drawn.append(layout)

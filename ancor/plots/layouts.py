@@ -1,9 +1,7 @@
 """What is drawn of a trained model and a partition: which images, and their features by t-SNE."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,41 +12,13 @@ from ancor.data.views import QUERY_VIEW
 from ancor.errors import InputError, choose
 from ancor.evaluation.feature_bank import class_weights
 from ancor.evaluation.models import Model
+from ancor.plots.config import LayoutConfig
 from ancor.plots.tsne import Layout, project
 from ancor.runtime.seeding import address_seed
 
 log = logging.getLogger(__name__)
 
 FINE_IMAGES = 50  # of each fine class in the second plot: 15 + 35, as in the paper's code
-
-
-@dataclass(frozen=True)
-class LayoutConfig:
-    """Which images t-SNE lays out, and how.
-
-    Attributes:
-        mode: `fine`, which gives the plot inside a coarse class too, or `coarse`.
-        n_ways, n_shots, n_queries, equal_queries: of the episode whose images are drawn.
-        coarse_class: name or number of the one that is drawn from inside; None: drawn by the seed.
-        only_base: backbone features even where the model has an embedding.
-        perplexity: of t-SNE.
-        seed: of images and of t-SNE.
-    """
-
-    mode: str
-    n_ways: int
-    n_shots: int
-    n_queries: int
-    equal_queries: bool
-    coarse_class: str | None
-    only_base: bool
-    perplexity: float
-    seed: int
-
-    @classmethod
-    def among(cls, given: Mapping[str, Any]) -> "LayoutConfig":
-        """Take the settings from among others."""
-        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
 
 def choose_images(
@@ -96,8 +66,6 @@ def layouts(
     Raises:
         InputError: a setting is not accepted, or there are no labels of the mode.
     """
-    if not config.perplexity > 0:
-        raise InputError(f"`perplexity` {config.perplexity}: a number above 0 is needed")
     partition.labels(config.mode)  # refuses a partition without them
     inside = _coarse_number(partition, config)
     yield "coarse", _coarse_layout(model, partition, config)

@@ -20,7 +20,8 @@ from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import cascade, concat, ensemble, single
 from ancor.evaluation.scoring import accuracy, score
 from ancor.models.encoder import Encoder, EncoderConfig
-from ancor.plots.layouts import LayoutConfig, episode_images
+from ancor.plots.config import LayoutConfig
+from ancor.plots.layouts import episode_images
 from ancor.runtime.devices import Runtime
 from ancor.training.validation import Validator
 from tests import made

@@ -1,0 +1,44 @@
+"""The settings of a plot of features."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ancor.evaluation.config import MODES
+from ancor.runtime.settings import above, at_least, check_settings, one_of, setting
+
+
+@dataclass(frozen=True)
+class LayoutConfig:
+    """Which images t-SNE lays out, and how.
+
+    Attributes:
+        mode: `fine`, which gives the plot inside a coarse class too, or `coarse`.
+        n_ways, n_shots, n_queries, equal_queries: of the episode whose images are drawn.
+        coarse_class: name or number of the one that is drawn from inside; None: drawn by the seed.
+        only_base: backbone features even where the model has an embedding.
+        perplexity: of t-SNE.
+        seed: of images and of t-SNE.
+    """
+
+    mode: str = setting("fine", "which classes are shown: fine or coarse", one_of(MODES))
+    n_ways: int = setting(1000, "classes, or all there are", at_least(1), group="episodes")
+    n_shots: int = setting(1, "support images a class", at_least(1), group="episodes")
+    n_queries: int = setting(15, "query images a class", at_least(1), group="episodes")
+    equal_queries: bool = setting(
+        False, "refuse classes that have fewer query images", group="episodes"
+    )
+    coarse_class: str | None = setting(
+        None, "coarse class of the second plot, by name or number", unset="drawn by the seed"
+    )
+    only_base: bool = setting(False, "backbone features even where the model has an embedding")
+    perplexity: float = setting(30.0, "of t-SNE", above(0))
+    seed: int = setting(0, "of images and of t-SNE")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @classmethod
+    def among(cls, given: Mapping[str, Any]) -> "LayoutConfig":
+        """Take the settings from among others."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
