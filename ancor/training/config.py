@@ -1,4 +1,4 @@
-"""The settings of a training run, and which source of a setting goes before which."""
+"""The settings of a training run."""
 
 import json
 from dataclasses import asdict, dataclass
