@@ -8,6 +8,7 @@ from ancor.data.config import PERMISSIONS, without_parts
 from ancor.errors import InputError
 from ancor.safe_io import bounded
 from ancor.safe_io.own_files import hint
+from ancor.training.defaults import following
 from ancor.training.resolve import resolve, settings_in
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ def run_config(
     config, own = resolve(given, from_file)
     if config.training.workers is not None:
         check_workers(config.training.workers)
-    shown = " ".join(_as_typed(name, value) for name, value in own.items())
-    return config, [*notes, f"{config.data.dataset}'s own defaults: {shown}"] if shown else notes
+    title, follow = following(config.encoder.arch, config.training.pretrained, given, from_file)
+    for whose, values in ((f"{config.data.dataset}'s own", own), (title, follow)):
+        shown = " ".join(_as_typed(name, value) for name, value in values.items())
+        notes += [f"{whose} defaults: {shown}"] if shown else []
+    return config, notes
 
 
 def _as_typed(name: str, value: Any) -> str:

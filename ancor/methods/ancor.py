@@ -131,10 +131,11 @@ class Ancor(Method):
 
     def moved_by_losses(self) -> list[Tensor]:
         """List batch-norm statistics, DropBlock's clocks and the key encoder's weights."""
-        if self.key_encoder is None:
-            return list(self.encoder.buffers())
-        keys = self.key_encoder
-        return [*self.encoder.buffers(), *keys.buffers(), *keys.parameters()]
+        moved = self.moving_buffers(self.encoder)
+        if self.key_encoder is not None:
+            moved += self.moving_buffers(self.key_encoder)
+            moved += [key for key, _ in self._averaged()]
+        return moved
 
     def after_step(self, good: Tensor | None = None) -> None:
         """Put the step's keys, of all processes, into the queue in the order of the batch.
@@ -191,11 +192,16 @@ class Ancor(Method):
             if self.encoder.config.head == "fork" and not self.config.contrastive:
                 self.encoder.embedder.requires_grad_(False)
 
+    def _averaged(self) -> list[tuple[Tensor, Tensor]]:
+        """List the key encoder's parameters that follow, each with the one that it follows."""
+        shared, ours = self.key_encoder.shared_parameters(), self.encoder.shared_parameters()
+        return [pair for pair in zip(shared, ours, strict=True) if pair[1].requires_grad]
+
     @torch.no_grad()
     def _encode_keys(self, batch: Batch) -> Tensor:
         """Encode the key views; with several processes, shuffled over them (MoCo's batch norm)."""
         if not self._waiting:
-            shared, ours = self.key_encoder.shared_parameters(), self.encoder.shared_parameters()
+            shared, ours = zip(*self._averaged(), strict=True)
             self._average(shared, ours, None)
         views, labels = batch.views[1], batch.labels.to(batch.views[1].device, non_blocking=True)
         if batch.shuffle is None:

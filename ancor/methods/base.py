@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ancor.methods.losses import LossTerm
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder, EncoderOutput
+from ancor.models.groups import backbone_groups, fixed_modules
 from ancor.runtime import distributed
 
 
@@ -70,6 +71,7 @@ class Method(nn.Module):
         self.config = config
         self.encoder = Encoder(encoder_config)
         self.key_encoder: Encoder | None = None
+        self._frozen: dict[str, bool] = {}
         # In a dict, so that wrappers do not enter this module's own names.
         self._run: dict[str, nn.Module] = {"query": self.encoder}
 
@@ -82,10 +84,47 @@ class Method(nn.Module):
         """Raise an InputError where what it keeps beside its encoders exceeds `free` bytes."""
 
     def prepare(self, device: torch.device, compiled: bool = False) -> None:
-        """Let the passes run over all processes of a group, and compile them if asked."""
+        """Let the passes run over all processes of a group, and compile them if asked.
+
+        Called again where other parameters are trained than before.
+        """
+        self._run["query"] = self.encoder  # what averaged the gradients before is gone
         self._run["query"] = distributed.data_parallel(self.encoder, device)
         if compiled:
-            self._run = {name: torch.compile(module) for name, module in self._run.items()}
+            plain = {name: getattr(m, "_orig_mod", m) for name, m in self._run.items()}
+            self._run = {name: torch.compile(module) for name, module in plain.items()}
+
+    def freeze(self, groups: int) -> None:
+        """Train all but the first groups of the backbone (`ancor.models.groups`).
+
+        Those stay as they are, batch-norm statistics included, in the key encoder too, and their
+        dropout is off.
+        """
+        backbone = self.encoder.backbone
+        named = dict(backbone.named_parameters(remove_duplicate=False))
+        for name, trained in self._frozen.items():
+            named[name].requires_grad_(trained)
+        first = backbone_groups(backbone).names[:groups]
+        self._frozen = {name: named[name].requires_grad for group in first for name in group}
+        for name in self._frozen:
+            named[name].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Method":
+        """Set training mode for all but what is frozen."""
+        super().train(mode)
+        for encoder in filter(None, (self.encoder, self.key_encoder)):
+            for module in self._fixed(encoder):
+                module.training = False
+        return self
+
+    def moving_buffers(self, encoder: Encoder) -> list[Tensor]:
+        """List the buffers of one of its encoders that passes in training change."""
+        fixed = {id(b) for m in self._fixed(encoder) for b in m.buffers(recurse=False)}
+        return [buffer for buffer in encoder.buffers() if id(buffer) not in fixed]
+
+    def _fixed(self, encoder: Encoder) -> list[nn.Module]:
+        return fixed_modules(encoder.backbone, self._frozen) if self._frozen else []
 
     def encode(self, images: Tensor) -> EncoderOutput:
         """Encode images (N, 3, H, W); the gradient is averaged over the processes."""
@@ -118,7 +157,7 @@ class Method(nn.Module):
 
     def moved_by_losses(self) -> list[Tensor]:
         """List the tensors that `losses` changes; a step that is rolled back restores them."""
-        return list(self.encoder.buffers())
+        return self.moving_buffers(self.encoder)
 
     def before_training(self, batches: Any) -> None:
         """Prepare for a fresh start; not called on a resume.

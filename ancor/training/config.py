@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ancor.data.config import DataConfig
+from ancor.errors import InputError
 from ancor.models.config import EncoderConfig
 from ancor.models.names import OWN_WEIGHTS
 from ancor.runtime.settings import (
@@ -20,6 +21,16 @@ from ancor.training.schedules import cosine_rate, step_rate, warmup_factor
 
 MODES = ("coarse", "fine")
 SELECTIONS = ("validation", "last")
+OPTIMIZERS = ("sgd", "adamw")
+
+
+def frozen_part(text: str) -> int | str:
+    """Parse what is frozen: a number of groups, or `all`."""
+    return text if text == "all" else int(text)
+
+
+def _is_freeze(value: int | str) -> bool:
+    return value == "all" or (type(value) is int and value >= 0)
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,14 @@ class TrainConfig:
         mode: which labels are trained on, `coarse` or `fine`.
         epochs: passes over the training set.
         batch_size: images a step.
-        lr, momentum, weight_decay: of SGD, on every parameter of the method.
+        optimizer: `sgd` or `adamw`.
+        lr, momentum, weight_decay: of the optimizer, on every parameter of the method; with a
+            backbone of timm's no decay on norms, biases, and what the backbone excepts.
+        layer_decay, backbone_lr_scale: factors of the rate of the backbone's groups
+            (`ancor.models.groups`): from each group to the one before it, and of all of them.
+        clip_grad: largest norm of the gradient; None: any.
+        freeze, freeze_epochs: how many groups of the backbone stay as they are, or `all`, and for
+            how many epochs; None: all.
         schedule, gamma: epochs from which the rate is multiplied by gamma.
         cos, num_cycles: cosine with restarts instead, and how many cycles.
         warmup_epochs: epochs over which the rate rises from 0; it is then set at each step.
@@ -73,13 +91,53 @@ class TrainConfig:
         metavar="EPOCHS",
         group="schedule",
     )
-    momentum: float = setting(0.9, "momentum of SGD", at_least(0), metavar="M", group="schedule")
+    optimizer: str = setting("sgd", "sgd or adamw", one_of(OPTIMIZERS), group="schedule")
+    momentum: float = setting(
+        0.9, "momentum of SGD; AdamW's first beta", at_least(0), metavar="M", group="schedule"
+    )
     weight_decay: float = setting(
         1e-4,
-        "weight decay",
+        "weight decay; with a timm backbone not of norms, biases and what that backbone excepts",
         at_least(0),
         flags=("--wd", "--weight-decay"),
         metavar="W",
+        group="schedule",
+    )
+    clip_grad: float | None = setting(
+        None,
+        "scale the gradient down to this norm where it is larger",
+        above(0),
+        metavar="NORM",
+        unset="not",
+        group="schedule",
+    )
+    layer_decay: float = setting(
+        1.0,
+        "factor of the rate from each group of layers to the one before it",
+        Check(lambda value: 0 < value <= 1, "a number above 0, 1 at most"),
+        metavar="D",
+        group="schedule",
+    )
+    backbone_lr_scale: float = setting(
+        1.0,
+        "factor of the backbone's rate beside the head's",
+        above(0),
+        metavar="S",
+        group="schedule",
+    )
+    freeze: int | str = setting(
+        0,
+        "groups of the backbone's layers, from the input, that are not trained; or all",
+        Check(_is_freeze, "0 or more, or all"),
+        metavar="N",
+        group="schedule",
+        parse=frozen_part,
+    )
+    freeze_epochs: int | None = setting(
+        None,
+        "epochs after which these groups train too",
+        at_least(1),
+        unset="never",
         group="schedule",
     )
     max_steps: int | None = setting(
@@ -160,6 +218,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.optimizer == "adamw" and self.momentum >= 1:
+            raise InputError(f"`momentum` {self.momentum}: expected below 1 with `optimizer` adamw")
+        if self.freeze_epochs is not None and self.freeze == 0:
+            raise InputError(
+                f"`freeze_epochs` {self.freeze_epochs}: nothing is frozen; name it by `freeze`"
+            )
+
+    def frozen(self, epoch: int) -> int | str:
+        """Return how many groups are frozen in an epoch, from 0, or `all`."""
+        thawed = self.freeze_epochs is not None and epoch >= self.freeze_epochs
+        return 0 if thawed else self.freeze
 
     def rate(self, epoch: int, batch: int = 0, batches: int = 1) -> float:
         """Learning rate of a step: its epoch's, or with a warm-up its own.

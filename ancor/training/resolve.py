@@ -12,6 +12,7 @@ from ancor.models.names import library_name
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import defaults_of, one_of, settings_of
 from ancor.training.config import RunConfig, TrainConfig
+from ancor.training.defaults import following
 
 RENAMED = {"init_from": "pretrained"}  # settings of old files
 REMOVED = {"method": ("losses",)}  # settings of old files that only ever had one value
@@ -65,10 +66,10 @@ def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
 def resolve(
     given: Mapping[str, Any], from_file: Mapping[str, Any] | None = None
 ) -> tuple[RunConfig, dict[str, Any]]:
-    """Resolve every setting: the paper's < the dataset's < the method's < a file's < given.
+    """Resolve every setting: paper's < dataset's < method's < what follows < a file's < given.
 
     A method's are its row's `training_defaults`, and those of its settings' defaults that differ
-    from the paper's, for which the datasets' are.
+    from the paper's, for which the datasets' are. `ancor.training.defaults` tells what follows.
 
     Args:
         given: settings by field name, `lr`; others are not looked at.
@@ -98,7 +99,8 @@ def resolve(
     if "calculators" in known:
         own.pop("loss_weights", None)  # they are of the losses that were meant
     of_backbone = {} if from_file else own_preprocessing(named["arch"], named["pretrained"])
-    values = {**paper, **own, **of_method, **of_backbone, **from_file, **known}
+    _, follow = following(named["arch"], named["pretrained"], known, from_file)
+    values = {**paper, **own, **of_method, **of_backbone, **follow, **from_file, **known}
     if "mode" not in {**from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
     one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
@@ -116,4 +118,4 @@ def resolve(
             for section, kind in kinds.items()
         )
     )
-    return config, {name: value for name, value in own.items() if name not in known}
+    return config, {name: value for name, value in own.items() if name not in {**follow, **known}}

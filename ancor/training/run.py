@@ -18,6 +18,7 @@ from ancor.data.scan import report_skipped
 from ancor.errors import InputError, Interrupted, RunError, choose
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
+from ancor.models.groups import frozen_groups
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
@@ -152,6 +153,7 @@ def _built(
             f"`accumulate` {config.training.accumulate}: {config.method.name} compares all images "
             "of a batch; leave it out"
         )
+    frozen_groups(config.training.freeze, method.encoder.backbone)  # which must be there
     device = launch.runtime.device
     method.check_memory(devices.available_memory(device), device)
     with seeded(config.training.seed, "weights"):

@@ -25,7 +25,7 @@ from ancor.models.encoder import Encoder
 from ancor.runtime.settings import defaults_of
 from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
-from ancor.training.optimizer import trained
+from ancor.training.optimizer import STATES, fresh_state, trained
 from ancor.training.progress import Progress
 from ancor.training.trainer import Trainer
 
@@ -56,7 +56,11 @@ FIXED = {
     ),
     "encoder": None,
     "method": None,
-    "training": ("mode", "batch_size", "seed"),
+    "training": (
+        *("mode", "batch_size", "seed"),
+        # Whose momenta a file has, and in which groups.
+        *("optimizer", "layer_decay", "backbone_lr_scale", "freeze", "freeze_epochs"),
+    ),
 }
 
 
@@ -142,8 +146,9 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     if not all(type(count) is int and 0 <= count < MOST_STEPS for count in counts):
         raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
     theirs, ours = content["config"], config.plain()
-    of_method = {**defaults_of(type(config.method)), **theirs["method"]}  # of old versions
-    theirs = {**theirs, "method": of_method}
+    sections = {name: getattr(config, name) for name in ("method", "training")}
+    of_old = {k: {**defaults_of(type(v)), **theirs[k]} for k, v in sections.items()}
+    theirs = {**theirs, **of_old}
     for section, names in FIXED.items():
         for name in names or ours[section]:
             before, now = theirs[section].get(name), ours[section][name]
@@ -180,24 +185,29 @@ def _check_classes(before: tuple[str, ...], now: tuple[str, ...], path: Path) ->
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
-    """Take the momenta of a file; what the optimizer does with them is this run's own."""
+    """Take what a file's optimizer knew of parameters; what is done with it is this run's own."""
     own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.load_state_dict(told)
     for group, ours in zip(optimizer.param_groups, own, strict=True):
         kept = {"params": group["params"], **ours}
         group.clear()
         group.update(kept)
-    momenta = {p: s["momentum_buffer"] for p, s in optimizer.state.items() if s}
+    names = STATES[type(optimizer)]
+    states = {p: {name: s[name] for name in names} for p, s in optimizer.state.items() if s}
     optimizer.state.clear()
-    known = {p: m for p, m in momenta.items() if m is not None}
+    known = {p: s for p, s in states.items() if any(value is not None for value in s.values())}
     if known and known.keys() != set(trained(optimizer)):
         raise ValueError("it has not one momentum for each parameter")
-    for parameter, momentum in known.items():
-        if momentum.shape != parameter.shape or not momentum.is_floating_point():
-            raise ValueError(f"a momentum of {momentum.dtype} and shape {tuple(momentum.shape)}")
+    for parameter, state in known.items():
         # The step takes both to lie alike in memory, without looking.
-        kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum.detach())
-        optimizer.state[parameter] = {"momentum_buffer": kept}
+        kept = {name: fresh_state(name, parameter, own[0]["fused"]) for name in names}
+        for name, value in state.items():
+            if value.shape != kept[name].shape or not value.is_floating_point():
+                raise ValueError(f"a {name} of {value.dtype} and shape {tuple(value.shape)}")
+            if name == "step" and not 0 <= value < MOST_STEPS:
+                raise ValueError(f"a state of {value} steps")
+            kept[name].copy_(value.detach())
+        optimizer.state[parameter] = kept
 
 
 def _restore_scaler(scaler: torch.GradScaler, told: Any) -> None:
@@ -243,8 +253,10 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     """Put a trainer into the state that `trainer_state` returned."""
     method = trainer.method
     load_method_state(method, tensors_of(content, "the file"))
-    _restore_optimizer(trainer.optimizer, content["optimizer"])
     progress = content["progress"]
+    # What its last step trained: what follows at an epoch's end is not thawed yet.
+    trainer.freeze_for(max(0, content["epoch"] - (progress.get("position", 0) == 0)))
+    _restore_optimizer(trainer.optimizer, content["optimizer"])
     set_clocks(method, progress["clocks"])
     method.load_extra_state(progress)
     best = [_accuracy(told) for told in content["best_accs"]] or [0.0]

@@ -1,9 +1,16 @@
 """Roll back a step with non-finite gradients without a device-to-host sync."""
 
+import logging
 from collections import defaultdict
 
 import torch
 from torch import Tensor
+
+from ancor.errors import RunError
+from ancor.training.metrics import Failure
+from ancor.training.progress import Progress
+
+log = logging.getLogger(__name__)
 
 
 class StepGuard:
@@ -38,3 +45,24 @@ class StepGuard:
     def _put(self, values: list[Tensor]) -> None:
         for group, value in zip(self._groups, values, strict=True):
             torch._foreach_copy_(group, value.split([flat.numel() for flat in group]))
+
+
+def count_undone(progress: Progress, failures: list[Failure], steps: int, allowed: int) -> None:
+    """Count the steps that were undone among the last ones; RunError where they are too many.
+
+    Args:
+        progress: where the count of the run is.
+        failures: those steps.
+        steps: steps since the last print.
+        allowed: how many may be undone in the run.
+    """
+    for failure in failures:
+        progress.undone += 1
+        step = progress.step - steps + failure.place + 1
+        what = f"the {failure.name} became {failure.value} at step {step}"
+        if progress.undone > allowed:
+            raise RunError(
+                f"{what}, which was undone; lower `lr`, look at the images, or let up to N "
+                "such steps pass by `skip_nonfinite` N"
+            )
+        log.warning("%s; the step was undone", what.capitalize())

@@ -15,6 +15,7 @@ from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
+from ancor.training.fine_tuning import freezing_notices, what_trains
 
 
 def summary(
@@ -49,6 +50,7 @@ def summary(
     )
     for title, line in method.describe():
         yield f"{title:<9} {line}"
+    yield f"{'Trains':<9} {what_trains(method, training)}"
     rise = f" after {training.warmup_epochs:g} epochs of warm-up" if training.warmup_epochs else ""
     yield (
         f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
@@ -88,6 +90,7 @@ def notices(
             f"The training set is smaller than a batch of {training.batch_size}: "
             f"a batch is all {batches.batch_size} images"
         )
+    yield from freezing_notices(training)
     if training.warmup_epochs >= training.epochs:
         yield (
             f"`warmup_epochs` {training.warmup_epochs:g} with {training.epochs} epochs: the rate "

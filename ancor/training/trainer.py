@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ancor.errors import Interrupted, RunError
+from ancor.errors import Interrupted
 from ancor.methods.base import Batch, Method
 from ancor.runtime.devices import used_memory
 from ancor.runtime.distributed import all_reduce_max, rank, world_size
@@ -18,11 +18,12 @@ from ancor.runtime.logging import RunLog, progress
 from ancor.runtime.seeding import address_seed
 from ancor.training.batches import TrainingBatches, micro_batches
 from ancor.training.config import TrainConfig
-from ancor.training.metrics import Failure, Meter, shown
+from ancor.training.fine_tuning import Freezing
+from ancor.training.metrics import Meter, shown
 from ancor.training.optimizer import build_optimizer, finish_gradients, set_rate, take_step
 from ancor.training.progress import Pace, Progress
 from ancor.training.signals import Requests
-from ancor.training.step_guard import StepGuard
+from ancor.training.step_guard import StepGuard, count_undone
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -69,6 +70,8 @@ class Trainer:
         self.fused = batches.device.type in ("cpu", "cuda")
         self.optimizer = build_optimizer(method, config, self.fused)
         self.guard = StepGuard(method.moved_by_losses())
+        self.freezing = Freezing(method, self.optimizer, config)
+        self.freeze_for(0)
         self._norm: Tensor | None = None
         self._saved = time.monotonic()
         self.pace = Pace(0)  # of this start
@@ -88,6 +91,13 @@ class Trainer:
             while self._steps_left(self.config.epochs) > 0:
                 self._epoch(self.progress.epoch)
 
+    def freeze_for(self, epoch: int) -> bool:
+        """Freeze what is frozen in an epoch, from 0; return whether that is another part."""
+        changed = self.freezing.enter(epoch)
+        if changed:
+            self.guard = StepGuard(self.method.moved_by_losses())
+        return changed
+
     def begin_again(self, epoch: int) -> None:
         """Begin an epoch, from 0, anew; figures of another one that has begun are dropped."""
         self.progress.epoch, self.progress.position, self.meter = epoch, 0, Meter()
@@ -103,6 +113,9 @@ class Trainer:
     def _epoch(self, epoch: int) -> None:
         """Do an epoch, or what is left of it, and what follows."""
         started = time.perf_counter()
+        if self.freeze_for(epoch):
+            log.info("Epoch %d: what was frozen trains from here on", epoch + 1)
+            self.method.prepare(self.batches.device, self.config.compile)
         if self.progress.position == 0:
             with self._prepared("before epoch", epoch):
                 self.method.before_epoch(epoch, self.batches)
@@ -232,7 +245,8 @@ class Trainer:
                 # Not a number where the total is not finite: then no gradient is, on any process.
                 weight = weight * scale * (1 + 0 * total.detach())
                 self.scaler.scale(total * weight).backward()
-        self._norm = finish_gradients(self.method, self.optimizer, self.scaler)
+        clip = self.config.clip_grad
+        self._norm = finish_gradients(self.method, self.optimizer, self.scaler, clip)
         good = self._norm.isfinite()
         take_step(self.optimizer, self.scaler, self.fused, good)
         self.guard.settle(good)
@@ -258,32 +272,12 @@ class Trainer:
         values = torch.stack([value.float() for value in figures.values()]).tolist()
         return {f"health/{name}": value for name, value in zip(figures, values, strict=True)}
 
-    def _count(self, failures: list[Failure], steps: int) -> None:
-        """Count the steps that were undone among the last ones; RunError where they are too many.
-
-        Args:
-            failures: those steps.
-            steps: steps since the last print.
-        """
-        if self.scaler.is_enabled():  # a scale that is too large for a step is no failure
-            failures = [failure for failure in failures if failure.name != "gradient"]
-        for failure in failures:
-            self.progress.undone += 1
-            what = (
-                f"the {failure.name} became {failure.value} at step "
-                f"{self.progress.step - steps + failure.place + 1}"
-            )
-            if self.progress.undone > self.config.skip_nonfinite:
-                raise RunError(
-                    f"{what}, which was undone; lower `lr`, look at the images, or let up to N "
-                    "such steps pass by `skip_nonfinite` N"
-                )
-            log.warning("%s; the step was undone", what.capitalize())
-
     def _print(
         self, epoch: int, number: int, rate: float, figures: dict[str, float], failures: list
     ) -> None:
-        self._count(failures, len(self.meter))
+        if self.scaler.is_enabled():  # a scale that is too large for a step is no failure
+            failures = [failure for failure in failures if failure.name != "gradient"]
+        count_undone(self.progress, failures, len(self.meter), self.config.skip_nonfinite)
         record = {"epoch": epoch + 1, "lr": rate, **figures, **self._health()}
         record["memory_mb"] = used_memory(self.batches.device) / 2**20
         self.run_log.record("step", self.progress.step, record)
