@@ -4,7 +4,7 @@ import ast
 import json
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from ancor.methods.config import AncorConfig
 from ancor.methods.registry import METHODS, MethodSpec
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
+from ancor.runtime.settings import setting
 from ancor.training.config import TrainConfig
 from ancor.training.trainer import Trainer
 from tests.pages import commands
@@ -191,3 +192,22 @@ def test_what_is_in_no_table_is_refused(flag, capsys):
     known = {"--dataset": "digits", "--arch": "conv4", "--method": "ancor"}[flag]
     flags = ["--mode", "coarse", "--dataset", "digits", flag, "unheard-of"]
     refused(train.main, flags, capsys, "'unheard-of'", known)
+
+
+def test_help_says_where_the_defaults_of_methods_differ(monkeypatch, capsys):
+    """The first method's default stood for all, of settings that methods share."""
+    config = make_dataclass(
+        "OtherConfig",
+        [("temperature", float, setting(0.1, "temperature", flags=("--cst-t",)))],
+        bases=(AncorConfig,),
+        frozen=True,
+    )
+    other = {"lr": 0.3, "schedule": (5, 6)}
+    monkeypatch.setitem(METHODS, "other", MethodSpec("nowhere:Other", config, other))
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(default: 0.2; other: 0.1)" in shown
+    assert "(default: 0.03; other: 0.3)" in shown
+    assert "(default: 120 160; other: 5 6)" in shown
+    assert shown.count("other:") == 3

@@ -9,7 +9,7 @@ from ancor.errors import InputError
 from ancor.safe_io import bounded
 from ancor.safe_io.own_files import hint
 from ancor.training.defaults import following
-from ancor.training.resolve import resolve, settings_in
+from ancor.training.resolve import own_preprocessing, resolve, settings_in
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig
@@ -40,10 +40,16 @@ def run_config(
     config, own = resolve(given, from_file)
     if config.training.workers is not None:
         check_workers(config.training.workers)
-    title, follow = following(config.encoder.arch, config.training.pretrained, given, from_file)
-    for whose, values in ((f"{config.data.dataset}'s own", own), (title, follow)):
+    arch, pretrained = config.encoder.arch, config.training.pretrained
+    asked = {} if from_file else own_preprocessing(arch, pretrained)
+    told = {
+        f"{config.data.dataset}'s own defaults": own,
+        f"{arch}'s own preprocessing": {k: v for k, v in asked.items() if k not in given},
+    }
+    title, follow = following(arch, pretrained, given, from_file)
+    for whose, values in {**told, title: follow}.items():
         shown = " ".join(_as_typed(name, value) for name, value in values.items())
-        notes += [f"{whose} defaults: {shown}"] if shown else []
+        notes += [f"{whose}: {shown}"] if shown else []
     return config, notes
 
 

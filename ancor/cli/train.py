@@ -12,7 +12,7 @@ from ancor.cli.settings import run_config
 from ancor.data.config import PERMISSIONS
 from ancor.errors import InputError, capped
 from ancor.methods.config import MethodConfig
-from ancor.methods.registry import METHODS
+from ancor.methods.registry import METHODS, differing_defaults
 from ancor.models.config import EncoderConfig
 from ancor.runtime.settings import show_as
 from ancor.training.config import TrainConfig
@@ -35,12 +35,14 @@ def build_parser() -> Parser:
     )
     add_data_flags(parser, default="what --data holds; else living17", training=True)
     add_settings(parser, TrainConfig, "data", ["mode"], {"mode": None}, mode=MODE_HELP)
-    add_settings(parser, EncoderConfig, "model")
-    add_settings(parser, MethodConfig, "method", name=f"training method: {', '.join(METHODS)}")
+    differing = differing_defaults(paper_defaults())
+    add_settings(parser, EncoderConfig, "model", defaults=differing)
+    about = f"training method: {', '.join(METHODS)}"
+    add_settings(parser, MethodConfig, "method", defaults=differing, name=about)
     for method in METHODS.values():
-        add_settings(parser, method.config, "method")
+        add_settings(parser, method.config, "method", defaults=differing)
     parser.add_argument("--loss-types", nargs="+", help=argparse.SUPPRESS)  # the paper's: all ce
-    add_settings(parser, TrainConfig, "schedule")
+    add_settings(parser, TrainConfig, "schedule", defaults=differing)
     _add_run_flags(parser)
     device = add_device_flags(parser, precision="auto")
     device.add_argument(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ancor.errors import choose
 from ancor.methods.config import AncorConfig, MethodConfig
+from ancor.runtime.settings import defaults_of
 
 if TYPE_CHECKING:
     from ancor.methods.base import Method
@@ -47,6 +48,25 @@ METHODS: dict[str, MethodSpec] = {
 def method_spec(name: str) -> MethodSpec:
     """Return a row of the table; InputError names the accepted ones."""
     return METHODS[choose("`name`", name, METHODS)]
+
+
+def differing_defaults(paper: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `--help` says of settings whose defaults differ among methods, by setting.
+
+    As `0.2; another: 0.1`: the paper's, and those of the methods that have another.
+    """
+    told: dict[str, str] = {}
+    for method, spec in METHODS.items():
+        own = {**defaults_of(spec.config), **spec.training_defaults}
+        for name in own.keys() & paper.keys() - {"name"}:
+            if own[name] != paper[name]:
+                told.setdefault(name, _shown(paper[name]))
+                told[name] += f"; {method}: {_shown(own[name])}"
+    return told
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def build_method(encoder_config: Any, config: Any, labels: Any = None) -> "Method":

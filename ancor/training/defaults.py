@@ -43,4 +43,5 @@ def following(
     table = FROM_DRAWN if drawn else FROM_PRETRAINED
     optimizer = given.get("optimizer", next(iter(table)))
     found = {k: v for k, v in table.get(optimizer, {}).items() if k not in given}
-    return f"{optimizer}'s" if drawn else f"{optimizer}'s on pretrained weights", found
+    name = {"sgd": "SGD", "adamw": "AdamW"}.get(optimizer, optimizer)
+    return f"{name}'s defaults{'' if drawn else ' on pretrained weights'}", found

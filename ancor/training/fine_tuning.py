@@ -59,10 +59,10 @@ def what_trains(method: Method, config: TrainConfig) -> str:
 
 def freezing_notices(config: TrainConfig) -> Iterator[str]:
     """Yield what of freezing might surprise."""
-    if config.freeze and config.init_from is None:
+    if config.freeze and config.pretrained is None:
         yield (
             "What `freeze` names keeps the weights that the seed drew: none are loaded "
-            "(`init_from`)"
+            "(`pretrained`)"
         )
     if config.freeze_epochs is not None and config.freeze_epochs >= config.epochs:
         yield (
