@@ -104,7 +104,7 @@ def test_a_frozen_backbone_stays_to_the_bit_in_both_encoders(arch, optimizer, mo
     assert known == {p for p in method.encoder.head.parameters() if p.requires_grad}
     images = batch(0).views[0]
     assert torch.equal(*(method.encoder.backbone(images) for _ in range(2)))  # nothing is dropped
-    guarded = sum(flat.numel() for group in trainer.guard._groups for flat in group)
+    guarded = sum(tensor.numel() for tensor in method.moved_by_losses())
     assert guarded == sum(p.numel() for p in method.key_encoder.head.parameters())
 
 
@@ -343,17 +343,21 @@ def test_the_start_says_what_trains(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Trains    AdamW, 0.08 M parameters; the first 2 of 4 groups frozen (0.04 M)" in said
     assert "rates 0.00025 to 0.001 in 3 steps" in said
-    assert "adamw's defaults: --lr 0.001 --wd 0.05" in said
+    assert "AdamW's defaults: --lr 0.001 --wd 0.05" in said
     assert "--freeze names keeps the weights that the seed drew" in said
 
 
 def test_defaults_follow_from_pretrained_weights_and_the_optimizer():
-    assert following(None, {}, {})[1] == {}
-    assert following("imagenet", {}, {})[1] == FROM_PRETRAINED["adamw"]
-    assert following("imagenet", {"lr": 1.0, "optimizer": "sgd"}, {})[1] == {
+    own = "timm:test_resnet", "default"
+    assert following("conv4", None, {}, {})[1] == {}
+    assert following(*own, {}, {})[1] == FROM_PRETRAINED["adamw"]
+    assert following(*own, {"lr": 1.0, "optimizer": "sgd"}, {})[1] == {
         name: value for name, value in FROM_PRETRAINED["sgd"].items() if name != "lr"
     }
-    assert following("imagenet", {}, {"lr": 0.03})[1] == {}
+    assert following(*own, {}, {"lr": 0.03})[1] == {}
+    # A file of weights for the paper's backbones changed no default before, and does not now.
+    assert following("resnet50", "moco.pth", {}, {})[1] == {}
+    assert following("resnet50", "default", {}, {})[1] == FROM_PRETRAINED["adamw"]
 
 
 class Layers(nn.Module):
