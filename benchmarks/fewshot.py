@@ -4,7 +4,7 @@ Accuracy: for each draw, 1 or 5 images of each fine class of the train partition
 and all 10,000 test images classified, whose features are computed once for all draws. The model may
 be any that was trained on Fashion-MNIST's coarse classes; docs/predict.md gives the command.
 
-    python benchmarks/fewshot.py --model_path runs/fashion-mnist/model_best.pth.tar
+    python benchmarks/fewshot.py --model-path runs/fashion-mnist/model_best.pth.tar
     python benchmarks/fewshot.py --speed
 """
 
@@ -106,7 +106,9 @@ def print_rows(about: str, encoder: ImageEncoder, settings: dict, parts: tuple, 
 def main() -> None:
     """Measure what the flags ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model_path", help="a model of Fashion-MNIST: measures accuracy")
+    parser.add_argument(
+        "--model-path", "--model_path", help="a model of Fashion-MNIST: measures accuracy"
+    )
     parser.add_argument("--data", help="folder of Fashion-MNIST's files")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--device", default="auto")
@@ -117,7 +119,7 @@ def main() -> None:
     if args.model_path:
         measure_accuracy(args)
     if not args.speed and not args.model_path:
-        parser.error("give --model_path, --speed or both")
+        parser.error("give --model-path, --speed or both")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ancor.runtime.text import check_utf8
 from ancor.safe_io.writing import output_path
 
 EXAMPLE = """example, after the one of train.py --help:
-  python -m ancor board --model_path runs/digits/model_best.pth.tar --partition validation"""
+  python -m ancor board --model-path runs/digits/model_best.pth.tar --partition validation"""
 IMAGES = 1000  # in the projector by default
 
 

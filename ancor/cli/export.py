@@ -7,7 +7,7 @@ from ancor.cli.data_flags import add_view_flags
 from ancor.errors import InputError
 
 EXAMPLE = """example, after the one of train.py --help:
-  python -m ancor export --model_path runs/digits/model_best.pth.tar --to onnx"""
+  python -m ancor export --model-path runs/digits/model_best.pth.tar --to onnx"""
 
 
 def build_parser() -> Parser:

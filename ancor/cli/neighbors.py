@@ -16,7 +16,7 @@ from ancor.cli.pictures import (
 from ancor.errors import InputError
 
 EXAMPLE = """example, after the one of train.py --help:
-  python -m ancor neighbors --model_path runs/digits/model_best.pth.tar --partition test"""
+  python -m ancor neighbors --model-path runs/digits/model_best.pth.tar --partition test"""
 
 
 def build_parser() -> Parser:

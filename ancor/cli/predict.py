@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "example, after the one of train.py --help; the first line writes some digits as files:\n"
     "  python tools/write_images.py --dataset digits --output-dir runs/images\n"
-    "  python -m ancor predict --model_path runs/digits/model_best.pth.tar "
+    "  python -m ancor predict --model-path runs/digits/model_best.pth.tar "
     "--support runs/images/support --query runs/images/query"
 )
 # What a saved classifier brings along: of the encoder, and of the classifier by parameter.

@@ -12,7 +12,7 @@ from ancor.plots.config import LayoutConfig
 from ancor.safe_io.writing import output_path, write_result
 
 EXAMPLE = """example, after the one of train.py --help:
-  python tsne.py --model_path runs/digits/model_best.pth.tar --partition test"""
+  python tsne.py --model-path runs/digits/model_best.pth.tar --partition test"""
 
 
 def build_parser() -> Parser:

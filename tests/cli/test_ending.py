@@ -10,6 +10,7 @@ import pytest
 
 from ancor.cli.arguments import Parser
 from ancor.cli.ending import ENVIRONMENT, run
+from ancor.errors import Interrupted
 from tests.refusals import one_line, refused
 from tests.robustness.runs import BASE, ROOT, content
 
@@ -109,3 +110,9 @@ def test_no_line_of_the_package_prints_a_missing_file_name():
         if "error.filename!r" in path.read_text(encoding="utf-8")
     ]
     assert [path.name for path in named] == ["ending.py"]
+
+
+def test_what_a_signal_left_names_flags(capsys):
+    """A message names settings, also one that is no error; the command shows its flags."""
+    assert ends(Interrupted(15, "stopped; go on by `debug`, not by `resume`")) == 143
+    assert capsys.readouterr().err == "x: stopped; go on by --debug, not by `resume`\n"

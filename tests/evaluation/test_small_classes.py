@@ -260,6 +260,9 @@ def test_reports_give_the_real_numbers(small, tmp_path, capsys):
         assert sum(tells(line, *words) for line in out.splitlines()) == 1
         assert sum(tells(note, *words) for note in content["notes"]) == 1
     assert tells(out, "Ways", "4", "9")
+    assert "--equal-queries" in out
+    assert "`" not in out
+    assert "--equal-queries" in " ".join(content["notes"])
     for result in content["results"]:
         assert (result["n_ways"], result["n_ways_range"]) == (4, [4, 4])
         assert (result["n_queries"], result["n_queries_range"]) == (15, [1, 15])
