@@ -11,6 +11,7 @@ while the others wait, so that a ratio compares neighbors in time.
     python benchmarks/training.py queue        # loss and queue alone, against K, C, and plainly
     python benchmarks/training.py processes    # one process against two with the same global batch
     python benchmarks/training.py compile      # what --compile changes
+    python benchmarks/training.py frozen       # a frozen backbone's step against its passes
 """
 
 import argparse
@@ -18,6 +19,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -26,7 +28,7 @@ from time import perf_counter
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -38,6 +40,7 @@ from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
 from ancor.methods.losses import Contrast, contrastive_loss
 from ancor.methods.queues import ClassQueues
+from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed, launch
 from ancor.runtime.devices import autocast_dtype, keep_freed_memory
@@ -74,14 +77,50 @@ def workload(
     return method, Batch(views, labels[own], labels[own])
 
 
-def our_step(arch: str, length: int, precision: str, compiled: bool = False) -> Step:
+def our_step(
+    arch: str, length: int, precision: str, compiled: bool = False, freeze: int | str = 0
+) -> Step:
     """Return the toolkit's own step."""
     method, batch = workload(arch, length, torch.channels_last, share=True)
-    method.prepare(CPU, compiled)
     dtype = autocast_dtype(precision, CPU)
     shape = Shape(NETWORKS[arch][1])
-    trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
+    trainer = Trainer(method, shape, TrainConfig(freeze=freeze), None, None, None, dtype)
+    method.prepare(CPU, compiled)
     return lambda: trainer._step(batch, Meter())
+
+
+def frozen_step(arch: str, length: int, precision: str) -> Step:
+    """Return the toolkit's step with a frozen backbone."""
+    return our_step(arch, length, precision, freeze="all")
+
+
+def passes_step(arch: str, length: int, precision: str) -> Step:
+    """Return what of that step is frozen alone: both views' passes through the backbone."""
+    method, batch = workload(arch, 1, torch.channels_last)
+    dtype = autocast_dtype(precision, CPU)
+    backbone = method.encoder.backbone.eval()
+
+    @torch.no_grad()
+    def step() -> None:
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            for view in batch.views:
+                backbone(view)
+
+    return step
+
+
+def head_step(arch: str, length: int, precision: str) -> Step:
+    """Return the rest of that step alone: a backbone that gives its features for nothing."""
+    method, batch = workload(arch, 1, torch.channels_last)
+    features = nn.Flatten()
+    features.out_features = method.encoder.backbone.out_features
+    BACKBONES["features"] = lambda: features
+    encoder = replace(method.encoder.config, arch="features")
+    method = Ancor(encoder, AncorConfig(queue_length=length)).train()
+    views = tuple(torch.randn(len(view), features.out_features) for view in batch.views)
+    shape, dtype = Shape(NETWORKS[arch][1]), autocast_dtype(precision, CPU)
+    trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
+    return lambda: trainer._step(batch._replace(views=views), Meter())
 
 
 def bare_step(arch: str, length: int, precision: str) -> Step:
@@ -204,6 +243,9 @@ STEPS = {
     "ours": our_step,
     "bare": bare_step,
     "plain": plain_step,
+    "frozen": frozen_step,
+    "passes": passes_step,
+    "head": head_step,
     "our loss": our_loss,
     "plain loss": plain_loss_alone,
 }
@@ -371,11 +413,35 @@ def compare_compiled(args: argparse.Namespace) -> None:
             )
 
 
+def compare_frozen(args: argparse.Namespace) -> None:
+    """Print a frozen backbone's step against its passes and the head's work."""
+    print(f"K {args.queue_k}: | network | precision | passes s | head s | step s | of both |")
+    for arch in args.arch:
+        for precision in args.precision:
+            with ExitStack() as stack:
+                workers = [
+                    stack.enter_context(Worker(which, arch, args.queue_k, precision))
+                    for which in ("passes", "head", "frozen")
+                ]
+                for _ in range(args.rounds):
+                    for worker in workers:
+                        worker.step()
+            times = list(zip(*(worker.seconds for worker in workers), strict=True))
+            passes, head, step = (median(column) for column in zip(*times, strict=True))
+            of_both = median(frozen / (one + other) for one, other, frozen in times)
+            print(
+                f"| {arch} | {precision} | {passes:.2f} | {head:.2f} | {step:.2f} "
+                f"| {of_both:.2f} |",
+                flush=True,
+            )
+
+
 PARTS = {
     "step": compare_steps,
     "queue": compare_losses,
     "processes": compare_processes,
     "compile": compare_compiled,
+    "frozen": compare_frozen,
 }
 
 

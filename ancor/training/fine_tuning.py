@@ -42,7 +42,7 @@ def what_trains(method: Method, config: TrainConfig) -> str:
     said = f"{'AdamW' if config.optimizer == 'adamw' else 'SGD'}, {_millions(moving)} parameters"
     if count:
         until = "" if config.freeze_epochs is None else f" for {config.freeze_epochs} epochs"
-        span = "the group" if count == 1 else f"the first {count}"
+        span = "the first" if count == 1 else f"the first {count}"
         part = "the whole backbone" if count == len(names) else f"{span} of {len(names)} groups"
         said += f"; {part} frozen{until} ({_millions(held)})"
     ever = {*(moving if config.freeze_epochs is None else every)}
