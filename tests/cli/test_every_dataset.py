@@ -146,7 +146,7 @@ def test_the_papers_command_on_the_papers_file(tmp_path, capsys):
     ("changed", "words"),
     [
         (("--dataset living17", ""), ["--dataset", "digits"]),
-        (("--model resnet50", "--model resnet18"), ["--model resnet18", "x.pth.tar'", "resnet50"]),
+        (("--model resnet50", "--arch resnet18"), ["--arch resnet18", "x.pth.tar'", "resnet50"]),
         (("--only-base", "--no-only-base --dim 64"), ["--dim 64", "x.pth.tar'", "128"]),
         (("--only-base", "--no-only-base --head fork"), ["--head fork", "x.pth.tar'", "seq"]),
     ],

@@ -82,7 +82,7 @@ def test_what_is_left_out_is_told_in_a_line(sampler):
     """B13 and B12: by name, and by number of coarse classes."""
     small, few, lone = sampler.notes(Protocol(intra_class=True))
     one_line(small, "1 of 7", "2 images", "'a'", "1")
-    one_line(few, "3 of 7", "16 images", "1-6", "--equal-queries")
+    one_line(few, "3 of 7", "16 images", "1-6", "equal_queries")
     one_line(lone, "1 of 3 coarse", "2 fine")
     assert list(sampler.notes(Protocol(n_queries=1)))[1:] == []
     many = EpisodeSampler(np.arange(500))

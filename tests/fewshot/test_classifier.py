@@ -426,8 +426,8 @@ BAD = {
     "no encoder": (lambda e: model(None).fit(GOOD, [0, 1]), ["NoneType", "ancor.load_encoder"]),
     "unknown classifier": (lambda e: model(e, classifier="SVM").fit(GOOD, [0, 1]), ["'SVM'", "LR"]),
     "negative copies": (
-        lambda e: model(e, n_aug_support_samples=-1).fit(GOOD, [0, 1]),
-        [re.compile("n[_-]aug[_-]support[_-]samples`? -1")],
+        lambda e: model(e, n_augmentations=-1).fit(GOOD, [0, 1]),
+        [re.compile("n[_-]augmentations`? -1")],
     ),
     "no probability": (
         lambda e: model(e, unknown=50).fit(GOOD, [0, 1]),
@@ -467,7 +467,7 @@ BAD = {
     ),
     "features without views": (
         lambda e: model(e).fit(e.encode(GOOD), [0, 1]),
-        ["0 views", "n_aug_support_samples", "5"],
+        ["0 views", "n_augmentations", "5"],
     ),
     "an embedding that is not there": (
         lambda e: type(e)(bare("cls").network, e.transforms, Runtime(CPU), only_base=False),

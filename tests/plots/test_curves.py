@@ -70,7 +70,7 @@ def test_broken_metrics_are_one_line(content, word, tmp_path):
 
 
 def test_a_folder_without_a_run_and_a_config_without_settings_are_refused(tmp_path):
-    with refuses(repr(str(tmp_path)), "config.json", "--output-dir"):
+    with refuses(repr(str(tmp_path)), "config.json", "train.py"):
         read_run(tmp_path)
     write_run(tmp_path / "a", [step(1, 1.0)])
     (tmp_path / "a" / "config.json").write_text("[1")

@@ -45,7 +45,7 @@ LINES = [
     ([*TRAIN, "--multiprocessing-distributed", "--nproc", "0"], ["--nproc 0"]),
     ([*EVAL, "-j", "1000000"], ["--num-workers 1000000", "0 to"]),
     ([*EVAL, "--n-test-runs", "10000000000"], ["10000000000", "1000000"]),
-    ([*EVAL, "--n-aug-support-samples", "1000000000"], ["--n-aug-support-samples 1000000000"]),
+    ([*EVAL, "--n-aug-support-samples", "1000000000"], ["--n-augmentations 1000000000"]),
     ([*EVAL, "--support-views", "1000000000"], ["--support-views 1000000000"]),
     ([*EVAL, "--std", "1e-46", "1e-46", "1e-46"], ["features", "finite"]),
     (["tsne", *EVAL[1:3], "--std", "1e-300", "1", "1", "--output-dir", "out"], ["finite"]),
