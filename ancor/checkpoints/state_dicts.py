@@ -98,7 +98,7 @@ def tensors_of(content: Any, path: str) -> dict[str, Tensor]:
         InputError: it holds none.
     """
     if isinstance(content, Mapping):
-        for key in ("state_dict", "model"):
+        for key in ("state_dict", "model", "teacher"):  # the last is DINO's
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancor.data.views import QUERY_VIEW
+from ancor.errors import InputError
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.models.encoder import Encoder
 
@@ -47,9 +48,25 @@ def position_norms(bank: FeatureBank, images: np.ndarray) -> np.ndarray:
 @contextmanager
 def _last_maps(encoder: Encoder) -> Iterator[list[Tensor]]:
     """Give a list to which every pass adds what goes into the pooling, (N, F, h, w)."""
-    maps: list[Tensor] = []
-    hook = encoder.backbone.avgpool.register_forward_pre_hook(lambda _, given: maps.append(*given))
+    backbone, maps = encoder.backbone, []
+    pooling = getattr(backbone, "avgpool", None) or getattr(backbone, "global_pool", None)
+
+    def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if given[0].ndim != 4 or given[0].shape[1] != backbone.out_features:
+            raise _no_map(encoder)
+        maps.append(given[0])
+
+    if not isinstance(pooling, nn.Module):  # transformers name a way of pooling
+        raise _no_map(encoder)
+    hook = pooling.register_forward_pre_hook(keep)
     try:
         yield maps
     finally:
         hook.remove()
+
+
+def _no_map(encoder: Encoder) -> InputError:
+    return InputError(
+        f"backbone {encoder.config.arch!r} does not pool a map of its features, so there is none "
+        "to draw; choose conv4, resnet12 or a ResNet"
+    )

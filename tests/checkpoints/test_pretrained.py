@@ -79,6 +79,15 @@ def test_files_of_others_by_the_names_they_use(prefix, tmp_path):
             assert_same(read_backbone(arch, str(tmp_path / "x.pth")).backbone.state_dict(), state)
 
 
+def test_dinos_teacher_is_the_backbone_that_is_taken(tmp_path):
+    torch.manual_seed(0)
+    student, teacher = (build_backbone("timm:test_vit").state_dict() for _ in range(2))
+    named = [{f"module.backbone.{n}": t for n, t in each.items()} for each in (student, teacher)]
+    torch.save({"student": named[0], "teacher": named[1], "epoch": 100}, tmp_path / "x.pth")
+    found = read_backbone("timm:test_vit", str(tmp_path / "x.pth"))
+    assert_same(found.backbone.state_dict(), teacher)
+
+
 def test_a_checkpoint_of_ours_and_its_backbone(tmp_path):
     source = Encoder(EncoderConfig("conv4", "cls", False, 128, 5))
     path = str(tmp_path / "x.pth")

@@ -13,6 +13,7 @@ from ancor.evaluation.neighbors import nearest
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime
+from tests.refusals import refuses
 
 CPU = torch.device("cpu")
 
@@ -41,6 +42,14 @@ def test_a_map_of_one_position_has_the_norm_of_the_encoders_own_output(head, mlp
     vectors = expected.features if head == "cls" else expected.embedding
     assert found.shape == (3, 1, 1)
     np.testing.assert_allclose(found[:, 0, 0], vectors.norm(dim=1), rtol=1e-4)
+
+
+def test_a_resnet_of_timms_has_a_map_and_what_has_none_is_told():
+    found = position_norms(bank(64, arch="timm:test_resnet", head="seq"), np.arange(2))
+    assert found.shape == (2, 2, 2)
+    for arch in ("timm:test_vit", "timm:mobilenetv3_small_050"):
+        with refuses(arch, "resnet12"):
+            position_norms(bank(64, arch=arch, head="seq"), np.arange(1))
 
 
 def test_a_larger_image_gives_a_map_and_later_passes_are_as_before():
