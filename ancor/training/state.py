@@ -254,6 +254,11 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
     method = trainer.method
     load_method_state(method, tensors_of(content, "the file"))
     progress = content["progress"]
+    tables = {"optimizer": content["optimizer"]}
+    tables |= {name: progress.get(name) for name in ("clocks", "meter", "scaler")}
+    for name, told in tables.items():
+        if not isinstance(told, dict | None):
+            raise ValueError(f"its {name} is {told!r:.80}")
     # What its last step trained: what follows at an epoch's end is not thawed yet.
     trainer.freeze_for(max(0, content["epoch"] - (progress.get("position", 0) == 0)))
     _restore_optimizer(trainer.optimizer, content["optimizer"])

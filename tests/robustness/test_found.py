@@ -270,3 +270,15 @@ def test_a_best_accuracy_that_is_no_number_is_told(told, quick_run, tmp_path, ca
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         refused(train, [*BASE, *resume], capsys, "last.pth.tar")
+
+
+@pytest.mark.parametrize("name", ["clocks", "meter", "scaler"])
+def test_a_tensor_in_place_of_a_table_is_told(name, quick_run, tmp_path, capsys):
+    """Indexed by a word, it brought a line of torch's beside the one."""
+    content = checkpoint.read(quick_run / "last.pth.tar")
+    content["progress"][name] = torch.tensor(1)
+    checkpoint.save(content, tmp_path / "last.pth.tar")
+    resume = ["--resume", str(tmp_path / "last.pth.tar"), "--output-dir", str(tmp_path / "run")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refused(train, [*BASE, *resume], capsys, "last.pth.tar'", name)
