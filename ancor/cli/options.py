@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ancor.runtime.settings import Setting, settings_of
+from ancor.runtime.settings import Setting, as_words, settings_of
 
 METAVARS = {int: "N", float: "X", str: "NAME"}
 
@@ -74,8 +74,7 @@ def _default(default: Any, setting: Setting) -> str:
         return f" (default: {setting.unset})" if setting.unset else ""
     if default is False:
         return ""
-    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    return f" (default: {shown})"
+    return f" (default: {as_words(default)})"
 
 
 def _options(hint: Any, setting: Setting) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from ancor.data.config import PERMISSIONS, without_parts
 from ancor.errors import InputError
 from ancor.safe_io import bounded
 from ancor.safe_io.own_files import hint
-from ancor.training.defaults import following
-from ancor.training.resolve import own_preprocessing, resolve, settings_in
+from ancor.training.resolve import resolve, settings_in
 
 if TYPE_CHECKING:
     from ancor.training.config import RunConfig
@@ -37,17 +36,10 @@ def run_config(
     from_file = {name: value for name, value in from_file.items() if name not in PERMISSIONS}
     if given.get("root") is not None and "dataset" not in {**given, **from_file}:
         given = {**given, "dataset": guessed(given["root"])}
-    config, own = resolve(given, from_file)
+    config, taken = resolve(given, from_file)
     if config.training.workers is not None:
         check_workers(config.training.workers)
-    arch, pretrained = config.encoder.arch, config.training.pretrained
-    asked = {} if from_file else own_preprocessing(arch, pretrained)
-    told = {
-        f"{config.data.dataset}'s own defaults": own,
-        f"{arch}'s own preprocessing": {k: v for k, v in asked.items() if k not in given},
-    }
-    title, follow = following(arch, pretrained, given, from_file)
-    for whose, values in {**told, title: follow}.items():
+    for whose, values in taken.items():
         shown = " ".join(_as_typed(name, value) for name, value in values.items())
         notes += [f"{whose}: {shown}"] if shown else []
     return config, notes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ancor.errors import choose
 from ancor.methods.config import AncorConfig, MethodConfig
-from ancor.runtime.settings import defaults_of
+from ancor.runtime.settings import as_words, defaults_of
 
 if TYPE_CHECKING:
     from ancor.methods.base import Method
@@ -60,13 +60,9 @@ def differing_defaults(paper: Mapping[str, Any]) -> dict[str, str]:
         own = {**defaults_of(spec.config), **spec.training_defaults}
         for name in own.keys() & paper.keys() - {"name"}:
             if own[name] != paper[name]:
-                told.setdefault(name, _shown(paper[name]))
-                told[name] += f"; {method}: {_shown(own[name])}"
+                told.setdefault(name, as_words(paper[name]))
+                told[name] += f"; {method}: {as_words(own[name])}"
     return told
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def build_method(encoder_config: Any, config: Any, labels: Any = None) -> "Method":

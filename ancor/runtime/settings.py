@@ -108,10 +108,15 @@ def check_settings(config: Any) -> None:
         value = getattr(config, name)
         if not fits(value, hints[name]):
             expected = about.check.expected if about.check else type_name(hints[name])
-            shown = " ".join(map(str, value)) if isinstance(value, tuple | list) else repr(value)
+            shown = as_words(value) if isinstance(value, tuple | list) else repr(value)
             raise InputError(f"`{name}` {shown:.80}: expected {expected}")
         if value is not None and about.check is not None:
             about.check.require(f"`{name}`", value)
+
+
+def as_words(value: Any) -> str:
+    """Write a value as a command has it, the items of a tuple one after the other."""
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def at_least(low: int | float) -> Check:

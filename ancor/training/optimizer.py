@@ -108,7 +108,7 @@ def follow_freezing(optimizer: torch.optim.Optimizer) -> None:
 
 
 def fresh_state(name: str, parameter: nn.Parameter, fused: bool) -> Tensor:
-    """Return what an optimizer that has taken no step knows: it lies in memory as the parameter."""
+    """Return what an optimizer that has taken no step knows, laid out as the parameter is."""
     if name == "step":
         return torch.zeros((), device=parameter.device if fused else "cpu")
     return torch.zeros_like(parameter, requires_grad=False)

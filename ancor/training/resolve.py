@@ -1,7 +1,7 @@
 """Which source of a setting goes before which, and what the settings of a run then are."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ancor.data.config import DataConfig
@@ -65,7 +65,7 @@ def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolve(
     given: Mapping[str, Any], from_file: Mapping[str, Any] | None = None
-) -> tuple[RunConfig, dict[str, Any]]:
+) -> tuple[RunConfig, dict[str, dict[str, Any]]]:
     """Resolve every setting: paper's < dataset's < method's < what follows < a file's < given.
 
     A method's are its row's `training_defaults`, and those of its settings' defaults that differ
@@ -76,7 +76,8 @@ def resolve(
         from_file: what `settings_in` found in a file.
 
     Returns:
-        The configuration, and the dataset's own defaults that it took.
+        The configuration; and the defaults that it took from others than the paper, by what to
+        call them: the dataset's own first, then the backbone's, then what follows from others.
 
     Raises:
         InputError: the mode is not given, or a value is not accepted.
@@ -99,7 +100,7 @@ def resolve(
     if "calculators" in known:
         own.pop("loss_weights", None)  # they are of the losses that were meant
     of_backbone = {} if from_file else own_preprocessing(named["arch"], named["pretrained"])
-    _, follow = following(named["arch"], named["pretrained"], known, from_file)
+    title, follow = following(named["arch"], named["pretrained"], known, from_file)
     values = {**paper, **own, **of_method, **of_backbone, **follow, **from_file, **known}
     if "mode" not in {**from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
@@ -118,4 +119,14 @@ def resolve(
             for section, kind in kinds.items()
         )
     )
-    return config, {name: value for name, value in own.items() if name not in {**follow, **known}}
+    taken = {
+        f"{config.data.dataset}'s own defaults": without(own, {**follow, **known}),
+        f"{config.encoder.arch}'s own preprocessing": without(of_backbone, known),
+        title: follow,
+    }
+    return config, taken
+
+
+def without(settings: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:
+    """Return the settings whose names are not among others."""
+    return {name: value for name, value in settings.items() if name not in others}

@@ -398,7 +398,8 @@ def test_a_warm_up_that_is_no_number_of_epochs_is_refused(value, capsys):
 def test_defaults_of_a_method_go_before_a_datasets_and_after_flags():
     """11: digits' settings suit ANCOR; a method's own defaults are not overwritten by them."""
     given = {"dataset": "digits", "mode": "coarse", "name": "whole"}
-    config, own = resolve(given)
+    config, taken = resolve(given)
+    own = taken["digits's own defaults"]
     assert config.method.temperature == 0.25
     assert (config.training.lr, config.encoder.mlp, config.encoder.dim) == (0.05, True, 6)
     assert config.training.batch_size == DataConfig("digits").spec.training_defaults["batch_size"]

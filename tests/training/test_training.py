@@ -208,7 +208,8 @@ def test_untouched_flags_take_the_datasets_defaults_and_say_so(tmp_path, capsys)
 
 @pytest.mark.parametrize("losses", [{}, {"calculators": ("cls",)}])
 def test_a_datasets_loss_weights_hold_for_its_own_losses(losses):
-    config, own = resolve({"dataset": "fashion-mnist", "mode": "coarse", **losses})
+    config, taken = resolve({"dataset": "fashion-mnist", "mode": "coarse", **losses})
+    own = taken["fashion-mnist's own defaults"]
     assert config.method.loss_weights == (None if losses else (1.0, 0.3))
     assert ("loss_weights" in own) == (not losses)
 
