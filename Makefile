@@ -29,7 +29,7 @@ test-slow: setup
 
 # Everything that hurts, at full length: about an hour and a half on two cores.
 torture: setup
-	ANCOR_TORTURE=1 $(BIN)/python -m pytest -n auto -s tests/robustness
+	ANCOR_TORTURE=1 $(BIN)/python -m pytest -n auto -rP tests/robustness
 
 lint: setup
 	$(BIN)/ruff check .
