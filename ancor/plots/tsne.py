@@ -10,6 +10,8 @@ from sklearn.manifold import TSNE
 
 from ancor.plots.style import LONGEST_TITLE, finished, legend_beside, look, plain
 
+SMALLEST_SPREAD = 1e-6  # of unit vectors that differ by more than rounding
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -60,10 +62,12 @@ def project(
     """
     together = features if weights is None else np.concatenate([features, weights])
     together = together / np.linalg.norm(together, axis=1, keepdims=True)
+    # Of points at one place, principal components are no numbers, which end the process.
+    differ = together.shape[1] > 1 and np.ptp(together, axis=0).max() > SMALLEST_SPREAD
     model = TSNE(
         metric="cosine",
         perplexity=min(perplexity, (len(together) - 1) / 3),
-        init="pca",
+        init="pca" if differ else "random",
         random_state=seed % 2**32,
     )
     points = model.fit_transform(together)

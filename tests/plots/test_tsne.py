@@ -17,7 +17,7 @@ from ancor.data.partition import Partition
 from ancor.plots import page as pages
 from ancor.plots.style import look
 from ancor.plots.thumbnails import data_uri, thumbnail
-from ancor.plots.tsne import Layout, figure
+from ancor.plots.tsne import Layout, figure, project
 from tests.plots import browser
 from tests.refusals import refuses
 
@@ -113,3 +113,11 @@ def test_the_mouse_brings_up_the_image_and_its_names_and_nothing_is_fetched(tmp_
     assert {url.split(":")[0] for url in fetched} <= {"file", "data", "blob"}
     assert [url for url in fetched if url.startswith("file")] == [path.as_uri()]
     assert len(set(np.asarray(Image.open(io.BytesIO(shot)).convert("L")).ravel())) > 50
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (12, 8), (12, 1)])
+def test_features_at_one_place_are_laid_out(shape):
+    """Principal components of equal features are no numbers, which ended the process."""
+    points, stars = project(np.ones(shape, np.float32), np.ones((1, shape[1]), np.float32))
+    assert points.shape == (shape[0], 2) and stars.shape == (1, 2)
+    assert np.isfinite(points).all()
