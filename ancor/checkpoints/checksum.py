@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancor.errors import InputError
 
@@ -34,6 +34,15 @@ def checksum(content: Mapping[str, Any]) -> str:
     """SHA-256 over the names, types, shapes and values of a content, its own checksum left out."""
     digest = hashlib.sha256()
     _add(digest, {name: value for name, value in content.items() if name != CHECKSUM})
+    return digest.hexdigest()
+
+
+def weights_hash(network: nn.Module) -> str:
+    """SHA-256 over the names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
 
 

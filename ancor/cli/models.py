@@ -15,20 +15,25 @@ if TYPE_CHECKING:
     from ancor.runtime.devices import Runtime
 
 
-def add_model_flags(parser: Parser, many: bool = False, batch_size: int = 256) -> None:
+def add_model_flags(
+    parser: Parser, many: bool = False, batch_size: int = 256, training: bool = False
+) -> None:
     """Add the flags that say which trained encoders, on which partition, and how they run.
 
     Args:
         parser: the command's.
         many: whether it takes several models.
         batch_size: default of the images a forward pass.
+        training: whether the command draws training views, of all partitions.
     """
-    data = add_data_flags(parser, default="the one trained on")
+    data = add_data_flags(parser, default="the one trained on", training=training)
+    default = "all there are" if training else "validation"
     data.add_argument(
         "--partition",
-        default="validation",
+        nargs="+" if training else None,
+        default=None if training else "validation",
         metavar="NAME",
-        help="train, validation or test (default: validation)",
+        help=f"train, validation or test (default: {default})",
     )
     add = parser.add_argument_group("model").add_argument
     each = "; one for all files, or one for each" if many else ""

@@ -34,7 +34,8 @@ def run_config(
         from_file = without_parts(_read_config(Path(given["config"])), given)
     notes = widening(from_file, given)
     from_file = {name: value for name, value in from_file.items() if name not in PERMISSIONS}
-    if given.get("root") is not None and "dataset" not in {**given, **from_file}:
+    told = {**given, **from_file}
+    if given.get("root") is not None and not {"dataset", "features"} & told.keys():
         given = {**given, "dataset": guessed(given["root"])}
     config, taken = resolve(given, from_file)
     if config.training.workers is not None:

@@ -47,6 +47,8 @@ def command(args: argparse.Namespace) -> None:
     if args.html:
         page.require_bokeh()
     (model,), partition = read_models_of(args, args.only_base)
+    if args.html:
+        partition.images[0]  # features have none, and say so
     folder = Path(args.output_dir) if args.output_dir else beside_model(args)
     stem = folder / f"{beside_model(args).name}_{partition.dataset}"
     output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it

@@ -64,6 +64,7 @@ class DataConfig:
     Attributes:
         dataset: a name of `DATASETS`.
         root: folder of the files; None: the dataset's own default, where it has one.
+        features: file of features of the dataset's images, which is read in their place.
         image_size: side in pixels; None: the dataset's.
         mean, std: of each channel, for images scaled to 0-1; None: the dataset's.
         interpolation, crop_pct, crop_mode: how evaluation resizes and crops; None: as the dataset's
@@ -88,6 +89,12 @@ class DataConfig:
     dataset: str = setting("digits", f"one of {', '.join(DATASETS)}", metavar="NAME")
     root: str | None = setting(
         None, "folder of the dataset's files", flags=("--data", "--data-root"), metavar="DIR"
+    )
+    features: str | None = setting(
+        None,
+        "file of features that ancor embed wrote, read in place of the images",
+        metavar="FILE",
+        unset="none: images are read",
     )
     download: bool = setting(False, "fetch missing files, where that is possible")
     skip_bad_images: bool = setting(
@@ -236,8 +243,21 @@ class DataConfig:
         from ancor.data.scan import without_unreadable
 
         choose("partition", partition, PARTITIONS)
+        if self.features is not None:
+            return self._features(partition)
         loaded = self.read(partition)
         return without_unreadable(loaded) if self.skip_bad_images else loaded
+
+    def _features(self, partition: str) -> "Partition":
+        from ancor.data import features
+
+        loaded = features.load(partition, self.features)
+        if loaded.dataset != self.dataset:
+            raise InputError(
+                f"`features` {self.features!r} are of {loaded.dataset}, not of {self.dataset}; "
+                "leave `dataset` out"
+            )
+        return loaded
 
     def read(self, partition: str) -> "Partition":
         """Read a partition with all its images; errors as by `load`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ancor.data.config import PERMISSIONS, PREPROCESSING, DataConfig
+from ancor.data.features import about
 from ancor.data.guess import candidates, guess
 from ancor.data.registry import DATASETS
 from ancor.errors import InputError
@@ -52,6 +53,8 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
             f"accepted: {', '.join(DATASETS)}"
         )
     base = {name: value for name, value in trained_on.items() if name in known}
+    if {"root", "dataset"} & given.keys():
+        base.pop("features", None)  # images are named
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
         base = own_preprocessing(base)
     for line in widening(base, given):
@@ -70,7 +73,9 @@ def own_preprocessing(data: Mapping[str, Any]) -> dict[str, Any]:
 def with_dataset(
     given: Mapping[str, Any], trained_on: Mapping[str, Any] | None
 ) -> Mapping[str, Any]:
-    """Return what was given and, where that names a folder alone, the dataset in it; say so."""
+    """Return what was given and, where that names a folder or features alone, the dataset in it."""
+    if given.get("features") is not None and given.get("dataset") is None:
+        return {**given, "dataset": about(given["features"])["dataset"]}
     if given.get("dataset") is not None or given.get("root") is None:
         return given
     named = _told_by_folder(given["root"], (trained_on or {}).get("dataset"))

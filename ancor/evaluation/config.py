@@ -31,6 +31,8 @@ class EvaluationConfig:
         baseline: score another model on the same episodes too, and the gain over it: a file, or a
             library's backbone (`ancor.checkpoints.pretrained.load_encoder`).
         only_base: whether features are the backbone's, or the head's embedding.
+        features_out: `head`, `frozen` (the backbone's) or `both` side by side; None: as `only_base`
+            says, and both of a head that was trained on features (`ancor.data.features`).
         seed: of every draw; 0 draws the paper's episodes.
     """
 
@@ -82,6 +84,13 @@ class EvaluationConfig:
     )
     only_base: bool = setting(
         True, "backbone features, or the head's embedding", negatable=True, group="episodes"
+    )
+    features_out: str | None = setting(
+        None,
+        "head (the embedding), frozen (backbone features) or both side by side",
+        one_of(("head", "frozen", "both")),
+        group="episodes",
+        unset="both of a head trained with --features; else as --only-base",
     )
     average: str = setting(
         "geometric",

@@ -1,6 +1,5 @@
 """What features depend on: the key under which they are kept on disk."""
 
-import hashlib
 from dataclasses import asdict
 from typing import Any
 
@@ -8,9 +7,9 @@ import PIL
 import torch
 import torchvision
 
+from ancor.checkpoints.checksum import weights_hash
 from ancor.data.partition import Partition
 from ancor.evaluation.feature_bank import FeatureBank
-from ancor.models.encoder import Encoder
 
 
 def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
@@ -34,12 +33,3 @@ def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
     }
-
-
-def weights_hash(encoder: Encoder) -> str:
-    """SHA-256 over the names and values of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in encoder.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()

@@ -1,13 +1,16 @@
 """The feature bank: each (image, view) pair that an evaluation needs, passed once (ours)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ancor.checkpoints.checksum import weights_hash
+from ancor.data.features import FeatureRows
 from ancor.data.loading import Loader
 from ancor.data.partition import Images
 from ancor.data.transform_spec import TransformSpec
@@ -19,9 +22,10 @@ from ancor.models.encoder import Encoder, EncoderOutput
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import progress
 
-# What a bank gives of a picture: the backbone's pooled features or the head's embedding, of unit
-# length, or the number of the class that the head finds likeliest.
-KINDS = ("features", "embedding", "predicted class")
+# What a bank gives of a picture: the backbone's pooled features, the head's embedding, or both side
+# by side, of unit length; or the number of the class that the head finds likeliest.
+KINDS = ("features", "embedding", "both", "predicted class")
+FEATURES_OUT = {"head": "embedding", "frozen": "features", "both": "both"}
 
 
 class FeatureBank:
@@ -52,7 +56,7 @@ class FeatureBank:
         self.query_transform = query_transform(transforms)
         self.support_transform = support_transform(transforms)
         self.seed, self.kind, self.cache = seed, choose("features", kind, KINDS), cache
-        if kind == "embedding" and not encoder.config.embeds:
+        if kind in ("embedding", "both") and not encoder.config.embeds:
             raise InputError(
                 f"head {encoder.config.head!r} has no embedding to score; use the backbone's "
                 "features, by `only_base`"
@@ -66,33 +70,53 @@ class FeatureBank:
     @property
     def width(self) -> int:
         """Number F of features of a picture."""
+        features, embedding = self.encoder.backbone.out_features, self.encoder.config.dim
         widths = {
-            "features": self.encoder.backbone.out_features,
-            "embedding": self.encoder.config.dim,
+            "features": features,
+            "embedding": embedding,
+            "both": features + embedding,
             "predicted class": 1,
         }
         return widths[self.kind]
 
     def outputs(self, pairs: np.ndarray) -> Iterator[EncoderOutput]:
-        """Yield the encoder's outputs for pairs (P, 2) of image and view, a batch at a time."""
-        views = EvaluationViews(
-            self.images, pairs, self.query_transform, self.support_transform, self.seed
-        )
+        """Yield the encoder's outputs for pairs (P, 2) of image and view, a batch at a time.
+
+        Of features in place of images there is no other view for evaluation than the test
+        transform's, which stands for all.
+        """
         runtime = self.runtime
-        loader = Loader(views, runtime.workers, runtime.device, batch_size=runtime.batch_size)
+        if isinstance(self.images, FeatureRows):
+            batches = self._rows(pairs).split(runtime.batch_size)
+        else:
+            views = EvaluationViews(
+                self.images, pairs, self.query_transform, self.support_transform, self.seed
+            )
+            batches = Loader(views, runtime.workers, runtime.device, batch_size=runtime.batch_size)
         was_training = self.encoder.training
         self.encoder.eval()
         try:
-            for images in progress(loader, runtime.quiet, desc="features", unit="batch"):
-                yield _finite(self._encode(images))
+            for batch in progress(batches, runtime.quiet, desc="features", unit="batch"):
+                yield _finite(self.encode(batch))
         finally:
             self.encoder.train(was_training)
 
+    def _rows(self, pairs: np.ndarray) -> Tensor:
+        if weights_hash(self.encoder.backbone) != self.images.weights:
+            raise InputError(
+                f"`features` {self.images.source!r} were made by other weights of a backbone than "
+                "these; write them anew, or name the images by `root`"
+            )
+        return self.images.rows[torch.from_numpy(pairs[:, 0]), 0]
+
     @torch.inference_mode()
-    def _encode(self, images: Tensor) -> EncoderOutput:
-        images = normalize(images.to(self.device, non_blocking=True), self.transforms)
+    def encode(self, batch: Tensor) -> EncoderOutput:
+        """Encode a batch of images as loaded, bytes (N, 3, S, S), or of features (N, F)."""
+        batch = batch.to(self.device, non_blocking=True)
+        if batch.ndim == 4:
+            batch = normalize(batch, self.transforms).contiguous(memory_format=torch.channels_last)
         with self.runtime.autocast():
-            return self.encoder(images.contiguous(memory_format=torch.channels_last))
+            return self.encoder(batch)
 
     def stream(self, pairs: np.ndarray) -> Iterator[Tensor]:
         """Yield features of pairs (P, 2) of image and view, in order: (n, F) of float32."""
@@ -143,8 +167,38 @@ def class_weights(encoder: Encoder, kind: str, num_coarse: int) -> np.ndarray | 
 
 
 def unit_vectors(output: EncoderOutput, kind: str) -> Tensor:
-    """Features or embedding, of unit length, (N, F) of float32."""
+    """Features, embedding or both side by side, of unit length, (N, F) of float32.
+
+    Each of both is of unit length first, so that the cosine is the mean of the two cosines.
+    """
+    if kind == "both":
+        parts = [unit_vectors(output, part) for part in ("features", "embedding")]
+        return F.normalize(torch.cat(parts, dim=1), dim=1)
     return F.normalize(getattr(output, kind).float(), dim=1)
+
+
+def kind_of(
+    encoder: Encoder,
+    content: Mapping[str, Any],
+    only_base: bool,
+    features_out: str | None = None,
+) -> str:
+    """Return which of `KINDS` is scored.
+
+    Args:
+        encoder: whose features they are.
+        content: its checkpoint's; empty: not known.
+        only_base: whether features are the backbone's, or the head's embedding.
+        features_out: a name of `FEATURES_OUT`, which goes before that; None: of a head that was
+            trained on the features of a frozen backbone both, as it alone loses inside the classes
+            that it was taught.
+    """
+    if features_out is not None:
+        return FEATURES_OUT[features_out]
+    if not only_base:
+        return "embedding"
+    data = (content.get("config") or {}).get("data") or {}
+    return "both" if data.get("features") and encoder.config.embeds else "features"
 
 
 def predicted_class(output: EncoderOutput) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.classes import check_same_classes, match_classes
 from ancor.checkpoints.pretrained import load_encoder, read_backbone, seen_labels
+from ancor.data.config import DataConfig
 from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.resolve import resolve_data, with_dataset
@@ -115,8 +116,12 @@ def read_models(
     data = with_dataset(data, loaded[0][1]["config"]["data"])  # told once, whatever the files
     configs = [resolve_data(data, content["config"]["data"]) for _, content in loaded]
     if isinstance(partition, str):
-        if data.get("root") is None and configs[0].root is not None:
-            log.info("Images are read from %r, as %r says", configs[0].root, paths[0])
+        read, told = (
+            configs[0].features or configs[0].root,
+            data.get("features") or data.get("root"),
+        )
+        if told is None and read is not None:
+            log.info("Images are read from %r, as %r says", read, paths[0])
         _tell_selection(paths, loaded, partition)
         partition = configs[0].load(partition)
         tell(partition)
@@ -133,6 +138,27 @@ def read_models(
         for path, (encoder, _), told, config in zip(paths, loaded, abouts, configs, strict=True)
     ]
     return models, partition
+
+
+def read_one(source: str, data: Mapping[str, Any], runtime: Runtime) -> tuple[Model, DataConfig]:
+    """Read a model, and resolve which data it meets, of which nothing is read.
+
+    Args:
+        source: a file, or a library's backbone.
+        data: settings of `DataConfig` that go before those in the file.
+        runtime: where and how passes run.
+
+    Raises:
+        InputError: it cannot be read, or cannot pass images of that size.
+    """
+    encoder, content = load_encoder(source)
+    config = resolve_data(data, content["config"]["data"])
+    check_image_size(encoder.config.arch, config.transforms.size)
+    network = _on_device(encoder, runtime)
+    model = Model(network, config.transforms, runtime, source, checkpoint.about(content))
+    for line in seen_labels(str(content["config"].get("pretrained_on") or ""), config.dataset):
+        log.info("%s", line)
+    return model, config
 
 
 def _tell_selection(paths: Sequence[str], loaded: Sequence, partition: str) -> None:

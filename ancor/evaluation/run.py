@@ -21,6 +21,7 @@ from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
 from ancor.evaluation import predictors
 from ancor.evaluation.config import EvaluationConfig
+from ancor.evaluation.feature_bank import kind_of
 from ancor.evaluation.models import Model
 from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import Predictor
@@ -71,7 +72,9 @@ class Evaluation:
         self.models, self.partition, self.config = models, partition, config
         self.combine, self.predict = combine, _predictor(combine, config)
         self.protocols = _protocols(config)
-        kinds = ["features" if config.only_base else "embedding"] * len(models)
+        kinds = [
+            kind_of(m.network, m.content, config.only_base, config.features_out) for m in models
+        ]
         if combine == "cascade":
             _check_coarse(models[0], partition)
             kinds[0] = "predicted class"
@@ -88,8 +91,9 @@ class Evaluation:
             baseline = models[0].untrained()
         self.baseline = []
         if baseline is not None:
-            embeds = baseline.network.config.embeds
-            kind = kinds[0] if embeds or kinds[0] != "embedding" else "features"
+            # Beside the backbone's features a head that was only drawn adds nothing.
+            same = baseline.network.config.embeds and not (config.untrained and kinds[0] == "both")
+            kind = kinds[0] if same else "features"
             self.baseline = [baseline.bank(partition, kind, config.seed)]
 
     def results(self) -> Iterator[Result]:
@@ -139,6 +143,7 @@ class Evaluation:
             "partition": self.partition.name,
             "classes": self.config.mode,
             "only_base": self.config.only_base,
+            "features_out": [bank.kind for bank in self.banks],
             "support_views": self.config.support_views,
             "seed": self.config.seed,
             "precision": self.models[0].runtime.precision,

@@ -177,7 +177,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         runtime = Runtime.named(device, precision, batch_size=batch_size, quiet=quiet)
         about, arrays = saved.read(path)
         try:
-            network, transforms, only_base = ImageEncoder.unpack(about["encoder"], arrays)
+            network, transforms, others = ImageEncoder.unpack(about["encoder"], arrays)
             settings = {RENAMED.get(name, name): v for name, v in about["settings"].items()}
             model = cls(None, **settings)
             names = Features.__dataclass_fields__
@@ -192,7 +192,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 f"{str(path)!r} holds no classifier that this version can use "
                 f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); save it anew"
             ) from error
-        model.set_params(encoder=ImageEncoder(network, transforms, runtime, only_base))
+        model.set_params(encoder=ImageEncoder(network, transforms, runtime, **others))
         model._check_width(support)
         return model
 

@@ -18,8 +18,14 @@ from ancor.data.resolve import own_preprocessing
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import stored_form
 from ancor.data.views import QUERY_VIEW, distinct_views
-from ancor.errors import InputError
-from ancor.evaluation.feature_bank import FeatureBank, predicted_class, unit_vectors
+from ancor.errors import InputError, choose
+from ancor.evaluation.feature_bank import (
+    FEATURES_OUT,
+    FeatureBank,
+    kind_of,
+    predicted_class,
+    unit_vectors,
+)
 from ancor.fewshot import inputs
 from ancor.fewshot.support_set import Features, known_features
 from ancor.models.config import EncoderConfig
@@ -43,6 +49,8 @@ class ImageEncoder:
         runtime: where and how its passes run.
         only_base: whether features are the backbone's, or the head's embedding.
         content: epoch and configuration of the checkpoint that it comes from; None: not known.
+        features_out: `head`, `frozen` or `both`; goes before `only_base`
+            (`ancor.evaluation.feature_bank.kind_of`).
 
     Raises:
         InputError: the head's embedding is asked for and there is none.
@@ -55,8 +63,10 @@ class ImageEncoder:
         runtime: Runtime,
         only_base: bool = True,
         content: Mapping[str, Any] | None = None,
+        features_out: str | None = None,
     ) -> None:
         self.content = content or {}
+        self.kind = kind_of(encoder, self.content, only_base, features_out)
         self.network = encoder.to(runtime.device, memory_format=torch.channels_last).eval()
         self.transforms, self.runtime, self.only_base = transforms, runtime, only_base
         self._form = stored_form(transforms)
@@ -144,6 +154,7 @@ class ImageEncoder:
             "config": asdict(self.network.config),
             "transforms": asdict(self.transforms),
             "only_base": self.only_base,
+            "features_out": next(out for out, kind in FEATURES_OUT.items() if kind == self.kind),
         }
         state = self.network.state_dict()
         return about, {PACKED + name: tensor.cpu().numpy() for name, tensor in state.items()}
@@ -151,8 +162,8 @@ class ImageEncoder:
     @staticmethod
     def unpack(
         about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-    ) -> tuple[Encoder, TransformSpec, bool]:
-        """Return the network, the transforms and only_base that `pack` described."""
+    ) -> tuple[Encoder, TransformSpec, dict[str, Any]]:
+        """Return the network, the transforms and the other arguments that `pack` described."""
         config = from_dict(EncoderConfig, about["config"], "the saved classifier")
         state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
         with torch.device("meta"):  # sizes first: the file's own bound what is allocated
@@ -164,12 +175,15 @@ class ImageEncoder:
         encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         spec = TransformSpec.from_file(about["transforms"])
-        return encoder, spec, bool(about["only_base"])
+        out = about.get("features_out")  # files of versions before tell none
+        told = None if out is None else choose("features_out", out, FEATURES_OUT)
+        return encoder, spec, {"only_base": bool(about["only_base"]), "features_out": told}
 
     def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
-        kind, runtime = "features" if self.only_base else "embedding", self.runtime
-        quiet = replace(runtime, workers=0, quiet=True)  # its own bar is of images that are read
-        return FeatureBank(self.network, images, self.transforms, quiet, seed, kind)
+        quiet = replace(
+            self.runtime, workers=0, quiet=True
+        )  # its own bar is of images that are read
+        return FeatureBank(self.network, images, self.transforms, quiet, seed, self.kind)
 
 
 def load_encoder(
@@ -178,6 +192,7 @@ def load_encoder(
     pretrained: str | Path | None = None,
     head: str | None = None,
     only_base: bool = True,
+    features_out: str | None = None,
     dataset: str | None = None,
     image_size: int | None = None,
     mean: Sequence[float] | None = None,
@@ -199,6 +214,8 @@ def load_encoder(
         pretrained: a file with the weights of a library's backbone.
         head: which head it has, where a published file leaves two open.
         only_base: whether features are the backbone's, or the head's embedding.
+        features_out: `head`, `frozen` or `both` side by side; None: as `only_base` says, and both
+            of a head that was trained on features.
         dataset: a name of `ancor.data.config.DATASETS`.
         image_size: side of the images that the network sees, in pixels.
         mean, std: of each channel, for images scaled to 0-1.
@@ -230,4 +247,7 @@ def load_encoder(
     transforms = from_dict(DataConfig, {**base, **changes}, repr(str(path))).transforms
     check_image_size(encoder.config.arch, transforms.size)
     runtime = Runtime.named(device, precision, batch_size=batch_size, quiet=quiet)
-    return ImageEncoder(encoder, transforms, runtime, only_base, checkpoint.about(content))
+    if features_out is not None:
+        choose("`features_out`", features_out, FEATURES_OUT)
+    about = checkpoint.about(content)
+    return ImageEncoder(encoder, transforms, runtime, only_base, about, features_out)

@@ -35,8 +35,8 @@ class Encoder(nn.Module):
         self.head = build_head(config, self.backbone.out_features)
 
     def forward(self, images: Tensor) -> EncoderOutput:
-        """Encode images (N, 3, H, W)."""
-        features = self.backbone(images)
+        """Encode images (N, 3, H, W); or go on from what the backbone made of them, (N, F)."""
+        features = images if images.ndim == 2 else self.backbone(images)
         return EncoderOutput(features, *self.head(features))
 
     @property

@@ -32,6 +32,7 @@ SAFETENSORS = OwnFile(
 )
 ONNX = OwnFile("an encoder exported as ONNX", EXPORTED)
 PT2 = OwnFile("an encoder exported by torch.export (.pt2)", EXPORTED)
+FEATURES = OwnFile("a file of features", "train.py --features takes it")
 CACHE = OwnFile("part of a feature cache", "eval.py --feature-cache takes the folder above its own")
 METRICS = OwnFile("the metrics.jsonl of a run", "ancor compare takes its folder")
 CONFIG = OwnFile("the config.json of a run", "train.py --config takes it")
@@ -115,6 +116,8 @@ def _zip(path: Path | str, head: bytes) -> OwnFile | None:
         names = file.read(MOST_NAMES)
     if b"models/model.json" in names or b"serialized_exported_program.json" in names:
         return PT2
+    if b"about.npy" in names and b"_features.npy" in names:
+        return FEATURES
     return CHECKPOINT if b"/data.pkl" in names else None
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from ancor.data.color import recolor
+from ancor.data.features import FeatureRows, TrainingRows, as_it_is
 from ancor.data.loading import Loader
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
@@ -79,15 +80,20 @@ class TrainingBatches:
         self.device, self.transforms = device, transforms
         self.color_on_device = color_on_device and transforms.draws_colors
         self.sampler = EpochBatches(len(partition), self.batch_size, seed)
+        images, options = partition.images, {}
+        if isinstance(images, FeatureRows):
+            items = TrainingRows(images, labels, len(views), seed)
+            options["collate_fn"] = as_it_is
+        else:
+            items = TrainingViews(images, labels, transforms, views, seed, not self.color_on_device)
         self.loader = Loader(
-            TrainingViews(
-                partition.images, labels, transforms, views, seed, not self.color_on_device
-            ),
+            items,
             workers,
             device,
             "`resume` auto goes on from the last save",
             batch_sampler=self.sampler,
             persistent_workers=workers > 0,
+            **options,
         )
 
     def __len__(self) -> int:
@@ -116,8 +122,13 @@ class TrainingBatches:
             moved = [self._moved(*both) for both in zip(views, drawings, strict=True)]
             yield Batch(tuple(moved), labels, indices, order)
 
-    def preview(self, count: int) -> Tensor:
-        """Return the views of the first images, image by image: bytes (count * views, 3, S, S)."""
+    def preview(self, count: int) -> Tensor | None:
+        """Return the views of the first images, image by image: bytes (count * views, 3, S, S).
+
+        None where there are features in the place of images.
+        """
+        if isinstance(self.loader.dataset, TrainingRows):
+            return None
         items = [self.loader.dataset[(0, index)] for index in range(count)]
         views = torch.stack([view for item in items for view in item[0]])
         if not self.color_on_device:
@@ -128,6 +139,8 @@ class TrainingBatches:
 
     def _moved(self, view: Tensor, drawn: Tensor) -> Tensor:
         view = view.to(self.device, non_blocking=True)
+        if view.ndim == 2:  # features
+            return view
         if self.color_on_device:
             view = recolor(view, drawn.numpy())
         return normalize(view, self.transforms).contiguous(memory_format=torch.channels_last)

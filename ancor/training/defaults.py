@@ -22,10 +22,16 @@ FROM_PRETRAINED: dict[str, dict[str, Any]] = {
     },
     "sgd": {"lr": 0.01, "backbone_lr_scale": 0.1, "warmup_epochs": 1.0},
 }
+# Of a head on the features of a frozen backbone, beside those.
+ON_FEATURES: dict[str, Any] = {"epochs": 50, "queue_length": "auto", "save_freq": 10}
 
 
 def following(
-    arch: str, pretrained: str | None, given: Mapping[str, Any], from_file: Mapping[str, Any]
+    arch: str,
+    pretrained: str | None,
+    given: Mapping[str, Any],
+    from_file: Mapping[str, Any],
+    on_features: bool = False,
 ) -> tuple[str, dict[str, Any]]:
     """Return what follows from `pretrained` and `optimizer`, and what to call them.
 
@@ -36,12 +42,17 @@ def following(
         pretrained: weights that the run starts from; None: drawn ones.
         given: settings that are given, which go before.
         from_file: what a file says: it says all, so that nothing follows.
+        on_features: whether the backbone is frozen and its features are read in place of images.
     """
     if from_file:
         return "", {}
     drawn = pretrained is None or not library_name(arch, pretrained)
-    table = FROM_DRAWN if drawn else FROM_PRETRAINED
+    table = FROM_PRETRAINED if on_features or not drawn else FROM_DRAWN
     optimizer = given.get("optimizer", next(iter(table)))
-    found = {k: v for k, v in table.get(optimizer, {}).items() if k not in given}
+    found = {**table.get(optimizer, {}), **(ON_FEATURES if on_features else {})}
+    found = {k: v for k, v in found.items() if k not in given}
+    if on_features:
+        found.pop("backbone_lr_scale", None)
     name = {"sgd": "SGD", "adamw": "AdamW"}.get(optimizer, optimizer)
-    return f"{name}'s defaults{'' if drawn else ' on pretrained weights'}", found
+    where = " on features" if on_features else "" if drawn else " on pretrained weights"
+    return f"{name}'s defaults{where}", found

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ancor.data.config import DataConfig
+from ancor.data.transform_spec import PARTS
 from ancor.errors import InputError
 from ancor.methods.registry import METHODS, method_spec
 from ancor.models.config import HEADS, EncoderConfig
@@ -85,7 +86,8 @@ def resolve(
     from_file = from_file or {}
     paper = paper_defaults()
     known = {name: value for name, value in given.items() if name in paper}
-    named = {**paper, **from_file, **known}
+    of_features = {} if from_file else features_settings(known)
+    named = {**paper, **of_features, **from_file, **known}
     kinds = sections(named["name"])
     settings = {name for kind in kinds.values() for name in settings_of(kind)}
     for name in sorted(known.keys() - settings):
@@ -100,15 +102,17 @@ def resolve(
     if "calculators" in known:
         own.pop("loss_weights", None)  # they are of the losses that were meant
     of_backbone = {} if from_file else own_preprocessing(named["arch"], named["pretrained"])
-    title, follow = following(named["arch"], named["pretrained"], known, from_file)
+    of_backbone |= of_features
+    title, follow = following(
+        named["arch"], named["pretrained"], known, from_file, bool(of_features)
+    )
     values = {**paper, **own, **of_method, **of_backbone, **follow, **from_file, **known}
     if "mode" not in {**from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
     one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
-    if isinstance(
-        values["root"], str
-    ):  # files are read from other places than they are written from
-        values["root"] = os.path.abspath(values["root"])
+    for name in ("root", "features"):
+        if isinstance(values[name], str):  # files are read from other places than they are written
+            values[name] = os.path.abspath(values[name])
     config = RunConfig(
         *(
             from_dict(
@@ -121,10 +125,39 @@ def resolve(
     )
     taken = {
         f"{config.data.dataset}'s own defaults": without(own, {**follow, **known}),
-        f"{config.encoder.arch}'s own preprocessing": without(of_backbone, known),
+        f"{config.encoder.arch}'s own preprocessing": without(
+            of_backbone, {**of_features, **known}
+        ),
+        f"As {given.get('features')!r} says": without(of_features, known),
         title: follow,
     }
     return config, taken
+
+
+def features_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what follows from features in place of images, by setting.
+
+    Raises:
+        InputError: they cannot be read, or what is given beside them means nothing on them.
+    """
+    if given.get("features") is None:
+        return {}
+    from ancor.data import features
+
+    told = features.settings_of_run(given["features"])
+    fixed = {"arch": told["arch"], "freeze": "all", "freeze_epochs": None}
+    for name, value in fixed.items():
+        if given.get(name, value) != value:
+            raise InputError(
+                f"`{name}` {given[name]}: `features` are of a frozen {told['arch']}; leave it out"
+            )
+    drawn = [name for name in ("augment", "crop_scale", "flip", *PARTS) if name in given]
+    if drawn:
+        raise InputError(
+            f"`{drawn[0]}`: the views of `features` were drawn when they were written; leave it "
+            "out, or write them with it"
+        )
+    return told
 
 
 def without(settings: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torchvision.utils import make_grid
 
 from ancor.checkpoints.pretrained import Pretrained
+from ancor.data.features import FeatureRows
 from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.data.scan import report_skipped
@@ -273,7 +274,7 @@ def _workers(config: RunConfig, partition: Partition) -> int:
     """Loading processes: as asked; else none for small images in memory, and the CPUs otherwise."""
     if config.training.workers is not None:
         return config.training.workers
-    if isinstance(partition.images, GrayImages):
+    if isinstance(partition.images, GrayImages | FeatureRows):
         return 0
     return max(1, devices.usable_cpus() // distributed.local_world_size())
 
@@ -287,4 +288,6 @@ def augments_on_device(name: str, device: torch.device) -> bool:
 def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
     """Put a picture of the first training images into TensorBoard, one row a view."""
     count = min(16, batches.batch_size)
-    run_log.picture("augmented batch", make_grid(batches.preview(count), nrow=count))
+    views = batches.preview(count)
+    if views is not None:
+        run_log.picture("augmented batch", make_grid(views, nrow=count))

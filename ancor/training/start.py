@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ancor.checkpoints.checksum import weights_hash
 from ancor.checkpoints.pretrained import Pretrained, read_backbone, seen_labels
+from ancor.data.features import about
+from ancor.errors import InputError
 from ancor.models.libraries import check_image_size
 from ancor.training.config import RunConfig
 
@@ -31,5 +34,11 @@ def start_of(
     if config.training.pretrained is None:
         return config, None, []
     start = read_backbone(config.encoder.arch, config.training.pretrained)
+    features = config.data.features
+    if features is not None and about(features)["weights"] != weights_hash(start.backbone):
+        raise InputError(
+            f"`pretrained` {config.training.pretrained!r} are other weights than those that made "
+            f"`features` {features!r}; give the file that they were made by, or write them anew"
+        )
     seen = seen_labels(start.name, config.data.dataset)
     return replace(config, pretrained_on=start.name), start, [f"Backbone  {start.line}", *seen]

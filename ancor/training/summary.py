@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 import ancor
+from ancor.data.features import FeatureRows, about
 from ancor.data.notes import class_notes, name_notes, partition_notes
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import VIEW_KINDS
@@ -34,15 +35,12 @@ def summary(
     yield f"ANCOR {ancor.__version__}, torch {torch.__version__}, {device}"
     counts = Counter(partition.labels(training.mode).tolist())
     yield (
-        f"Data      {config.data.dataset}: {len(partition)} training images of "
-        f"{config.data.transforms.size} px, {hierarchy.num_coarse} coarse and "
+        f"Data      {config.data.dataset}: {_inputs(config, partition)}, "
+        f"{hierarchy.num_coarse} coarse and "
         f"{hierarchy.num_fine or 'unknown'} fine classes; training on {training.mode} labels, "
         f"{min(counts.values())}-{max(counts.values())} images a class"
     )
-    views = {kind: VIEW_KINDS[kind](config.data.transforms) for kind in method.views}
-    for kind, spec in views.items():
-        of_kind = f" ({kind} views)" if len(views) > 1 else ""
-        yield f"Augment   {spec.augmentation()}{of_kind}"
+    yield from _views(config, partition, method)
     millions = sum(p.numel() for p in method.encoder.parameters()) / 1e6
     yield (
         f"Model     {encoder.arch}{' + mlp' if encoder.mlp else ''}, head {encoder.head}, "
@@ -63,6 +61,24 @@ def summary(
         f"{runtime.workers} loading processes each"
     )
     yield f"Output    {folder or 'none'}"
+
+
+def _inputs(config: RunConfig, partition: Partition) -> str:
+    if isinstance(partition.images, FeatureRows):
+        width = partition.images.rows.shape[2]
+        return f"{width} features each of {len(partition)} training images"
+    return f"{len(partition)} training images of {config.data.transforms.size} px"
+
+
+def _views(config: RunConfig, partition: Partition, method: Method) -> Iterator[str]:
+    if isinstance(partition.images, FeatureRows):
+        made = about(config.data.features).get("augmentation")
+        yield f"Views     {partition.images.views} of each image in the file, {made}"
+        return
+    views = {kind: VIEW_KINDS[kind](config.data.transforms) for kind in method.views}
+    for kind, spec in views.items():
+        of_kind = f" ({kind} views)" if len(views) > 1 else ""
+        yield f"Augment   {spec.augmentation()}{of_kind}"
 
 
 def notices(

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from ancor.data.episodes import EpisodeSampler, Protocol, span
+from ancor.data.features import FeatureRows
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError, MissingPartition
@@ -83,7 +84,11 @@ class Validator:
                 "Validation: no intra-class episodes, as no coarse class has 2 fine classes with "
                 "enough images"
             )
-        self.source = SharedSource(FeatureBank(encoder, partition.images, transforms, runtime))
+        # As evaluation does by default (`ancor.evaluation.feature_bank.kind_of`).
+        on_rows = isinstance(partition.images, FeatureRows) and encoder.config.embeds
+        kind = "both" if on_rows else "features"
+        bank = FeatureBank(encoder, partition.images, transforms, runtime, kind=kind)
+        self.source = SharedSource(bank)
         self.predict = single("Cosine")
 
     def __call__(self) -> dict[str, tuple[float, float]]:

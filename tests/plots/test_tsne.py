@@ -119,5 +119,6 @@ def test_the_mouse_brings_up_the_image_and_its_names_and_nothing_is_fetched(tmp_
 def test_features_at_one_place_are_laid_out(shape):
     """Principal components of equal features are no numbers, which ended the process."""
     points, stars = project(np.ones(shape, np.float32), np.ones((1, shape[1]), np.float32))
-    assert points.shape == (shape[0], 2) and stars.shape == (1, 2)
+    assert points.shape == (shape[0], 2)
+    assert stars.shape == (1, 2)
     assert np.isfinite(points).all()

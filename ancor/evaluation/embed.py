@@ -1,0 +1,154 @@
+"""Features of whole partitions, passed once for all trainings on them (`ancor.data.features`)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancor.checkpoints.checksum import weights_hash
+from ancor.data import features
+from ancor.data.config import PARTITIONS, PREPROCESSING, DataConfig
+from ancor.data.features import FeatureRows
+from ancor.data.loading import Loader
+from ancor.data.notes import tell
+from ancor.data.partition import Partition
+from ancor.data.views import QUERY_VIEW, TrainingViews
+from ancor.errors import InputError, MissingPartition
+from ancor.evaluation.models import Model
+from ancor.models.names import OWN_WEIGHTS
+from ancor.runtime.logging import progress
+from ancor.runtime.text import write_csv
+from ancor.safe_io.writing import atomic_write
+
+MOST_VIEWS = 1000
+SUFFIXES = (".npz", ".csv")
+
+
+def embedded(model: Model, partition: Partition, views: int, seed: int = 0) -> Partition:
+    """Return a partition with the backbone's features in the place of its images.
+
+    Args:
+        model: whose backbone it is.
+        partition: the images.
+        views: training views V of each, beside the test transform's.
+        seed: of the views: they are those that training draws in its first epoch.
+    """
+    bank = model.bank(partition, "features", seed)
+    rows = torch.empty((len(partition), 1 + views, bank.width))
+    images = np.arange(len(partition))
+    start = 0
+    for output in bank.outputs(np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)):
+        rows[start : start + len(output.features), 0] = output.features.float().cpu()
+        start += len(output.features)
+    for index, found in _training_views(model, partition, views, seed) if views else ():
+        rows[index, 1:] = found
+    names = [partition.images.name(index) for index in range(len(partition))]
+    return replace(partition, images=FeatureRows(rows, names))
+
+
+def _training_views(
+    model: Model, partition: Partition, views: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield positions (n,) and the features (n, V, F) of their training views."""
+    kinds = ("strong",) * views
+    items = TrainingViews(partition.images, partition.coarse_labels, model.transforms, kinds, seed)
+    runtime = model.runtime
+    bank = model.bank(partition, "features", seed)
+    requests = [(0, index) for index in range(len(partition))]
+    size = max(1, runtime.batch_size // views)
+    batches = [requests[start : start + size] for start in range(0, len(requests), size)]
+    loader = Loader(items, runtime.workers, runtime.device, batch_sampler=batches)
+    model.network.eval()
+    for pictures, _, _, indices in progress(loader, runtime.quiet, desc="views", unit="batch"):
+        together = torch.stack(pictures, dim=1).flatten(0, 1)
+        found = bank.encode(together).features.float().cpu()
+        yield indices, found.unflatten(0, (len(indices), views))
+
+
+def partitions_of(data: DataConfig, names: tuple[str, ...] | None) -> dict[str, Partition]:
+    """Read partitions by name; None: all that the dataset has.
+
+    Raises:
+        MissingPartition: one that is asked for by name is missing, or there is none.
+    """
+    read: dict[str, Partition] = {}
+    for name in names or PARTITIONS:
+        try:
+            read[name] = data.load(name)
+        except MissingPartition:
+            if names or (name == PARTITIONS[-1] and not read):
+                raise
+            continue
+        tell(read[name])
+    return read
+
+
+def facts(model: Model, data: DataConfig, source: str, views: int, seed: int) -> dict[str, Any]:
+    """Return what a file of features says of them, for `ancor.data.features.write`.
+
+    Args:
+        model: what made them.
+        data: the images, and how the backbone saw them.
+        source: what named the model.
+        views, seed: see `embedded`.
+    """
+    file = source.partition("=")[2]
+    pretrained = file or (source if Path(source).is_file() else OWN_WEIGHTS)
+    asked = {name: getattr(data, name) for name in PREPROCESSING}
+    return {
+        "dataset": data.dataset,
+        "root": data.root,
+        "arch": model.network.config.arch,
+        "pretrained": pretrained if pretrained == OWN_WEIGHTS else str(Path(pretrained).resolve()),
+        "pretrained_on": (model.content.get("config") or {}).get("pretrained_on") or "",
+        "weights": weights_hash(model.network.backbone),
+        "preprocessing": {name: v for name, v in asked.items() if v is not None},
+        "augmentation": model.transforms.augmentation(),
+        "views": views,
+        "seed": seed,
+        "precision": model.runtime.precision,
+    }
+
+
+def write(path: Path, about: Mapping[str, Any], partitions: Mapping[str, Partition]) -> None:
+    """Write features as the suffix of a path says: `.npz`, or `.csv`, a line a view.
+
+    Raises:
+        InputError: another suffix.
+    """
+    check_suffix(path)
+    if path.suffix == ".csv":
+        write_csv(path, _header(partitions), _lines(partitions))
+        return
+    with atomic_write(path) as file:
+        features.write(file, about, partitions)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise an InputError where features cannot be written under a name."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{str(path)!r}: expected a name in {' or '.join(SUFFIXES)}")
+
+
+def _header(partitions: Mapping[str, Partition]) -> list[str]:
+    width = next(iter(partitions.values())).images.rows.shape[2]
+    return [
+        *("partition", "image", "view", "coarse", "fine"),
+        *(f"f{number}" for number in range(width)),
+    ]
+
+
+def _lines(partitions: Mapping[str, Partition]) -> Iterator[list[Any]]:
+    """Yield a line of each view: `test`, then 1, 2, ... of training."""
+    for name, partition in partitions.items():
+        hierarchy, fine = partition.hierarchy, partition.fine_labels
+        for index, views in enumerate(partition.images.rows.numpy()):
+            coarse = hierarchy.coarse_names[partition.coarse_labels[index]]
+            told = "" if fine is None else hierarchy.fine_names[fine[index]]
+            image = partition.images.name(index)
+            for view, row in enumerate(views):
+                yield [name, image, view or "test", coarse, told, *row.tolist()]

@@ -1,0 +1,110 @@
+"""Features written once are those that evaluation, training and other programs compute."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from ancor.data import features
+from ancor.data.config import DataConfig
+from ancor.data.transforms import normalize
+from ancor.data.views import QUERY_VIEW, TrainingViews
+from ancor.evaluation import embed
+from ancor.evaluation.feature_bank import kind_of, unit_vectors
+from ancor.evaluation.models import read_one
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder, EncoderOutput
+from ancor.runtime.devices import Runtime
+from ancor.runtime.settings import settings_of
+from tests.pretrained import LITE0, WEIGHTS
+from tests.refusals import refuses
+
+RUNTIME = Runtime.named("cpu", quiet=True, batch_size=7)
+DIGITS = {"dataset": "digits", "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A model, its data, the first images of digits' test partition, and three views of each."""
+    model, data = read_one(f"{LITE0}={WEIGHTS}", DIGITS, RUNTIME)
+    partition = data.load("test").subset(np.arange(9))
+    return model, data, partition, embed.embedded(model, partition, views=3, seed=5)
+
+
+def test_the_first_row_is_what_evaluation_computes(made):
+    model, _, partition, found = made
+    pairs = np.array([(image, QUERY_VIEW) for image in range(9)])
+    expected = torch.cat([output.features for output in model.bank(partition).outputs(pairs)])
+    assert torch.equal(found.images.rows[:, 0], expected)
+
+
+def test_the_others_are_what_training_would_see(made):
+    """The views of its first epoch, passed in another batch."""
+    model, _, partition, found = made
+    items = TrainingViews(partition.images, np.arange(9), model.transforms, ("strong",) * 3, 5)
+    views = torch.stack([view for index in range(9) for view in items[0, index][0]])
+    with torch.no_grad():
+        expected = model.network.eval()(normalize(views, model.transforms)).features
+    torch.testing.assert_close(
+        found.images.rows[:, 1:], expected.unflatten(0, (9, 3)), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_file_holds_them_and_what_made_them(made, tmp_path):
+    model, data, _, found = made
+    about = embed.facts(model, data, f"{LITE0}={WEIGHTS}", views=3, seed=5)
+    embed.write(tmp_path / "f.npz", about, {"test": found})
+    read = features.load("test", str(tmp_path / "f.npz"))
+    assert torch.equal(read.images.rows, found.images.rows)
+    assert read.fingerprint("fine") == found.fingerprint("fine")
+    settings = features.settings_of_run(str(tmp_path / "f.npz"))
+    assert (settings["arch"], settings["pretrained"], settings["freeze"]) == (LITE0, WEIGHTS, "all")
+    known = {name: value for name, value in settings.items() if name in settings_of(DataConfig)}
+    assert DataConfig(**known).transforms == data.transforms
+
+
+def test_a_table_for_other_programs(made, tmp_path):
+    *_, found = made
+    embed.write(tmp_path / "f.csv", {}, {"test": found})
+    with open(tmp_path / "f.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 9 * 4
+    assert [line["view"] for line in lines[:5]] == ["test", "1", "2", "3", "test"]
+    second = lines[6]
+    assert (second["partition"], second["image"]) == ("test", found.images.name(1))
+    assert second["fine"] == found.hierarchy.fine_names[found.fine_labels[1]]
+    values = [float(second[f"f{number}"]) for number in range(found.images.rows.shape[2])]
+    assert np.array_equal(np.array(values, np.float32), found.images.rows[1, 2].numpy())
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with refuses("f.parquet", ".npz", ".csv"):
+        embed.check_suffix(tmp_path / "f.parquet")
+
+
+def test_both_are_side_by_side():
+    """The cosine of two such vectors is the mean of the two cosines."""
+    features, embedding = torch.randn(2, 6), torch.randn(2, 3)
+    both = unit_vectors(EncoderOutput(features, embedding, None), "both")
+    one, other = (torch.cosine_similarity(*part, dim=0) for part in (features, embedding))
+    torch.testing.assert_close(both[0] @ both[1], (one + other) / 2)
+
+
+@pytest.mark.parametrize(
+    ("head", "told", "only_base", "features_out", "expected"),
+    [
+        ("seq", None, True, None, "features"),
+        ("seq", None, False, None, "embedding"),
+        ("seq", "f.npz", True, None, "both"),
+        ("seq", "f.npz", False, None, "embedding"),
+        ("cls", "f.npz", True, None, "features"),
+        ("seq", "f.npz", True, "frozen", "features"),
+        ("seq", None, True, "both", "both"),
+        ("seq", None, True, "head", "embedding"),
+    ],
+)
+def test_what_is_scored_by_default(head, told, only_base, features_out, expected):
+    encoder = Encoder(EncoderConfig("conv4", head, num_classes=2))
+    content = {"config": {"data": {"features": told}}}
+    assert kind_of(encoder, content, only_base, features_out) == expected
