@@ -12,6 +12,7 @@ while the others wait, so that a ratio compares neighbors in time.
     python benchmarks/training.py processes    # one process against two with the same global batch
     python benchmarks/training.py compile      # what --compile changes
     python benchmarks/training.py frozen       # a frozen backbone's step against its passes
+    python benchmarks/training.py features     # the same on features in place of images
 """
 
 import argparse
@@ -20,6 +21,8 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
+from itertools import count as count_from
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -35,6 +38,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from multiprocessing.connection import Connection
 
+from ancor.data.features import FeatureRows
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.partition import Partition
+from ancor.data.registry import DATASETS
 from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
@@ -44,6 +51,7 @@ from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed, launch
 from ancor.runtime.devices import autocast_dtype, keep_freed_memory
+from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
 from ancor.training.trainer import Trainer
@@ -51,7 +59,12 @@ from ancor.training.trainer import Trainer
 CPU = torch.device("cpu")
 DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
 # arch: (pixels, images a batch, coarse classes)
-NETWORKS = {"resnet12": (84, 32, 20), "resnet50": (224, 16, 17), "conv4": (32, 64, 3)}
+NETWORKS = {
+    "resnet12": (84, 32, 20),
+    "resnet50": (224, 16, 17),
+    "conv4": (32, 64, 3),
+    "timm:tf_efficientnet_lite0": (224, 32, 43),
+}
 Step = Callable[[], object]
 
 
@@ -121,6 +134,24 @@ def head_step(arch: str, length: int, precision: str) -> Step:
     shape, dtype = Shape(NETWORKS[arch][1]), autocast_dtype(precision, CPU)
     trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
     return lambda: trainer._step(batch._replace(views=views), Meter())
+
+
+def rows_step(arch: str, length: int, precision: str) -> Step:
+    """Return the step on features of 8 views in place of images, with what brings them."""
+    method, batch = workload(arch, length, torch.channels_last)
+    classes, size = NETWORKS[arch][2], len(batch.labels)
+    count = 100 * size
+    rows = torch.randn(count, 9, method.encoder.backbone.out_features)
+    labels = torch.randint(0, classes, (count,)).numpy()
+    names = Hierarchy(tuple(map(str, range(classes))))
+    images = FeatureRows(rows, [""] * count)
+    partition = Partition("benchmark", "train", images, labels, None, names)
+    spec = DATASETS["folder"].transforms
+    batches = TrainingBatches(partition, labels, spec, method.views, size, 0, 0, CPU)
+    dtype = autocast_dtype(precision, CPU)
+    trainer = Trainer(method, batches, TrainConfig(freeze="all"), None, None, None, dtype)
+    every = chain.from_iterable(map(batches.epoch, count_from(0)))
+    return lambda: trainer._step(next(every), Meter())
 
 
 def bare_step(arch: str, length: int, precision: str) -> Step:
@@ -246,6 +277,7 @@ STEPS = {
     "frozen": frozen_step,
     "passes": passes_step,
     "head": head_step,
+    "rows": rows_step,
     "our loss": our_loss,
     "plain loss": plain_loss_alone,
 }
@@ -436,12 +468,31 @@ def compare_frozen(args: argparse.Namespace) -> None:
             )
 
 
+def compare_features(args: argparse.Namespace) -> None:
+    """Print a frozen backbone's step on images that are there, against one on features."""
+    print(f"K {args.queue_k}: | network | precision | images/s | of features | ratio |")
+    for arch in args.arch:
+        for precision in args.precision:
+            asked = (arch, args.queue_k, precision)
+            with Worker("frozen", *asked) as frozen, Worker("rows", *asked) as rows:
+                for _ in range(args.rounds):
+                    frozen.step()
+                    rows.step()
+            speeds = (NETWORKS[arch][1] / median(each.seconds) for each in (frozen, rows))
+            print(
+                f"| {arch} | {precision} | {' | '.join(f'{s:.0f}' for s in speeds)} "
+                f"| {ratio(frozen, rows):.0f} |",
+                flush=True,
+            )
+
+
 PARTS = {
     "step": compare_steps,
     "queue": compare_losses,
     "processes": compare_processes,
     "compile": compare_compiled,
     "frozen": compare_frozen,
+    "features": compare_features,
 }
 
 

@@ -90,7 +90,7 @@ class EvaluationConfig:
         "head (the embedding), frozen (backbone features) or both side by side",
         one_of(("head", "frozen", "both")),
         group="episodes",
-        unset="both of a head trained with --features; else as --only-base",
+        unset="both of a head trained on features; else the backbone's",
     )
     average: str = setting(
         "geometric",
