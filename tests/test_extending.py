@@ -73,21 +73,21 @@ def test_a_backbone(tmp_path, monkeypatch):
 
 
 def test_a_method(tmp_path, monkeypatch, capsys):
-    names = example("class SupCon")
-    spec = MethodSpec(names["SupCon"], names["SupConConfig"], {"head": "none"})
-    monkeypatch.setitem(METHODS, "supcon", spec)
-    figures = run(tmp_path, "--dataset digits --method supcon")
-    assert figures["loss/supcon"] > 0
-    assert "top1/supcon" not in figures
+    names = example("class Plain")
+    spec = MethodSpec(names["Plain"], names["PlainConfig"], {"head": "none"})
+    monkeypatch.setitem(METHODS, "plain", spec)
+    figures = run(tmp_path, "--dataset digits --method plain")
+    assert figures["loss/plain"] > 0
+    assert "top1/plain" not in figures
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["method"] == {"name": "supcon", "temperature": 0.07}  # not what suits ANCOR
-    command = ["--dataset", "digits", "--mode", "coarse", "--method", "supcon"]
-    refused(train.main, [*command, "--head", "seq"], capsys, "supcon", "--head seq", "--head none")
-    refused(train.main, [*command, "--accumulate", "2"], capsys, "--accumulate 2", "supcon")
+    assert config["method"] == {"name": "plain", "temperature": 0.07}  # not what suits ANCOR
+    command = ["--dataset", "digits", "--mode", "coarse", "--method", "plain"]
+    refused(train.main, [*command, "--head", "seq"], capsys, "plain", "--head seq", "--head none")
+    refused(train.main, [*command, "--accumulate", "2"], capsys, "--accumulate 2", "plain")
 
 
 def test_a_method_is_30_lines():
-    (block,) = [block for block in BLOCKS if "class SupCon" in block.text]
+    (block,) = [block for block in BLOCKS if "class Plain" in block.text]
     assert sum(bool(line.strip()) for line in block.text.splitlines()) <= 30
 
 
@@ -203,11 +203,14 @@ def test_help_says_where_the_defaults_of_methods_differ(monkeypatch, capsys):
         frozen=True,
     )
     other = {"lr": 0.3, "schedule": (5, 6)}
-    monkeypatch.setitem(METHODS, "other", MethodSpec("nowhere:Other", config, other))
+    for name in METHODS.keys() - {"ancor"}:
+        monkeypatch.delitem(METHODS, name)
+    for name in ("other", "like"):
+        monkeypatch.setitem(METHODS, name, MethodSpec("nowhere:Other", config, other))
     with pytest.raises(SystemExit):
         train.main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "(default: 0.2; other: 0.1)" in shown
-    assert "(default: 0.03; other: 0.3)" in shown
-    assert "(default: 120 160; other: 5 6)" in shown
-    assert shown.count("other:") == 3
+    assert "(default: 0.2; other, like: 0.1)" in shown
+    assert "(default: 0.03; other, like: 0.3)" in shown
+    assert "(default: 120 160; other, like: 5 6)" in shown
+    assert shown.count("like:") == 3

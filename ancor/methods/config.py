@@ -11,6 +11,7 @@ QUEUE_DTYPES = ("fp32", "bf16")
 METRICS = ("angular", "norm")
 CONTRASTIVE = ("cst_by_class", "cst_all_by_class", "cst_all")
 CALCULATORS = ("cls", *CONTRASTIVE)
+ANCHORS = ("all", "one")
 
 
 def queue_length(text: str) -> int | str:
@@ -173,3 +174,41 @@ class AncorConfig(MethodConfig):
                 f"weights of the embedding's size, which `head` {head} lacks; use `head` seq or "
                 "`metric` norm"
             )
+
+
+@dataclass(frozen=True)
+class SupConConfig(MethodConfig):
+    """SupCon's settings; defaults are its authors'.
+
+    Attributes:
+        temperature: T of the logits.
+        base_temperature: the loss is scaled by T over it.
+        anchors: whose loss is averaged: that of `all` views, or of the first alone, `one`.
+    """
+
+    temperature: float = setting(0.07, "temperature of the logits", above(0), flags=("--cst-t",))
+    base_temperature: float = setting(
+        0.07, "the loss is scaled by the temperature over this", above(0), metavar="T"
+    )
+    anchors: str = setting(
+        "all",
+        "views whose loss is averaged: all, or the first of each image (one)",
+        one_of(ANCHORS),
+    )
+
+    def check(self, head: str) -> None:
+        """Raise an InputError for a head with a classifier."""
+        embedding_only(self.name, head)
+
+
+@dataclass(frozen=True)
+class SimCLRConfig(SupConConfig):
+    """SimCLR's settings, where they differ."""
+
+    temperature: float = setting(0.5, "temperature of the logits", above(0), flags=("--cst-t",))
+
+
+def embedding_only(method: str, head: str) -> None:
+    """Raise an InputError unless a head makes an embedding and nothing else."""
+    if head != "none":
+        raise InputError(f"{method} uses an embedding alone, not `head` {head}; use `head` none")

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ancor.errors import choose
-from ancor.methods.config import AncorConfig, MethodConfig
+from ancor.methods.config import AncorConfig, MethodConfig, SimCLRConfig, SupConConfig
 from ancor.runtime.settings import as_words, defaults_of
 
 if TYPE_CHECKING:
@@ -40,8 +40,15 @@ class MethodSpec:
         return getattr(import_module(module), name)
 
 
+# Of an embedding behind a hidden layer, as MoCo-v2, SimCLR and what follows them have it.
+PROJECTED = {"head": "none", "mlp": True}
+ONE_COSINE = {"cos": True, "num_cycles": 1}
+SUPCONTRAST = {**PROJECTED, **ONE_COSINE, "lr": 0.05, "rates": "supcontrast"}
+
 METHODS: dict[str, MethodSpec] = {
     "ancor": MethodSpec("ancor.methods.ancor:Ancor", AncorConfig),
+    "supcon": MethodSpec("ancor.methods.supcon:SupCon", SupConConfig, SUPCONTRAST),
+    "simclr": MethodSpec("ancor.methods.supcon:SimCLR", SimCLRConfig, SUPCONTRAST),
 }
 
 
@@ -53,16 +60,20 @@ def method_spec(name: str) -> MethodSpec:
 def differing_defaults(paper: Mapping[str, Any]) -> dict[str, str]:
     """Return what `--help` says of settings whose defaults differ among methods, by setting.
 
-    As `0.2; another: 0.1`: the paper's, and those of the methods that have another.
+    As `0.2; one, another: 0.1`: the paper's, and those of the methods that have another.
     """
-    told: dict[str, str] = {}
+    others: dict[str, dict[str, list[str]]] = {}
     for method, spec in METHODS.items():
         own = {**defaults_of(spec.config), **spec.training_defaults}
         for name in own.keys() & paper.keys() - {"name"}:
             if own[name] != paper[name]:
-                told.setdefault(name, as_words(paper[name]))
-                told[name] += f"; {method}: {as_words(own[name])}"
-    return told
+                others.setdefault(name, {}).setdefault(as_words(own[name]), []).append(method)
+    return {
+        name: "; ".join(
+            [as_words(paper[name]), *(f"{', '.join(who)}: {what}" for what, who in found.items())]
+        )
+        for name, found in others.items()
+    }
 
 
 def build_method(encoder_config: Any, config: Any, labels: Any = None) -> "Method":

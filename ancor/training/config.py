@@ -17,11 +17,12 @@ from ancor.runtime.settings import (
     one_of,
     setting,
 )
-from ancor.training.schedules import cosine_rate, step_rate, warmup_factor
+from ancor.training.schedules import cosine_rate, step_rate, supcontrast_rate, warmup_factor
 
 MODES = ("coarse", "fine")
 SELECTIONS = ("validation", "last")
 OPTIMIZERS = ("sgd", "adamw")
+RATES = ("paper", "supcontrast")
 
 
 def frozen_part(text: str) -> int | str:
@@ -52,6 +53,7 @@ class TrainConfig:
         schedule, gamma: epochs from which the rate is multiplied by gamma.
         cos, num_cycles: cosine with restarts instead, and how many cycles.
         warmup_epochs: epochs over which the rate rises from 0; it is then set at each step.
+        rates: whose rules these follow: the paper's, or `supcontrast` (SupContrast's code).
         max_steps: stop after this many steps; None: do all epochs.
         accumulate: micro-batches that each process splits its batch into.
         seed: of everything random.
@@ -89,6 +91,13 @@ class TrainConfig:
         "epochs over which the rate rises from 0; it is then set at each step, not each epoch",
         between(0, 100_000),
         metavar="EPOCHS",
+        group="schedule",
+    )
+    rates: str = setting(
+        "paper",
+        "whose schedule: paper, or supcontrast (one cosine that ends at rate x gamma^3 in the last "
+        "epoch; a warm-up that begins at 0.01)",
+        one_of(RATES),
         group="schedule",
     )
     optimizer: str = setting("sgd", "sgd or adamw", one_of(OPTIMIZERS), group="schedule")
@@ -238,6 +247,10 @@ class TrainConfig:
             batch: batches of this epoch before this one.
             batches: batches of an epoch.
         """
+        if self.rates == "supcontrast":
+            schedule = None if self.cos else self.schedule
+            counts = epoch * batches + batch, batches, self.epochs
+            return supcontrast_rate(self.lr, *counts, schedule, self.gamma, self.warmup_epochs)
         if self.warmup_epochs == 0:
             batch, batches = 0, 1
         step, warmup = epoch * batches + batch, round(self.warmup_epochs * batches)
