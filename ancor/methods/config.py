@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ancor.errors import InputError
 from ancor.runtime.settings import Check, above, between, check_settings, one_of, setting
@@ -57,6 +58,29 @@ class MethodConfig:
         """Raise an InputError for a combination with this head that has no meaning."""
 
 
+def _temperature(default: float) -> Any:
+    return setting(
+        default, "temperature of the contrastive logits", above(0), flags=("--cst-t",), metavar="T"
+    )
+
+
+def _momentum(default: float) -> Any:
+    return setting(
+        default, "momentum of the key encoder", between(0, 1), flags=("--encoder-m",), metavar="M"
+    )
+
+
+def _queue_length(default: int) -> Any:
+    return setting(
+        default,
+        "keys that a queue holds; auto: as many as the largest class has images",
+        Check(_is_queue_length, "1 or more, or auto"),
+        flags=("--queue-k",),
+        metavar="K",
+        parse=queue_length,
+    )
+
+
 @dataclass(frozen=True)
 class AncorConfig(MethodConfig):
     """The parts of ANCOR and of the methods that share them.
@@ -77,14 +101,7 @@ class AncorConfig(MethodConfig):
     queue: str = setting(
         "multi", "multi (one for each class), single or none", one_of(QUEUES), metavar="KIND"
     )
-    queue_length: int | str = setting(
-        65536,
-        "keys that a queue holds; auto: as many as the largest class has images",
-        Check(_is_queue_length, "1 or more, or auto"),
-        flags=("--queue-k",),
-        metavar="K",
-        parse=queue_length,
-    )
+    queue_length: int | str = _queue_length(65536)
     metric: str = setting("angular", "angular or norm", one_of(METRICS))
     calculators: tuple[str, ...] = setting(
         ("cls", "cst_by_class"),
@@ -92,12 +109,8 @@ class AncorConfig(MethodConfig):
         one_of(CALCULATORS),
         flags=("--calc-types",),
     )
-    temperature: float = setting(
-        0.2, "temperature of the contrastive logits", above(0), flags=("--cst-t",), metavar="T"
-    )
-    encoder_momentum: float = setting(
-        0.999, "momentum of the key encoder", between(0, 1), flags=("--encoder-m",), metavar="M"
-    )
+    temperature: float = _temperature(0.2)
+    encoder_momentum: float = _momentum(0.999)
     drop_unfilled: bool = setting(
         False, "leave queue slots that hold no key yet out of the negatives"
     )
@@ -177,7 +190,17 @@ class AncorConfig(MethodConfig):
 
 
 @dataclass(frozen=True)
-class SupConConfig(MethodConfig):
+class EmbeddingConfig(MethodConfig):
+    """What the settings of methods that use an embedding alone have."""
+
+    def check(self, head: str) -> None:
+        """Raise an InputError unless the head makes an embedding and nothing else."""
+        if head != "none":
+            raise InputError(f"{self.name} uses an embedding, not `head` {head}; use `head` none")
+
+
+@dataclass(frozen=True)
+class SupConConfig(EmbeddingConfig):
     """SupCon's settings; defaults are its authors'.
 
     Attributes:
@@ -186,29 +209,50 @@ class SupConConfig(MethodConfig):
         anchors: whose loss is averaged: that of `all` views, or of the first alone, `one`.
     """
 
-    temperature: float = setting(0.07, "temperature of the logits", above(0), flags=("--cst-t",))
+    temperature: float = _temperature(0.07)
     base_temperature: float = setting(
         0.07, "the loss is scaled by the temperature over this", above(0), metavar="T"
     )
     anchors: str = setting(
-        "all",
-        "views whose loss is averaged: all, or the first of each image (one)",
-        one_of(ANCHORS),
+        "all", "views whose loss counts: all, or one, the first of an image", one_of(ANCHORS)
     )
-
-    def check(self, head: str) -> None:
-        """Raise an InputError for a head with a classifier."""
-        embedding_only(self.name, head)
 
 
 @dataclass(frozen=True)
 class SimCLRConfig(SupConConfig):
     """SimCLR's settings, where they differ."""
 
-    temperature: float = setting(0.5, "temperature of the logits", above(0), flags=("--cst-t",))
+    temperature: float = _temperature(0.5)
 
 
-def embedding_only(method: str, head: str) -> None:
-    """Raise an InputError unless a head makes an embedding and nothing else."""
-    if head != "none":
-        raise InputError(f"{method} uses an embedding alone, not `head` {head}; use `head` none")
+@dataclass(frozen=True)
+class GrafitConfig(EmbeddingConfig):
+    """What MaskCon and the modes beside it share; defaults are its authors'.
+
+    Attributes:
+        temperature: T1 of the logits.
+        coarse_weight: w, the share of the loss that follows coarse labels.
+        encoder_momentum: m of the key encoder's moving average.
+        queue_length: keys K of the queue; `auto`: as many as there are images.
+    """
+
+    temperature: float = _temperature(0.1)
+    coarse_weight: float = setting(
+        0.5, "weight of what follows coarse labels in the loss", between(0, 1), metavar="W"
+    )
+    encoder_momentum: float = _momentum(0.99)
+    queue_length: int | str = _queue_length(8192)
+
+    def resolved(self, images_of_class: list[int], batch_size: int) -> "GrafitConfig":
+        """Return this with a queue length for a training set of that many images a class."""
+        length = sum(images_of_class) if self.queue_length == "auto" else self.queue_length
+        return replace(self, queue_length=length)
+
+
+@dataclass(frozen=True)
+class MaskConConfig(GrafitConfig):
+    """MaskCon's settings, with T2 of its soft targets."""
+
+    target_temperature: float = setting(
+        0.05, "temperature of MaskCon's soft targets", above(0), metavar="T"
+    )

@@ -75,6 +75,14 @@ class _Products(torch.autograd.Function):
         return upstream @ columns.T, None
 
 
+def products(query: Tensor, columns: Tensor) -> Tensor:
+    """Return the products (n, K) of queries (n, D) with a queue's columns (D, K), not copied.
+
+    No gradient reaches the columns.
+    """
+    return _Products.apply(query, columns)
+
+
 def _angular_similarities(
     query: Tensor, columns: Tensor, weight: Tensor, count_close: bool | None = None
 ) -> Tensor:
@@ -90,9 +98,9 @@ def _angular_similarities(
         count_close: recompute exactly the close entries, or the `MAX_CLOSE` closest without
             looking; default: the first on the CPU, where looking costs nothing.
     """
-    products = _Products.apply(torch.cat([query, weight[None]]), columns)
-    squared = (2 - 2 * products[-1]).detach()
-    similarities = (products[:-1] - query @ weight[:, None]) * squared.clamp(min=CLOSE).rsqrt()
+    found = products(torch.cat([query, weight[None]]), columns)
+    squared = (2 - 2 * found[-1]).detach()
+    similarities = (found[:-1] - query @ weight[:, None]) * squared.clamp(min=CLOSE).rsqrt()
     if count_close is None:
         count_close = columns.device.type == "cpu"
     if count_close:
@@ -142,7 +150,7 @@ class Contrast(NamedTuple):
         if columns.dtype != query.dtype:  # of one ring at a time; rounding took the unit length
             columns = F.normalize(columns.to(query.dtype), dim=0)
         if self.class_weight is None:
-            result = _Products.apply(query, columns)
+            result = products(query, columns)
         else:
             result = _angular_similarities(query, columns, self.class_weight[ring])
         if self.filled is None:

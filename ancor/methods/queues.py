@@ -73,11 +73,41 @@ class SingleQueue(KeyQueue):
 
         If `good`, a boolean (), does not hold, nothing changes.
         """
-        count = len(keys)
-        order = torch.arange(max(0, count - self.length), count, device=keys.device)
-        slots = (self.queue_ptr + order) % self.length
+        order, slots = self._places(keys)
         columns = F.normalize(keys[order], dim=1).T
-        self._write((slice(None), slots), columns, torch.full_like(self.queue_ptr, count), good)
+        self._write((slice(None), slots), columns, torch.full_like(self.queue_ptr, len(keys)), good)
+
+    def _places(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which of the keys are stored, and in which columns."""
+        order = torch.arange(max(0, len(keys) - self.length), len(keys), device=keys.device)
+        return order, (self.queue_ptr + order) % self.length
+
+
+class LabeledQueue(SingleQueue):
+    """One ring (D, K) that knows the label of each key.
+
+    Attributes:
+        queue_labels: (K,) of int64; -1 where no key has been stored yet.
+    """
+
+    queue_labels: Tensor
+
+    def __init__(self, dim: int, length: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(dim, length, dtype)
+        self.register_buffer("queue_labels", torch.full((length,), -1))
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, labels: Tensor, good: Tensor | None = None) -> None:
+        """Store keys (N, D) and their labels (N,) in batch order.
+
+        If `good`, a boolean (), does not hold, nothing changes.
+        """
+        order, slots = self._places(keys)
+        kept = labels[order]
+        self.queue_labels[slots] = (
+            kept if good is None else torch.where(good, kept, self.queue_labels[slots])
+        )
+        super().enqueue(keys, labels, good)
 
 
 class ClassQueues(KeyQueue):

@@ -10,7 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ancor.errors import choose
-from ancor.methods.config import AncorConfig, MethodConfig, SimCLRConfig, SupConConfig
+from ancor.methods.config import (
+    AncorConfig,
+    GrafitConfig,
+    MaskConConfig,
+    MethodConfig,
+    SimCLRConfig,
+    SupConConfig,
+)
 from ancor.runtime.settings import as_words, defaults_of
 
 if TYPE_CHECKING:
@@ -44,11 +51,16 @@ class MethodSpec:
 PROJECTED = {"head": "none", "mlp": True}
 ONE_COSINE = {"cos": True, "num_cycles": 1}
 SUPCONTRAST = {**PROJECTED, **ONE_COSINE, "lr": 0.05, "rates": "supcontrast"}
+OF_MASKCON = {**PROJECTED, **ONE_COSINE, "dim": 256, "lr": 0.02, "weight_decay": 5e-4}
+OF_MASKCON |= {"warmup_epochs": 5.0}
 
 METHODS: dict[str, MethodSpec] = {
     "ancor": MethodSpec("ancor.methods.ancor:Ancor", AncorConfig),
     "supcon": MethodSpec("ancor.methods.supcon:SupCon", SupConConfig, SUPCONTRAST),
     "simclr": MethodSpec("ancor.methods.supcon:SimCLR", SimCLRConfig, SUPCONTRAST),
+    "maskcon": MethodSpec("ancor.methods.maskcon:MaskCon", MaskConConfig, OF_MASKCON),
+    "grafit": MethodSpec("ancor.methods.maskcon:Grafit", GrafitConfig, OF_MASKCON),
+    "coins-maskcon": MethodSpec("ancor.methods.maskcon:CoinsMaskCon", GrafitConfig, OF_MASKCON),
 }
 
 

@@ -106,6 +106,12 @@ def notices(
             f"The training set is smaller than a batch of {training.batch_size}: "
             f"a batch is all {batches.batch_size} images"
         )
+    kinds = dict.fromkeys(method.views)
+    if len(kinds) > len({VIEW_KINDS[kind](config.data.transforms) for kind in kinds}):
+        yield (
+            f"{config.method.name} compares {' and '.join(kinds)} views, and both are the same "
+            "here: `augment` color or full makes the strong ones differ"
+        )
     yield from freezing_notices(training)
     if training.warmup_epochs >= training.epochs:
         yield (
