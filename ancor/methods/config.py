@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ancor.errors import InputError
-from ancor.runtime.settings import Check, above, between, check_settings, one_of, setting
+from ancor.runtime.settings import Check, above, at_least, between, check_settings, one_of, setting
 
 QUEUES = ("multi", "single", "none")
 QUEUE_DTYPES = ("fp32", "bf16")
@@ -256,3 +256,13 @@ class MaskConConfig(GrafitConfig):
     target_temperature: float = setting(
         0.05, "temperature of MaskCon's soft targets", above(0), metavar="T"
     )
+
+
+@dataclass(frozen=True)
+class CoinsConfig(GrafitConfig):
+    """CoIns' settings: `coarse_weight` is the factor of the coarse loss, beside 1 of the other."""
+
+    temperature: float = _temperature(0.2)
+    coarse_weight: float = setting(0.5, "factor of the coarse loss", at_least(0), metavar="W")
+    encoder_momentum: float = _momentum(0.999)
+    queue_length: int | str = _queue_length(65536)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ancor.errors import choose
 from ancor.methods.config import (
     AncorConfig,
+    CoinsConfig,
     GrafitConfig,
     MaskConConfig,
     MethodConfig,
@@ -61,6 +62,7 @@ METHODS: dict[str, MethodSpec] = {
     "maskcon": MethodSpec("ancor.methods.maskcon:MaskCon", MaskConConfig, OF_MASKCON),
     "grafit": MethodSpec("ancor.methods.maskcon:Grafit", GrafitConfig, OF_MASKCON),
     "coins-maskcon": MethodSpec("ancor.methods.maskcon:CoinsMaskCon", GrafitConfig, OF_MASKCON),
+    "coins": MethodSpec("ancor.methods.coins:Coins", CoinsConfig, {**PROJECTED, **ONE_COSINE}),
 }
 
 
