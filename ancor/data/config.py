@@ -45,9 +45,9 @@ ALIASES = {"tieredImageNet": "tiered"}
 PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 
 
-def _share(of: str) -> Any:
+def _share(of: str, unset: str = "as the named augmentation") -> Any:
     """Make the setting of a part of training views: which share of them it changes."""
-    about = {"metavar": "P", "unset": "as the named augmentation", "group": AUGMENTATION}
+    about = {"metavar": "P", "unset": unset, "group": AUGMENTATION}
     return setting(None, f"share of the views that {of}", SHARE, **about)
 
 
@@ -74,8 +74,9 @@ class DataConfig:
             dataset's.
         crop_scale: smallest and largest share of the area that a training crop takes; None: the
             dataset's.
-        color_jitter, grayscale, blur, solarize: parts of a training view (`TransformSpec`), which
-            go before those of `augment`; None: as there.
+        color_jitter, grayscale, blur, solarize, auto_augment: parts of a training view
+            (`TransformSpec`), which go before those of `augment`; None: as there.
+        perspective: share of all training views that are seen in perspective; None: none.
         download: whether missing files may be fetched.
         skip_bad_images: whether images that cannot be read are left out, instead of an error.
         split: how BREEDS superclasses are halved for training and evaluation; None: not at all.
@@ -147,7 +148,8 @@ class DataConfig:
     augment: str | None = setting(
         None,
         "what changes in training views beside crop and side: crops (nothing), color (jitter, "
-        "grayscale), full (the paper's: color and blur), strong (more jitter, and solarize)",
+        "grayscale), full (the paper's: color and blur), strong (more jitter, and solarize), auto "
+        "(AutoAugment's CIFAR policy)",
         one_of(AUGMENTATIONS),
         unset="the dataset's",
         group=AUGMENTATION,
@@ -172,6 +174,8 @@ class DataConfig:
     grayscale: float | None = _share("turn gray; 0: none")
     blur: float | None = _share("are blurred by a Gaussian of 0.1 to 2 pixels; 0: none")
     solarize: float | None = _share("have their bright half inverted; 0: none")
+    auto_augment: float | None = _share("AutoAugment's CIFAR policy changes; 0: none")
+    perspective: float | None = _share("are seen in perspective, weak ones too", "none")
     split: str | None = setting(
         None,
         "BREEDS: train on the source and evaluate on the target half of every superclass, "
@@ -225,7 +229,7 @@ class DataConfig:
         own = self.spec.transforms.with_size(self.image_size)
         if self.augment is not None:
             own = own.augmented(self.augment)
-        names = ("mean", "std", "interpolation", "flip", "crop_scale", *PARTS)
+        names = ("mean", "std", "interpolation", "flip", "crop_scale", "perspective", *PARTS)
         changed = {name: getattr(self, name) for name in names}
         if self.crop_pct is not None:
             changed["resize"] = floor(own.size / self.crop_pct)

@@ -12,9 +12,13 @@ SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory
 # How often a view's colors are jittered, where they are at all (MoCo, SimCLR, the paper).
 JITTERED = 0.8
 # What training changes in a view beside its crop and its side: the parts of `TransformSpec` by
-# name. `full` is the paper's; `strong` has SimCLR's jitter of full strength and BYOL's solarize.
+# name. `full` is the paper's; `strong` has SimCLR's jitter of full strength and BYOL's solarize;
+# `auto` is AutoAugment's policy of CIFAR-10.
 _PAPERS = {"color_jitter": (0.4, 0.4, 0.4, 0.1), "grayscale": 0.2}
-_NONE = {"color_jitter": (0.0, 0.0, 0.0, 0.0), "grayscale": 0.0, "blur": 0.0, "solarize": 0.0}
+_NONE = {
+    "color_jitter": (0.0, 0.0, 0.0, 0.0),
+    **dict.fromkeys(("grayscale", "blur", "solarize", "auto_augment"), 0.0),
+}
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "crops": _NONE,
     "color": {**_NONE, **_PAPERS},
@@ -24,7 +28,9 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
         "grayscale": 0.2,
         "blur": 0.5,
         "solarize": 0.2,
+        "auto_augment": 0.0,
     },
+    "auto": {**_NONE, "auto_augment": 1.0},
 }
 PARTS = tuple(_NONE)
 RENAMED = {"colour": "color"}  # fields in files of earlier versions
@@ -47,6 +53,8 @@ class TransformSpec:
             ColorJitter takes them, of a share `JITTERED` of the training views.
         grayscale, blur, solarize: shares of the training views that turn gray, are blurred, and
             have their bright half inverted.
+        auto_augment, perspective: shares of the training views that AutoAugment's policy changes,
+            and that are seen in perspective (`ancor.data.policies`), before their colors.
         support_padding: pixels added around an image before a support view's random crop.
         interpolation: a name of `INTERPOLATIONS`, by which evaluation resizes as Pillow does; None:
             bilinear, as torchvision resizes bytes, which may be a pixel's unit or two beside it.
@@ -65,6 +73,8 @@ class TransformSpec:
     grayscale: float = 0.0
     blur: float = 0.0
     solarize: float = 0.0
+    auto_augment: float = 0.0
+    perspective: float = 0.0
     support_padding: int = 0
     interpolation: str | None = None
     squash: bool = False
@@ -90,7 +100,8 @@ class TransformSpec:
         if len(channels) != 6 or not all(isfinite(value) for value in channels):
             raise ValueError(f"mean and deviation {channels}")
         shares = (*self.color_jitter, self.grayscale, self.blur, self.solarize)
-        if len(shares) != 7 or not all(0 <= share <= 1 for share in shares):
+        shares += self.auto_augment, self.perspective
+        if len(shares) != 9 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(f"augmentation {shares}")
 
     @classmethod
@@ -130,7 +141,8 @@ class TransformSpec:
             said.append("flip p 0.5")
         if any(self.color_jitter):
             said.append("jitter {:g} {:g} {:g} {:g}".format(*self.color_jitter) + f" p {JITTERED}")
-        said += [f"{part} p {parts[part]:g}" for part in PARTS[1:] if parts[part]]
+        shares = {part: parts[part] for part in PARTS[1:]} | {"perspective": self.perspective}
+        said += [f"{part} p {share:g}" for part, share in shares.items() if share]
         return f"{names[0] if names else 'own parts'}: {', '.join(said)}"
 
     @property
@@ -145,7 +157,7 @@ class TransformSpec:
         return replace(self, size=size, resize=round(self.resize * size / self.size))
 
 
-# The kinds of training view: as `--augment` says, and a crop alone.
+# The kinds of training view: as `augment` says; and a crop alone, in perspective where all are.
 VIEW_KINDS: dict[str, Callable[[TransformSpec], TransformSpec]] = {
     "strong": lambda spec: spec,
     "weak": lambda spec: spec.augmented("crops"),

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from ancor.data.color import draw, recolor
+from ancor.data.policies import changed
 from ancor.data.transform_spec import TransformSpec
 
 MOST_RESIZED = 2**27  # pixels of a resized image, before its crop
@@ -88,7 +89,7 @@ def training_view(
     """
     crop = draw_crop(rng, spec, *pixels.shape[1:])
     drawn = draw(rng, spec)
-    view = cropped(pixels, crop, spec.size)
+    view = changed(cropped(pixels, crop, spec.size), spec, rng)
     if color and spec.draws_colors:
         view = recolor(view[None], drawn[None])[0].round().to(torch.uint8)
     return view.contiguous(), drawn

@@ -47,6 +47,8 @@ FIXED = {
         "grayscale",
         "blur",
         "solarize",
+        "auto_augment",
+        "perspective",
         "split",
         "breeds_info",
         "breeds_level",

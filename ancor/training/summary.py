@@ -110,7 +110,7 @@ def notices(
     if len(kinds) > len({VIEW_KINDS[kind](config.data.transforms) for kind in kinds}):
         yield (
             f"{config.method.name} compares {' and '.join(kinds)} views, and both are the same "
-            "here: `augment` color or full makes the strong ones differ"
+            "here: `augment` auto, color or full makes the strong ones differ"
         )
     yield from freezing_notices(training)
     if training.warmup_epochs >= training.epochs:
