@@ -22,6 +22,7 @@ COMMANDS = {
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
     "neighbors": ("ancor.cli.neighbors", "draw images beside their nearest neighbors"),
+    "methods": ("ancor.cli.methods", "list the training methods, with their defaults"),
     "compare": ("ancor.cli.compare", "draw training curves of runs, and tell how they differ"),
     "show": ("ancor.cli.show", "draw a contact sheet of training's augmentations"),
     "board": ("ancor.cli.board", "write features and pictures into a run's TensorBoard"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ancor.data.config import PERMISSIONS, without_parts
 from ancor.errors import InputError
+from ancor.runtime.settings import as_typed
 from ancor.safe_io import bounded
 from ancor.safe_io.own_files import hint
 from ancor.training.resolve import resolve, settings_in
@@ -41,15 +42,9 @@ def run_config(
     if config.training.workers is not None:
         check_workers(config.training.workers)
     for whose, values in taken.items():
-        shown = " ".join(_as_typed(name, value) for name, value in values.items())
+        shown = " ".join(as_typed(name, value) for name, value in values.items())
         notes += [f"{whose}: {shown}"] if shown else []
     return config, notes
-
-
-def _as_typed(name: str, value: Any) -> str:
-    """Write a setting as a command has it; the log shows the setting's flag."""
-    values = value if isinstance(value, tuple) else () if value is True else (value,)
-    return " ".join([f"`{name}`", *map(str, values)])
 
 
 def _read_config(path: Path) -> dict[str, Any]:

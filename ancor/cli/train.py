@@ -144,7 +144,7 @@ def _train(given: dict[str, Any]) -> None:
         raise InputError(f"--loss-types {capped(sorted(losses))}: expected ce, the only loss")
     resume_from, content = _resumed(given)
     config, notes = run_config(given, content)
-    kind = getattr(config.method, "metric", config.method.name)
+    kind = config.method.metric if config.method.name == "ancor" else config.method.name
     default_folder = f"runs/{config.data.dataset}-{config.encoder.head}-{kind}"
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
     overwrite = given.get("overwrite", False)

@@ -119,6 +119,11 @@ def as_words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
+def as_typed(name: str, value: Any) -> str:
+    """Write a setting as a command has it, its name in backticks, which `with_flags` replaces."""
+    return f"`{name}`" if value is True else f"`{name}` {as_words(value)}".rstrip()
+
+
 def at_least(low: int | float) -> Check:
     """Accept finite numbers from `low` on."""
     return Check(lambda value: low <= value < math.inf, f"{low} or more")

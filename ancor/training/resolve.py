@@ -7,7 +7,7 @@ from typing import Any
 from ancor.data.config import DataConfig
 from ancor.data.transform_spec import PARTS
 from ancor.errors import InputError
-from ancor.methods.registry import METHODS, method_spec
+from ancor.methods.registry import METHODS, method_spec, own_defaults
 from ancor.models.config import HEADS, EncoderConfig
 from ancor.models.names import library_name
 from ancor.runtime.from_dict import from_dict
@@ -69,8 +69,8 @@ def resolve(
 ) -> tuple[RunConfig, dict[str, dict[str, Any]]]:
     """Resolve every setting: paper's < dataset's < method's < what follows < a file's < given.
 
-    A method's are its row's `training_defaults`, and those of its settings' defaults that differ
-    from the paper's, for which the datasets' are. `ancor.training.defaults` tells what follows.
+    A method's are `ancor.methods.registry.own_defaults`; `ancor.training.defaults` tells what
+    follows.
 
     Args:
         given: settings by field name, `lr`; others are not looked at.
@@ -78,7 +78,7 @@ def resolve(
 
     Returns:
         The configuration; and the defaults that it took from others than the paper, by what to
-        call them: the dataset's own first, then the backbone's, then what follows from others.
+        call them: the dataset's own first, then the method's, the backbone's, and what follows.
 
     Raises:
         InputError: the mode is not given, or a value is not accepted.
@@ -95,20 +95,26 @@ def resolve(
             f"`{name}` is not a setting of the method {named['name']}; leave it out, or choose "
             "another `name`"
         )
-    of_method = {k: v for k, v in defaults_of(kinds["method"]).items() if v != paper.get(k)}
-    of_method = {**of_method, **method_spec(named["name"]).training_defaults, "name": named["name"]}
+    of_method = own_defaults(named["name"], paper)
     own = {} if from_file else DataConfig(named["dataset"]).spec.training_defaults
     own = {k: v for k, v in own.items() if k in settings and k not in of_method}
-    if "calculators" in known:
+    if "calculators" in {**of_method, **known}:
         own.pop("loss_weights", None)  # they are of the losses that were meant
     of_backbone = {} if from_file else own_preprocessing(named["arch"], named["pretrained"])
     of_backbone |= of_features
     title, follow = following(
         named["arch"], named["pretrained"], known, from_file, bool(of_features)
     )
+    if "queue_length" in of_method:
+        follow.pop("queue_length", None)
     values = {**paper, **own, **of_method, **of_backbone, **follow, **from_file, **known}
-    if "mode" not in {**from_file, **known}:
+    if "mode" not in {**of_method, **from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
+    if "mode" in of_method and values["mode"] != of_method["mode"]:
+        raise InputError(
+            f"`mode` {values['mode']}: the method {named['name']} is of {of_method['mode']} "
+            "labels; leave it out, or choose another `name`"
+        )
     one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
     for name in ("root", "features"):
         if isinstance(values[name], str):  # files are read from other places than they are written
@@ -125,6 +131,9 @@ def resolve(
     )
     taken = {
         f"{config.data.dataset}'s own defaults": without(own, {**follow, **known}),
+        f"{config.method.name}'s own defaults": without(
+            of_method, {"name", *follow, *from_file, *known}
+        ),
         f"{config.encoder.arch}'s own preprocessing": without(
             of_backbone, {**of_features, **known}
         ),

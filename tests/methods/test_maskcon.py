@@ -241,6 +241,43 @@ def test_a_queue_knows_the_label_of_each_key():
                 torch.testing.assert_close(column, F.normalize(keys[label], dim=0))
 
 
+class Passes:
+    """Two batches of five images a pass, whose views tell their pass."""
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def another_pass(self, purpose: str, number: int):
+        self.asked.append((purpose, number))
+        for first in (0, 5):
+            images = torch.arange(first, first + 5)
+            view = torch.full((5, 3, 2, 2), float(number))
+            view[range(5), 0, 0, 0] = 1.0 + images
+            yield Batch((torch.full_like(view, torch.nan), view), images % 3, images)
+
+
+def test_the_queue_is_filled_before_training_by_weak_views():
+    """With several keys of an image where it is longer than the set; none is left random."""
+    BACKBONES["flat"] = Flat
+    for length, asked in ((8, 1), (23, 3)):
+        config = MaskConConfig(queue_length=length)
+        method = MaskCon(EncoderConfig("flat", "none", dim=4, num_classes=3), config)
+        passes = Passes()
+        method.before_training(passes)
+        assert passes.asked == [("queue", number) for number in range(asked)]
+        keys, labels = [], []
+        for number in range(asked):
+            for batch in Passes().another_pass("", number):
+                keys.append(method.key_encoder(batch.views[1]).embedding.detach())
+                labels.append(batch.labels)
+        keys, labels = torch.cat(keys), torch.cat(labels)
+        count = -(-length // 5) * 5  # whole batches
+        for place in range(count - length, count):
+            column = method.queue.queue[:, place % length]
+            torch.testing.assert_close(column, F.normalize(keys[place], dim=0))
+            assert method.queue.queue_labels[place % length] == labels[place]
+
+
 def test_a_head_with_a_classifier_is_refused():
     with refuses("maskcon", "`head` fork", "`head` none"):
         MaskConConfig(name="maskcon").check("fork")
