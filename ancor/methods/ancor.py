@@ -77,7 +77,7 @@ class Ancor(Momentum):
         """Compute each calculator's loss, by the calculator's name; each counts with its weight."""
         key = self._encode_keys(batch) if self.config.contrastive else None
         output = self.encode(batch.views[0])
-        self._embedding = output.features if output.embedding is None else output.embedding
+        self.embedding = output.features if output.embedding is None else output.embedding
         with torch.autocast(batch.views[0].device.type, enabled=False):
             terms = {
                 name: self._loss(name, output, key, batch.labels)
@@ -86,6 +86,14 @@ class Ancor(Momentum):
         for name, weight in zip(terms, self.config.loss_weights or (), strict=False):
             terms[name] = terms[name]._replace(value=weight * terms[name].value)
         return terms
+
+    def class_logits(self, output: EncoderOutput) -> Tensor:
+        """Return the class logits (N, C) of a batch."""
+        return output.logits
+
+    def class_weights(self) -> Tensor:
+        """Return the class weights (C, D) from which the metric `angular` measures."""
+        return self.encoder.class_weight
 
     def extra_tensors(self) -> dict[str, Tensor]:
         """Return the queue and its pointers by the names of the paper's files."""
@@ -103,16 +111,15 @@ class Ancor(Momentum):
         self, name: str, output: EncoderOutput, key: Tensor | None, labels: Tensor
     ) -> LossTerm:
         if name == "cls":
-            return classification_loss(
-                output.logits, labels.to(output.logits.device, non_blocking=True)
-            )
+            logits = self.class_logits(output)
+            return classification_loss(logits, labels.to(logits.device, non_blocking=True))
         angular = self.config.metric == "angular"
         contrast = Contrast(
             query=output.embedding,
             key=key,
             columns=self.queue.rings(),
             labels=labels,
-            class_weight=self.encoder.class_weight if angular else None,
+            class_weight=self.class_weights() if angular else None,
             temperature=self.config.temperature,
             filled=self.queue.filled() if self.config.drop_unfilled else None,
         )

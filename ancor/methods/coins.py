@@ -1,8 +1,8 @@
 """CoIns (Xu et al., ICCV 2021, arXiv 2005.09681), as its own authors have it.
 
-MoCo-v2 with a cosine classifier on the same embedding. Written from the formula (section 1b of the
-specification): the published code's license is non-commercial. MaskCon's code has another method of
-this name (`ancor.methods.maskcon.CoinsMaskCon`).
+MoCo-v2 with a cosine classifier on the same embedding. Written from the formula, since the license
+of the published code (idstcv/CoIns) is non-commercial. MaskCon's code has another method of this
+name (`ancor.methods.maskcon.CoinsMaskCon`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancor.methods.base import Batch
-from ancor.methods.config import CoinsConfig
+from ancor.methods.contrastive_config import CoinsConfig
 from ancor.methods.losses import (
     Contrast,
     LossTerm,
@@ -66,7 +66,7 @@ class Coins(Momentum):
         """Compute the contrast of the two views, and that of the query with the centers."""
         config, key = self.config, self._encode_keys(batch)
         query = self.encode(batch.views[0]).embedding
-        self._embedding = query
+        self.embedding = query
         with torch.autocast(query.device.type, enabled=False):
             columns, scale = self.queue.rings(), config.temperature
             contrast = Contrast(query, key, columns, batch.labels, None, scale)

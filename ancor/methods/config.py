@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ancor.errors import InputError
-from ancor.runtime.settings import Check, above, at_least, between, check_settings, one_of, setting
+from ancor.runtime.settings import Check, above, between, check_settings, one_of, setting
 
 QUEUES = ("multi", "single", "none")
 QUEUE_DTYPES = ("fp32", "bf16")
 METRICS = ("angular", "norm")
 CONTRASTIVE = ("cst_by_class", "cst_all_by_class", "cst_all")
 CALCULATORS = ("cls", *CONTRASTIVE)
-ANCHORS = ("all", "one")
 
 
 def queue_length(text: str) -> int | str:
@@ -58,19 +57,22 @@ class MethodConfig:
         """Raise an InputError for a combination with this head that has no meaning."""
 
 
-def _temperature(default: float) -> Any:
+def temperature_setting(default: float) -> Any:
+    """Make the setting of the temperature of contrastive logits."""
     return setting(
         default, "temperature of the contrastive logits", above(0), flags=("--cst-t",), metavar="T"
     )
 
 
-def _momentum(default: float) -> Any:
+def momentum_setting(default: float) -> Any:
+    """Make the setting of the key encoder's momentum."""
     return setting(
         default, "momentum of the key encoder", between(0, 1), flags=("--encoder-m",), metavar="M"
     )
 
 
-def _queue_length(default: int) -> Any:
+def length_setting(default: int) -> Any:
+    """Make the setting of a queue's length."""
     return setting(
         default,
         "keys that a queue holds; auto: as many as the largest class has images",
@@ -101,7 +103,7 @@ class AncorConfig(MethodConfig):
     queue: str = setting(
         "multi", "multi (one for each class), single or none", one_of(QUEUES), metavar="KIND"
     )
-    queue_length: int | str = _queue_length(65536)
+    queue_length: int | str = length_setting(65536)
     metric: str = setting("angular", "angular or norm", one_of(METRICS))
     calculators: tuple[str, ...] = setting(
         ("cls", "cst_by_class"),
@@ -109,8 +111,8 @@ class AncorConfig(MethodConfig):
         one_of(CALCULATORS),
         flags=("--calc-types",),
     )
-    temperature: float = _temperature(0.2)
-    encoder_momentum: float = _momentum(0.999)
+    temperature: float = temperature_setting(0.2)
+    encoder_momentum: float = momentum_setting(0.999)
     drop_unfilled: bool = setting(
         False, "leave queue slots that hold no key yet out of the negatives"
     )
@@ -187,82 +189,3 @@ class AncorConfig(MethodConfig):
                 f"weights of the embedding's size, which `head` {head} lacks; use `head` seq or "
                 "`metric` norm"
             )
-
-
-@dataclass(frozen=True)
-class EmbeddingConfig(MethodConfig):
-    """What the settings of methods that use an embedding alone have."""
-
-    def check(self, head: str) -> None:
-        """Raise an InputError unless the head makes an embedding and nothing else."""
-        if head != "none":
-            raise InputError(f"{self.name} uses an embedding, not `head` {head}; use `head` none")
-
-
-@dataclass(frozen=True)
-class SupConConfig(EmbeddingConfig):
-    """SupCon's settings; defaults are its authors'.
-
-    Attributes:
-        temperature: T of the logits.
-        base_temperature: the loss is scaled by T over it.
-        anchors: whose loss is averaged: that of `all` views, or of the first alone, `one`.
-    """
-
-    temperature: float = _temperature(0.07)
-    base_temperature: float = setting(
-        0.07, "the loss is scaled by the temperature over this", above(0), metavar="T"
-    )
-    anchors: str = setting(
-        "all", "views whose loss counts: all, or one, the first of an image", one_of(ANCHORS)
-    )
-
-
-@dataclass(frozen=True)
-class SimCLRConfig(SupConConfig):
-    """SimCLR's settings, where they differ."""
-
-    temperature: float = _temperature(0.5)
-
-
-@dataclass(frozen=True)
-class GrafitConfig(EmbeddingConfig):
-    """What MaskCon and the modes beside it share; defaults are its authors'.
-
-    Attributes:
-        temperature: T1 of the logits.
-        coarse_weight: w, the share of the loss that follows coarse labels.
-        encoder_momentum: m of the key encoder's moving average.
-        queue_length: keys K of the queue; `auto`: as many as there are images.
-    """
-
-    temperature: float = _temperature(0.1)
-    coarse_weight: float = setting(
-        0.5, "weight of what follows coarse labels in the loss", between(0, 1), metavar="W"
-    )
-    encoder_momentum: float = _momentum(0.99)
-    queue_length: int | str = _queue_length(8192)
-
-    def resolved(self, images_of_class: list[int], batch_size: int) -> "GrafitConfig":
-        """Return this with a queue length for a training set of that many images a class."""
-        length = sum(images_of_class) if self.queue_length == "auto" else self.queue_length
-        return replace(self, queue_length=length)
-
-
-@dataclass(frozen=True)
-class MaskConConfig(GrafitConfig):
-    """MaskCon's settings, with T2 of its soft targets."""
-
-    target_temperature: float = setting(
-        0.05, "temperature of MaskCon's soft targets", above(0), metavar="T"
-    )
-
-
-@dataclass(frozen=True)
-class CoinsConfig(GrafitConfig):
-    """CoIns' settings: `coarse_weight` is the factor of the coarse loss, beside 1 of the other."""
-
-    temperature: float = _temperature(0.2)
-    coarse_weight: float = setting(0.5, "factor of the coarse loss", at_least(0), metavar="W")
-    encoder_momentum: float = _momentum(0.999)
-    queue_length: int | str = _queue_length(65536)

@@ -58,11 +58,7 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class _Products(torch.autograd.Function):
-    """Products (n, K) of queries (n, D) with columns (D, K) that lie as `KeyQueue` keeps them.
-
-    The same as `query @ columns`, in the order of factors that is fast for few queries; no gradient
-    to the columns.
-    """
+    """See `products`."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, columns: Tensor) -> Tensor:
@@ -76,9 +72,10 @@ class _Products(torch.autograd.Function):
 
 
 def products(query: Tensor, columns: Tensor) -> Tensor:
-    """Return the products (n, K) of queries (n, D) with a queue's columns (D, K), not copied.
+    """Products (n, K) of queries (n, D) with columns (D, K) that lie as `KeyQueue` keeps them.
 
-    No gradient reaches the columns.
+    The same as `query @ columns`, in the order of factors that is fast for few queries; no gradient
+    to the columns.
     """
     return _Products.apply(query, columns)
 
@@ -98,9 +95,9 @@ def _angular_similarities(
         count_close: recompute exactly the close entries, or the `MAX_CLOSE` closest without
             looking; default: the first on the CPU, where looking costs nothing.
     """
-    found = products(torch.cat([query, weight[None]]), columns)
-    squared = (2 - 2 * found[-1]).detach()
-    similarities = (found[:-1] - query @ weight[:, None]) * squared.clamp(min=CLOSE).rsqrt()
+    dots = products(torch.cat([query, weight[None]]), columns)
+    squared = (2 - 2 * dots[-1]).detach()
+    similarities = (dots[:-1] - query @ weight[:, None]) * squared.clamp(min=CLOSE).rsqrt()
     if count_close is None:
         count_close = columns.device.type == "cpu"
     if count_close:
@@ -170,7 +167,8 @@ class Contrast(NamedTuple):
 Blocks = Iterator[tuple[Tensor, Tensor]]
 
 
-def _rows_per_block(columns: int) -> int:
+def rows_per_block(columns: int) -> int:
+    """Return how many rows of that many logits each a block of a loss may hold."""
     return max(1, BLOCK_ELEMENTS // columns)
 
 
@@ -184,7 +182,7 @@ def by_class(contrast: Contrast) -> Blocks:
     order = torch.from_numpy(labels.argsort(kind="stable"))
     groups = order.to(contrast.query.device, non_blocking=True).split(counts.tolist())
     for ring, group in zip(rings.tolist(), groups, strict=True):
-        for rows in group.split(_rows_per_block(contrast.columns.shape[-1])):
+        for rows in group.split(rows_per_block(contrast.columns.shape[-1])):
             yield rows, contrast.logits(rows, [ring])
 
 
@@ -192,7 +190,7 @@ def all_by_class(contrast: Contrast) -> Blocks:
     """`cst_all_by_class`: negatives are all queues, class 0 first, (n, 1 + C K) (the paper's)."""
     rings, _, length = contrast.columns.shape
     batch = torch.arange(len(contrast.labels), device=contrast.query.device)
-    for rows in batch.split(_rows_per_block(rings * length)):
+    for rows in batch.split(rows_per_block(rings * length)):
         yield rows, contrast.logits(rows, range(rings))
 
 
@@ -200,7 +198,7 @@ def all_samples(contrast: Contrast) -> Blocks:
     """`cst_all`: MoCo's logits, (n, 1 + K); of several rings, the last's (as the paper's code)."""
     rings, _, length = contrast.columns.shape
     batch = torch.arange(len(contrast.labels), device=contrast.query.device)
-    for rows in batch.split(_rows_per_block(length)):
+    for rows in batch.split(rows_per_block(length)):
         yield rows, contrast.logits(rows, [rings - 1])
 
 
@@ -253,7 +251,7 @@ def contrastive_loss(calculator: str, contrast: Contrast) -> LossTerm:
             value.backward()
             values.append(value.detach())
             ranks.append((logits.detach() > logits.detach()[:, :1]).sum(1))
-    value = _WithGradient.apply(contrast.query, torch.stack(values).sum(), leaf.grad)
+    value = with_gradient(contrast.query, torch.stack(values).sum(), leaf.grad)
     return LossTerm(value, *_accuracies(torch.cat(ranks)))
 
 
@@ -264,7 +262,7 @@ def _prepared(calculator: str, contrast: Contrast) -> Contrast:
 
 
 class _WithGradient(torch.autograd.Function):
-    """A value whose gradient to `source` is known already."""
+    """See `with_gradient`."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
@@ -275,6 +273,11 @@ class _WithGradient(torch.autograd.Function):
     def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return upstream * gradient, None, None
+
+
+def with_gradient(source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    """Return a value () whose gradient to `source`, of its shape, is known already."""
+    return _WithGradient.apply(source, value, gradient)
 
 
 def _accuracies(rank: Tensor) -> tuple[Tensor, Tensor]:

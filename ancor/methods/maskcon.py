@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ancor.methods.base import Batch
-from ancor.methods.config import GrafitConfig
+from ancor.methods.contrastive_config import GrafitConfig
 from ancor.methods.losses import LossTerm, classification_loss, normalize, products, wide
 from ancor.methods.momentum import Momentum
 from ancor.methods.queues import LabeledQueue
@@ -95,7 +95,7 @@ class Grafit(Momentum):
         """Compute the losses of the strong views against the weak views' keys."""
         key = self._encode_keys(batch)
         output = self.encode(batch.views[0])
-        self._embedding = output.embedding
+        self.embedding = output.embedding
         with torch.autocast(key.device.type, enabled=False):
             query, key = normalize(wide(output.embedding)), normalize(wide(key))
             columns = self.queue.queue

@@ -23,11 +23,12 @@ class Momentum(Method):
     """A method whose second view is encoded by a slowly following encoder and kept in a queue.
 
     A subclass that needs keys calls `follow` when it is made, and then makes its queue. In `losses`
-    it sets `_embedding`, and takes the batch's keys from `_encode_keys` before the queries' pass:
+    it sets `embedding`, and takes the batch's keys from `_encode_keys` before the queries' pass:
     they then need no memory beside what that pass keeps for backward.
 
     Attributes:
         queue: past keys, or None.
+        embedding: of the last batch, (N, D), with gradient; features where the head makes none.
     """
 
     UNFILLED = (
@@ -40,7 +41,7 @@ class Momentum(Method):
         super().__init__(encoder_config, config, labels)
         self.queue: KeyQueue | None = None
         self._waiting: list[tuple[Tensor, Tensor]] = []
-        self._embedding: Tensor | None = None
+        self.embedding: Tensor | None = None
 
     def follow(self, momentum: float) -> None:
         """Make the key encoder, a copy of the encoder as it is."""
@@ -105,8 +106,8 @@ class Momentum(Method):
     def figures(self) -> dict[str, Tensor]:
         """Return the queue's fill, and signs of collapse in the last batch's embeddings."""
         figures = {
-            "mean_cosine": mean_cosine(self._embedding),
-            "effective_rank": effective_rank(self._embedding),
+            "mean_cosine": mean_cosine(self.embedding),
+            "effective_rank": effective_rank(self.embedding),
         }
         if self.queue is not None:
             figures["queue_fill"] = self.queue.filled().float().mean() / self.queue.length

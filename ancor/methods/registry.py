@@ -10,12 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ancor.errors import choose
-from ancor.methods.config import (
-    AncorConfig,
+from ancor.methods.config import AncorConfig, MethodConfig
+from ancor.methods.contrastive_config import (
     CoinsConfig,
     GrafitConfig,
     MaskConConfig,
-    MethodConfig,
     SimCLRConfig,
     SupConConfig,
 )

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ancor.methods.base import Batch
 from ancor.methods.coins import Coins
-from ancor.methods.config import CoinsConfig
+from ancor.methods.contrastive_config import CoinsConfig
 from ancor.methods.losses import Contrast, contrastive_logits
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig

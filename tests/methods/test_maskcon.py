@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from ancor.methods.base import Batch
-from ancor.methods.config import GrafitConfig, MaskConConfig
+from ancor.methods.contrastive_config import GrafitConfig, MaskConConfig
 from ancor.methods.maskcon import CoinsMaskCon, Grafit, MaskCon, soft_targets
 from ancor.methods.queues import LabeledQueue
 from ancor.models.backbones import BACKBONES

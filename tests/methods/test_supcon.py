@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ancor.methods.base import Batch
-from ancor.methods.config import SimCLRConfig, SupConConfig
+from ancor.methods.contrastive_config import SimCLRConfig, SupConConfig
 from ancor.methods.supcon import SimCLR, SupCon, supervised_contrast
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
