@@ -1,6 +1,8 @@
 """What every method of the table owes: resume, processes, parts of a batch, a frozen backbone."""
 
+import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.cli import methods, train
 from ancor.data.registry import DATASETS
+from ancor.methods.base import Method
 from ancor.methods.registry import METHODS, own_defaults
 from ancor.models.backbones import BACKBONES
 from ancor.runtime import distributed
@@ -18,6 +21,7 @@ from ancor.runtime.launch import launch
 from ancor.runtime.settings import settings_of
 from ancor.training import run as training
 from ancor.training.resolve import paper_defaults, resolve
+from tests.pages import ROOT
 from tests.refusals import refused, refuses, tells
 from tests.training.steps import at_each_step
 from tests.training.test_distributed import free_group
@@ -198,6 +202,34 @@ def test_a_preset_is_what_its_flags_are():
 def test_labels_that_are_not_the_methods_are_refused(capsys):
     command = ["--dataset", "digits", "--method", "fine", "--mode", "coarse"]
     refused(train.main, command, capsys, "--mode coarse", "fine", "--method")
+
+
+def overridden(path: Path) -> set[str]:
+    """Return the names of `Method` that the classes of a file define."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    found = set()
+    for node in (each for kind in classes for each in kind.body):
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            targets = [t.elts if isinstance(t, ast.Tuple) else [t] for t in node.targets]
+            found |= {each.id for target in targets for each in target}
+    public = {name for name in vars(Method) if not name.startswith("_")}
+    return found & public
+
+
+def test_the_page_tells_of_every_method_and_how_long_it_is():
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    headings = {name for line in re.findall(r"^## (.+)$", page, re.M) for name in line.split(", ")}
+    assert set(NAMES) <= headings
+    rows = re.findall(r"^\| (`.+?) \| .+ \| `(\w+)\.py`, (\d+) \| (.+) \|$", page, re.M)
+    rows += re.findall(r"(share) `(\w+)\.py` \((\d+) lines\), which overrides ([^.]+)\.", page)
+    assert len(rows) >= 5
+    for _, module, lines, names in rows:
+        path = ROOT / "ancor" / "methods" / f"{module}.py"
+        assert path.read_text(encoding="utf-8").count("\n") == int(lines), module
+        assert overridden(path) == set(re.findall(r"`(\w+)`", names)), module
 
 
 def test_views_that_are_to_differ_and_do_not_are_told(tmp_path, caplog):
