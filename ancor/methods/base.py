@@ -181,6 +181,13 @@ class Method(nn.Module):
         """Return figures of the last batch that show whether training is healthy."""
         return {}
 
+    def clusters(self) -> Tensor | None:
+        """Return a cluster of each training image, (n,), -1: none, to be scored after an epoch.
+
+        They are compared with fine labels, where these are known, that no method sees.
+        """
+        return None
+
     def without_averaging(self) -> AbstractContextManager:
         """Return a context in which gradients are not yet averaged over the processes."""
         query = self._run["query"]

@@ -62,6 +62,9 @@ class TrainingBatches:
         workers: processes that load.
         device: where batches go.
         color_on_device: whether the device, not the workers, changes colors and blurs.
+
+    Attributes:
+        fine_labels: (N,), which are never given out, or None where they are not known.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class TrainingBatches:
     ) -> None:
         self.batch_size = min(batch_size, len(partition))
         self.device, self.transforms = device, transforms
+        self.fine_labels = partition.fine_labels
         self.color_on_device = color_on_device and transforms.draws_colors
         self.sampler = EpochBatches(len(partition), self.batch_size, seed)
         images, options = partition.images, {}

@@ -17,6 +17,7 @@ from ancor.runtime.distributed import all_reduce_max, rank, world_size
 from ancor.runtime.logging import RunLog, progress
 from ancor.runtime.seeding import address_seed
 from ancor.training.batches import TrainingBatches, micro_batches
+from ancor.training.clusters import cluster_figures, in_words
 from ancor.training.config import TrainConfig
 from ancor.training.fine_tuning import Freezing
 from ancor.training.metrics import Meter, shown
@@ -129,6 +130,7 @@ class Trainer:
             scores = self._validation(epoch)
             self._save(self._is_best(scores, last, epoch + 1), keep)
             figures |= {f"validation/{name}": 100 * mean for name, (mean, _) in scores.items()}
+            figures |= self._clusters(epoch)
             if scores:
                 figures["validation_ways"] = self.validate.ways
         self.run_log.record("epoch", self.progress.step, figures)
@@ -150,6 +152,14 @@ class Trainer:
             )
             log.info("Epoch %d/%d  validation: %s", epoch + 1, self.config.epochs, means)
         return scores
+
+    def _clusters(self, epoch: int) -> dict[str, float]:
+        clusters = self.method.clusters()
+        if clusters is None:
+            return {}
+        found = cluster_figures(clusters.cpu().numpy(), self.batches.fine_labels)
+        log.info("Epoch %d/%d  clusters: %s", epoch + 1, self.config.epochs, in_words(found))
+        return {f"clusters/{name}": value for name, value in found.items()}
 
     def _is_best(self, scores: dict[str, tuple[float, float]], last: bool, epoch: int) -> bool:
         """Return whether `model_best` is to be the encoder after this epoch, counted from 1."""
