@@ -18,6 +18,7 @@ from ancor.methods.contrastive_config import (
     SimCLRConfig,
     SupConConfig,
 )
+from ancor.methods.whole_set_config import SncaConfig
 from ancor.runtime.settings import as_typed, as_words, defaults_of
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def _maskcon(method: str, config: type[MethodConfig], source: str) -> MethodSpec
     )
 
 
+OF_SNCA = {"head": "none", "mlp": False, "epochs": 130, "lr": 0.1, "schedule": (40, 80, 120)}
+
+
 METHODS: dict[str, MethodSpec] = {
     "ancor": _ancor({}, "Bukchin et al., CVPR 2021", "coarse", "key encoder, a queue a class"),
     "ancor-norm": _ancor(
@@ -108,6 +112,14 @@ METHODS: dict[str, MethodSpec] = {
         "Xu et al., ICCV 2021",
         "coarse",
         "key encoder, one queue, class centers",
+    ),
+    "snca": MethodSpec(
+        "ancor.methods.snca:Snca",
+        SncaConfig,
+        OF_SNCA,
+        "Wu et al., ECCV 2018",
+        "coarse",
+        "a vector of each training image",
     ),
 }
 
