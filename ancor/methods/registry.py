@@ -18,7 +18,7 @@ from ancor.methods.contrastive_config import (
     SimCLRConfig,
     SupConConfig,
 )
-from ancor.methods.whole_set_config import SncaConfig
+from ancor.methods.whole_set_config import ScgmAConfig, ScgmGConfig, SncaConfig
 from ancor.runtime.settings import as_typed, as_words, defaults_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def _maskcon(method: str, config: type[MethodConfig], source: str) -> MethodSpec
     )
 
 
+OF_SCGM = {**PROJECTED, "cos": True, "num_cycles": 10, "lr": 0.03}
 OF_SNCA = {"head": "none", "mlp": False, "epochs": 130, "lr": 0.1, "schedule": (40, 80, 120)}
 
 
@@ -120,6 +121,22 @@ METHODS: dict[str, MethodSpec] = {
         "Wu et al., ECCV 2018",
         "coarse",
         "a vector of each training image",
+    ),
+    "scgm-g": MethodSpec(
+        "ancor.methods.scgm:ScgmG",
+        ScgmGConfig,
+        OF_SCGM,
+        "Ni et al., ICLR 2022",
+        "coarse",
+        "means of classes and subclasses, a subclass of each image",
+    ),
+    "scgm-a": MethodSpec(
+        "ancor.methods.scgm:ScgmA",
+        ScgmAConfig,
+        OF_SCGM,
+        "the same, with ANCOR's losses",
+        "coarse",
+        "these, key encoder, a queue a class",
     ),
 }
 
