@@ -3,7 +3,6 @@
 import csv
 import json
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +25,9 @@ from ancor.runtime.devices import Runtime
 from ancor.training.validation import Validator
 from tests import made
 from tests.refusals import one_line, refused, refuses, tells
+from tests.shared import needs_shared, shared
 
-GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery" / "dataset"
+GROCERY = shared("grocery/dataset")
 CPU = torch.device("cpu")
 SIZES = np.array([1, 2, 5, 16, 40, 7, 16])
 COARSE = np.array([0, 0, 0, 0, 1, 2, 2])
@@ -335,7 +335,7 @@ def test_pictures_tell_what_is_so_of_small_classes(sizes, told, caplog):
         one_line(line, *words)
 
 
-@pytest.mark.skipif(not GROCERY.is_dir(), reason="the Grocery Store photographs are not here")
+@needs_shared("grocery")
 def test_groceries_validate(tmp_path):
     """B13: 60 of the 81 classes have 3 to 6 validation images."""
     table = [row[:4] for row in csv.reader((GROCERY / "classes.csv").open())][1:]
