@@ -101,3 +101,39 @@ def aircraft(root: Path, images: int = 2) -> None:
         for level, label_of in levels.items():
             text = "".join(f"{number} {label_of[name]}\n" for number, name in lines)
             (data / f"images_{level}_{split}.txt").write_text(text)
+
+
+# Of Grocery Store: fine classes with the folders that the authors keep them in.
+GROCERIES = {
+    "Golden-Delicious": "Fruit/Apple",
+    "Granny-Smith": "Fruit/Apple",
+    "Banana": "Fruit",
+    "Arla-Standard-Milk": "Packages/Milk",
+    "Garant-Ecological-Medium-Fat-Milk": "Packages/Milk",
+}
+
+
+def grocery(root: Path, images: int = 4) -> None:
+    """Write three coarse classes, of which Banana has one fine class, in the authors' layout.
+
+    The third fine class has no validation image.
+    """
+    kinds = {name: Path(folder, name).parts[1] for name, folder in GROCERIES.items()}
+    coarse = list(dict.fromkeys(kinds.values()))
+    root.mkdir(parents=True, exist_ok=True)
+    header = "Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int),"
+    rows = [header + "Iconic Image Path (str),Product Description Path (str)"]
+    for number, (name, kind) in enumerate(kinds.items()):
+        about = f"/iconic-images-and-descriptions/{GROCERIES[name]}/{name}/{name}"
+        rows.append(
+            f"{name},{number},{kind},{coarse.index(kind)},{about}_Iconic.jpg,{about}_Description.txt"
+        )
+    (root / "classes.csv").write_text("\n".join(rows) + "\n")
+    for start, split in enumerate(("train", "val", "test")):
+        lines = []
+        for number, (name, folder) in enumerate(GROCERIES.items()):
+            for image in range(0 if (split, number) == ("val", 2) else images):
+                path = f"{split}/{folder}/{name}/{name}_{image + 1:03d}.jpg"
+                write(root / path, 1000 * start + 100 * number + image, (64, 48))
+                lines.append(f"{path}, {number}, {coarse.index(kinds[name])}")
+        (root / f"{split}.txt").write_text("\n".join(lines) + "\n")

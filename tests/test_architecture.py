@@ -195,7 +195,8 @@ SPELL_FLAGS = {
     "__main__.py": "reads the command line of `ancor` itself",
     "training/outcome.py": "writes the commands that go on with a run and score it",
 }
-COMMAND_LINE = r"(?:\b\w+\.py|\bancor [a-z][\w-]*|\bpip install|\bdocker run|\btensorboard|COMMAND)"
+PROGRAMS = r"\bpip install|\bdocker run|\bgit clone|\btensorboard"
+COMMAND_LINE = rf"(?:\b\w+\.py|\bancor [a-z][\w-]*|{PROGRAMS}|COMMAND)"
 
 
 def strings_in(source: str) -> Iterator[str]:

@@ -1,6 +1,10 @@
 """Finding a dataset's files under its root, and fetching them."""
 
 import os
+import shlex
+import shutil
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
@@ -202,3 +206,38 @@ def download(dataset: str, root: str | None, reader: str, **options: object) -> 
             f"{dataset} could not be downloaded into {root!r} ({reason}); "
             "try again, or put the files there by hand"
         ) from error
+
+
+def clone(dataset: str, root: str | None, address: str, name: str) -> None:
+    """Fetch the newest state of a git repository as the folder `name` in `root`, whole or not.
+
+    Raises:
+        InputError: no root is given, git is not installed, or fetching failed.
+    """
+    if root is None:
+        raise InputError("`download` needs `root`, the folder to put the files into")
+    by_hand = f"git clone {address} in {root!r} by hand"
+    if shutil.which("git") is None:
+        raise InputError(f"{dataset} is downloaded by git, which is not installed; {by_hand}")
+    if (Path(root) / name).exists():
+        raise InputError(
+            f"{str(Path(root) / name)!r} is there already and does not hold all of {dataset}; "
+            "remove it, or name another `root`"
+        )
+    Path(root).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".clone-") as place:
+        done = subprocess.run(
+            shlex.split(f"git clone -q --depth 1 {shlex.quote(address)} {name}"),
+            cwd=place,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            raise InputError(
+                f"{dataset} could not be downloaded from {address} into {root!r} ({said[-1]}); "
+                f"try again, or {by_hand}"
+            )
+        os.rename(os.path.join(place, name), Path(root) / name)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ancor.data.datasets import labels_csv
+from ancor.data.datasets import grocery, labels_csv
 from ancor.data.datasets.breeds_classes import known_table
 from ancor.data.datasets.folder import PARTITION_FOLDERS
 from ancor.data.datasets.imagenet import find_folder
@@ -14,6 +14,7 @@ from ancor.safe_io.own_files import hint
 
 WNID = re.compile(r"n\d{8}")
 IMAGENET = (*BREEDS_SETS, "folder")  # what a folder of ImageNet's classes may be meant as
+GROCERY = ("grocery",)  # its partitions are folders too, but of three levels
 # Files or folders that only one dataset, or one family, has.
 MARKS = {
     "cifar-100-python": ("cifar100",),
@@ -41,10 +42,12 @@ def _families(root: Path) -> list[tuple[str, ...]]:
     found = [names for mark, names in MARKS.items() if (root / mark).exists()]
     if all((root / name).is_file() for name in ("train", "test", "meta")):
         found.append(("cifar100",))
+    if grocery.is_there(root):
+        found.append(GROCERY)
     inside = listing(root, links_matter=False)
     if any(WNID.fullmatch(name) for part in ("train", "val") for name in _classes(root, part)):
         found = [*(names for names in found if names != BREEDS_SETS), IMAGENET]
-    elif set(PARTITION_FOLDERS) & set(inside.folders) and BREEDS_SETS not in found:
+    elif set(PARTITION_FOLDERS) & set(inside.folders) and not {BREEDS_SETS, GROCERY} & {*found}:
         found.append(("folder",))
     if not found and (inside.folders or inside.images):
         found.append(("folder",))

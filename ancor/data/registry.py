@@ -164,6 +164,12 @@ DATASETS: dict[str, DatasetSpec] = {
         takes=("root", "download", "coarse_level"),
         transforms=PHOTOGRAPHS,
     ),
+    "grocery": DatasetSpec(
+        reader="grocery",
+        takes=("root", "download"),
+        # What colors, gray and blur hide is what these products differ by (docs/backbones.md).
+        transforms=PHOTOGRAPHS.augmented("crops"),
+    ),
     "folder": DatasetSpec(
         reader="folder",
         takes=("root", "allow_outside_root", "skip_bad_images"),
