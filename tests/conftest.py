@@ -1,9 +1,13 @@
 """A small run that many tests look at."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from ancor.cli.train import main
+from tests.shared import shared
 
 # Networks here are so small that threads would mostly wait for one another.
 torch.set_num_threads(1)
@@ -19,3 +23,14 @@ def quick_run(tmp_path_factory):
     command = [*QUICK, "--epochs", "2", "-s", "1", "-p", "5", "--output-dir", str(folder)]
     assert main(command) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_cifar100(tmp_path_factory):
+    """A folder with the whole of CIFAR-100 in its official layout, where its images are there."""
+    unpack = shared("cifar100/unpack_cifar100.py")
+    if not unpack.exists():
+        pytest.skip("needs data/cifar100 in the folder of shared data (ANCOR_SHARED)")
+    root = tmp_path_factory.mktemp("cifar100")
+    subprocess.run([sys.executable, unpack, root], check=True, capture_output=True)
+    return root
