@@ -27,6 +27,7 @@ COMMANDS = {
     "show": ("ancor.cli.show", "draw a contact sheet of training's augmentations"),
     "board": ("ancor.cli.board", "write features and pictures into a run's TensorBoard"),
     "check-data": ("ancor.cli.check_data", "say what a dataset is like and what would stop a run"),
+    "partition": ("ancor.cli.partition", "divide a folder's images into partitions, in a table"),
     "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),
     "export": ("ancor.cli.export", "write an encoder as ONNX, .pt2 or .safetensors"),
     "completion": ("ancor.cli.completion", "print what completes these commands in a shell"),

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ancor.cli import ending
 from ancor.cli.arguments import Parser
-from ancor.cli.ending import run
 from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
 from ancor.cli.pictures import save
@@ -81,22 +81,21 @@ def build_parser(name: str = "eval") -> Parser:
 
 def main(argv: list[str] | None = None, name: str = "eval") -> int:
     """Run one of the scripts and return its exit status."""
-    return run(build_parser(name), partial(command, name), argv, logs=True)
+    return ending.run(build_parser(name), partial(command, name), argv, logs=True)
 
 
 def command(name: str, args: argparse.Namespace) -> None:
     """Evaluate as the arguments say, and report."""
-    from ancor.evaluation.report import table, write_episodes, write_json
-    from ancor.evaluation.run import Evaluation, check_count
+    from ancor.evaluation import report, run
 
     given = vars(args)
     config = EvaluationConfig(**{n: given[n] for n in settings_of(EvaluationConfig) if n in given})
-    check_count(SCRIPTS[name].combine, len(model_paths(args)))
+    run.check_count(SCRIPTS[name].combine, len(model_paths(args)))
     models, partition = read_models_of(args, config.only_base)
     baseline = None
     if config.baseline is not None:
         (baseline,), _ = read_models_of(args, config.only_base, partition, [config.baseline])
-    evaluation = Evaluation(models, partition, config, SCRIPTS[name].combine, baseline)
+    evaluation = run.Evaluation(models, partition, config, SCRIPTS[name].combine, baseline)
     for line in evaluation.plan.notes:
         print(f"Notice: {with_flags(line)}")
     json_path, csv_path = output_path(args.json), output_path(args.csv)
@@ -108,11 +107,11 @@ def command(name: str, args: argparse.Namespace) -> None:
             print(f"Shots: {result.protocol.n_shots}")
         print("\n".join(result.lines(args.partition)), flush=True)
         results.append(result)
-    print(f"\n{table(results)}")
+    print(f"\n{report.table(results)}")
     if json_path is not None:
-        write_json(json_path, results, evaluation.about(name))
+        report.write_json(json_path, results, evaluation.about(name))
     if csv_path is not None:
-        write_episodes(csv_path, results)
+        report.write_episodes(csv_path, results)
     if args.plot:
         from ancor.plots.evaluation import figures
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ancor.data.config import PERMISSIONS, without_parts
+from ancor.data.config import PERMISSIONS
 from ancor.errors import InputError
 from ancor.runtime.settings import as_typed
 from ancor.safe_io import bounded
@@ -24,7 +24,7 @@ def run_config(
         given: flags that were given, by setting.
         content: the checkpoint that is resumed; None: a new run.
     """
-    from ancor.data.resolve import guessed, widening
+    from ancor.data.resolve import guessed, widening, without_parts
     from ancor.runtime.devices import check_workers
 
     from_file: dict[str, Any] = {}

@@ -1,6 +1,5 @@
 """The settings that say which images, and how a network sees them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import floor, inf, isfinite
 from typing import TYPE_CHECKING, Any
@@ -51,10 +50,16 @@ def _share(of: str, unset: str = "as the named augmentation") -> Any:
     return setting(None, f"share of the views that {of}", SHARE, **about)
 
 
-def without_parts(told: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without the parts of an augmentation, where another name of one is given."""
-    replaced = PARTS if given.get("augment") is not None else ()
-    return {name: value for name, value in told.items() if name not in replaced}
+def _fraction(partition: str) -> Any:
+    """Make the setting of a partition that is made of the training images."""
+    return setting(
+        None,
+        f"share of the training images of each class that is the {partition} partition, equal "
+        "pictures on one side",
+        Check(lambda share: 0 < share < 1, "a share above 0 and below 1"),
+        metavar="SHARE",
+        unset="the dataset's own partition",
+    )
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,10 @@ class DataConfig:
             (`ancor.data.datasets.breeds_classes.computed_table`).
         coarse_level: what is coarse in `aircraft`: manufacturer or family.
         allow_outside_root: whether labels.csv may name files outside the root.
+        labels: table that is read in place of the root's labels.csv.
+        val_fraction, test_fraction: shares of the training images that are the partitions
+            `validation` and `test`, in place of the dataset's own; None: its own.
+        partition_seed: of the drawing of these shares.
     """
 
     dataset: str = setting("digits", f"one of {', '.join(DATASETS)}", metavar="NAME")
@@ -199,6 +208,17 @@ class DataConfig:
         False, "folder: labels.csv may name files outside the dataset's folder", group=KIND
     )
 
+    labels: str | None = setting(
+        None,
+        "folder: table of images to read in place of the folder's labels.csv, such as a run's",
+        metavar="FILE",
+        unset="labels.csv, if it is there",
+        group=KIND,
+    )
+    val_fraction: float | None = _fraction("validation")
+    test_fraction: float | None = _fraction("test")
+    partition_seed: int = setting(0, "seed of the drawing of these fractions")
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", ALIASES.get(self.dataset, self.dataset))
         choose("dataset", self.dataset, DATASETS)
@@ -217,6 +237,23 @@ class DataConfig:
         if self.color_jitter is not None and self.color_jitter[3] > 0.5:
             shown = " ".join(map(str, self.color_jitter))
             raise InputError(f"`color_jitter` {shown}: expected {JITTER.expected}")
+
+        if self.labels is not None and self.shares:
+            raise InputError(
+                f"`labels` {self.labels!r} says which image is in which partition; leave "
+                "`val_fraction` and `test_fraction` out"
+            )
+        if sum(self.shares.values()) >= 1:
+            raise InputError(
+                f"`val_fraction` {self.val_fraction} and `test_fraction` {self.test_fraction}: "
+                "expected less than 1 in sum, or nothing is left to train on"
+            )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The partitions that are made of the training images, and their shares of these."""
+        given = {"validation": self.val_fraction, "test": self.test_fraction}
+        return {name: share for name, share in given.items() if share is not None}
 
     @property
     def spec(self) -> DatasetSpec:
@@ -244,13 +281,10 @@ class DataConfig:
             MissingPartition: the dataset has no such partition.
             InputError: files are missing or broken.
         """
-        from ancor.data.scan import without_unreadable
-
         choose("partition", partition, PARTITIONS)
         if self.features is not None:
             return self._features(partition)
-        loaded = self.read(partition)
-        return without_unreadable(loaded) if self.skip_bad_images else loaded
+        return self._read(partition, self.skip_bad_images)
 
     def _features(self, partition: str) -> "Partition":
         from ancor.data import features
@@ -265,8 +299,18 @@ class DataConfig:
 
     def read(self, partition: str) -> "Partition":
         """Read a partition with all its images; errors as by `load`."""
-        loaded = self.spec.load(partition, self)
-        if self.root is None or "root" in self.spec.takes:
-            return loaded
-        note = f"`root` {self.root!r} is not read: {self.dataset} needs no files"
-        return replace(loaded, notes=(*loaded.notes, note))
+        return self._read(partition, False)
+
+    def _read(self, partition: str, skip_bad_images: bool) -> "Partition":
+        from ancor.data import division, scan
+
+        shares = self.shares
+        if shares and partition in ("train", *shares):
+            whole = self.spec.load("train", self)
+            loaded = division.part_of(whole, partition, shares, self.partition_seed)
+        else:
+            loaded = self.spec.load(partition, self)
+        if self.root is not None and "root" not in self.spec.takes:
+            note = f"`root` {self.root!r} is not read: {self.dataset} needs no files"
+            loaded = replace(loaded, notes=(*loaded.notes, note))
+        return scan.without_unreadable(loaded) if skip_bad_images else loaded

@@ -172,7 +172,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "folder": DatasetSpec(
         reader="folder",
-        takes=("root", "allow_outside_root", "skip_bad_images"),
+        takes=("root", "allow_outside_root", "skip_bad_images", "labels"),
         transforms=PHOTOGRAPHS.augmented("full"),
     ),
 }

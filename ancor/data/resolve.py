@@ -9,6 +9,7 @@ from ancor.data.config import PERMISSIONS, PREPROCESSING, DataConfig
 from ancor.data.features import about
 from ancor.data.guess import candidates, guess
 from ancor.data.registry import DATASETS
+from ancor.data.transform_spec import PARTS
 from ancor.errors import InputError
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import settings_of
@@ -52,7 +53,7 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
             "`dataset` is needed, as the file does not tell which images it was made from; "
             f"accepted: {', '.join(DATASETS)}"
         )
-    base = {name: value for name, value in trained_on.items() if name in known}
+    base = without_parts({k: value for k, value in trained_on.items() if k in known}, given)
     if {"root", "dataset"} & given.keys():
         base.pop("features", None)  # images are named
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
@@ -61,6 +62,18 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
         log.info("%s", line)
     base = {field: value for field, value in base.items() if field not in PERMISSIONS}
     return from_dict(DataConfig, {**base, **given}, "the file's settings")
+
+
+def without_parts(told: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those that others, which are given, stand for.
+
+    That are the parts of an augmentation under a new name of one, and shares under a new table.
+    """
+    replaced = (
+        *(PARTS if given.get("augment") is not None else ()),
+        *(("val_fraction", "test_fraction") if given.get("labels") is not None else ()),
+    )
+    return {name: value for name, value in told.items() if name not in replaced}
 
 
 def own_preprocessing(data: Mapping[str, Any]) -> dict[str, Any]:

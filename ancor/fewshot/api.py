@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from ancor.checkpoints import checkpoint
-from ancor.data.config import PARTITIONS, DataConfig, without_parts
+from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
+from ancor.data.resolve import without_parts
 from ancor.errors import InputError, choose
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.models import Model, read_models
@@ -109,6 +110,11 @@ def train(
         if validation is None:
             given["val_episodes"] = 0
     config, _ = resolve(given)
+    if partition is not None and config.data.shares:
+        raise InputError(
+            "`val_fraction` and `test_fraction` divide a dataset that is read by its name; give "
+            "a partition's own part as the argument validation"
+        )
     folder = None
     if output_dir is not None:
         folder = output_directory(str(output_dir), "", overwrite, resume=False)

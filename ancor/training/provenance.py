@@ -12,13 +12,15 @@ import torch
 
 import ancor
 from ancor.checkpoints.checkpoint import FORMAT
+from ancor.data import partition_table
+from ancor.data.datasets import labels_csv
 from ancor.runtime import devices
 from ancor.safe_io.writing import write_result
 from ancor.training.config import RunConfig
 
 
 def write_configuration(config: RunConfig, folder: Path, device: torch.device) -> None:
-    """Write config.json and command.txt."""
+    """Write config.json and command.txt, and labels.csv where a run makes its own partitions."""
     packages = ("torch", "torchvision", "numpy", "scikit-learn")
     environment = {
         "versions": {"ancor": ancor.__version__, "python": platform.python_version()}
@@ -32,6 +34,8 @@ def write_configuration(config: RunConfig, folder: Path, device: torch.device) -
     command = shlex.join(["python", *sys.argv])
     # Names of files need not be UTF-8: their bytes are written as they were given.
     write_result(folder / "command.txt", f"{command}\n".encode(errors="surrogateescape"))
+    if config.data.shares:
+        partition_table.write(config.data, folder / labels_csv.NAME)
 
 
 def _git_revision() -> str | None:

@@ -116,8 +116,8 @@ def resolve(
             "labels; leave it out, or choose another `name`"
         )
     one_of(HEADS).require("`head`", values["head"])  # files may hold a backbone alone
-    for name in ("root", "features"):
-        if isinstance(values[name], str):  # files are read from other places than they are written
+    for name in ("root", "labels", "features"):  # files are read from elsewhere than written
+        if isinstance(values[name], str):
             values[name] = os.path.abspath(values[name])
     config = RunConfig(
         *(

@@ -44,8 +44,10 @@ class Validator:
 
     Several processes share the passes; batch-norm statistics are the first one's.
 
+    Images without fine labels are scored by their coarse classes, which `notes` tells.
+
     Args:
-        partition: images with fine labels.
+        partition: the images.
         transforms: what the encoder sees of them.
         encoder: what is scored.
         runtime: where and how passes run.
@@ -56,7 +58,7 @@ class Validator:
         ways: fewest and most classes of episodes, by kind.
 
     Raises:
-        InputError: the partition has no fine labels, or too few classes have enough images.
+        InputError: too few classes have enough images.
     """
 
     def __init__(
@@ -68,7 +70,8 @@ class Validator:
         episodes: int = 200,
     ) -> None:
         self.partition = partition
-        sampler = EpisodeSampler.of(partition, "fine")
+        level = "coarse" if partition.fine_labels is None else "fine"
+        sampler = EpisodeSampler.of(partition, level)
         self.protocols = dict(PROTOCOLS)
         lone = not sampler.families(PROTOCOLS["intra-class"])
         if lone:
@@ -79,7 +82,12 @@ class Validator:
         every = [self.plan.ways(which).tolist() for which in range(len(self.protocols))]
         self.ways = {n: [min(w), max(w)] for n, w in zip(self.protocols, every, strict=True)}
         self.notes = [f"Validation: {line}" for line in self.plan.notes]
-        if lone:
+        if level == "coarse":
+            self.notes.append(
+                "Validation: by coarse classes, as the images have no fine labels; it chooses "
+                "model_best, and tells nothing of fine classes"
+            )
+        elif lone:
             self.notes.append(
                 "Validation: no intra-class episodes, as no coarse class has 2 fine classes with "
                 "enough images"
@@ -122,8 +130,6 @@ def validation_of(
         read = partition or config.data.load("validation")
     except MissingPartition as error:
         return None, None, str(error)
-    if read.fine_labels is None:
-        return None, read, "the validation partition has no fine labels"
     try:
         validator = Validator(read, config.data.transforms, encoder, runtime, episodes)
     except InputError as error:  # too few classes for an episode: no reason not to train

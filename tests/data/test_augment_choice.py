@@ -15,10 +15,10 @@ from ancor.cli import eval as evaluation
 from ancor.cli import train
 from ancor.cli.settings import run_config
 from ancor.data.color import DEVIATION, GRAYED, ORDER, SOLARIZED, draw, recolor
-from ancor.data.config import DataConfig, without_parts
+from ancor.data.config import DataConfig
 from ancor.data.images import ColorImages
 from ancor.data.registry import PHOTOGRAPHS
-from ancor.data.resolve import resolve_data
+from ancor.data.resolve import resolve_data, without_parts
 from ancor.data.transform_spec import AUGMENTATIONS, PARTS, VIEW_KINDS, TransformSpec
 from ancor.data.transforms import draw_crop, training_view
 from ancor.data.views import TrainingViews

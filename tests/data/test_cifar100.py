@@ -78,13 +78,13 @@ def test_a_short_training_beats_the_untrained_network(real_cifar100, tmp_path):
     folder, report = tmp_path / "run", tmp_path / "report.json"
     words = (
         f"--dataset cifar100 --data {real_cifar100} --mode coarse --arch resnet12forcifar "
-        "-b 64 --queue-k 256 --max-steps 60 --lr 0.1 --val-episodes 0 --quiet "
+        "-b 64 --queue-k 256 --max-steps 30 --lr 0.1 --val-episodes 0 --quiet "
         f"--output-dir {folder}"
     )
     assert train.main(shlex.split(words)) == 0
     words = (
         f"--model-path {folder / 'model_best.pth.tar'} --partition test --untrained "
-        f"--n-test-runs 200 --n-queries 5 --support-views 5 --json {report}"
+        f"--n-test-runs 60 --n-queries 5 --support-views 5 --json {report}"
     )
     assert eval_command.main(shlex.split(words)) == 0
     five, every = json.loads(report.read_text())["results"]

@@ -27,16 +27,19 @@ def load(
     *,
     allow_outside_root: bool = False,
     skip_bad_images: bool = False,
+    labels: str | None = None,
 ) -> Partition:
     """Read a partition; classes are numbered in the order of their names.
 
     Coarse classes of training come first, so that they have the same numbers in every partition.
     """
     home = required_root("folder", root, LAYOUT)
-    if (home / labels_csv.NAME).is_file():
+    table = home / labels_csv.NAME if labels is None else Path(labels)
+    if labels is not None or table.is_file():
         return labels_csv.load(
             partition,
             home,
+            table,
             allow_outside_root=allow_outside_root,
             skip_bad_images=skip_bad_images,
         )
@@ -44,7 +47,8 @@ def load(
     if folder is None:
         raise MissingPartition(
             f"{str(home)!r} has no partition {partition!r}; make {partition}/<coarse>/<fine>/* "
-            "there, or use another `partition`"
+            "there, take a share of the training images by `val_fraction` or `test_fraction`, or "
+            "use another `partition`"
         )
     others: list[str] = []
     tree = _read_tree(folder, others)

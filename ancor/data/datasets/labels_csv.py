@@ -42,16 +42,21 @@ class Row(NamedTuple):
 
 
 def load(
-    partition: str, root: Path, *, allow_outside_root: bool = False, skip_bad_images: bool = False
+    partition: str,
+    root: Path,
+    table: Path,
+    *,
+    allow_outside_root: bool = False,
+    skip_bad_images: bool = False,
 ) -> Partition:
     """Read a partition in the order of the table's lines (see `ancor.data.datasets.folder`)."""
-    table = root / NAME
     rows, notes = read(table)
     kept = [row for row in rows if row.partition == partition]
     if not kept:
         raise MissingPartition(
             f"{str(table)!r} has no line of the partition {partition!r}; add some in the column "
-            "partition, or use another `partition`"
+            "partition, take a share of the training images by `val_fraction` or `test_fraction`, "
+            "or use another `partition`"
         )
     _check_paths(root, kept, allow_outside_root)
     if not skip_bad_images:
