@@ -1,7 +1,8 @@
 """Few-shot episodes, drawn from labels alone.
 
 With the default seed the draws are those of the paper's code, which seeds NumPy's legacy generator
-with the number of the episode.
+with the number of the episode. Episodes of more images than any of the paper's sets has are drawn
+from the same generator in another way, whose time does not grow with the classes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ancor.data.image_draws import LARGEST, all_at_once, class_by_class, episode_labels
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.errors import InputError, capped, choose
@@ -117,8 +119,10 @@ class EpisodeSampler:
     def images_of(self) -> dict[int, np.ndarray]:
         """Images of each class, in dataset order."""
         order = np.argsort(self.labels, kind="stable")
-        classes, starts = np.unique(self.labels[order], return_index=True)
-        return dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
+        sorted_labels = self.labels[order]
+        starts = np.flatnonzero(np.append(True, sorted_labels[1:] != sorted_labels[:-1]))
+        classes = sorted_labels[starts].tolist()
+        return dict(zip(classes, np.split(order, starts[1:]), strict=True))
 
     def classes(self, protocol: Protocol) -> np.ndarray:
         """Classes with a query beside their support images, in order of first appearance."""
@@ -233,24 +237,12 @@ class EpisodeSampler:
             number if seed == 0 else address_seed(seed, "episode", number) % 2**32
         )
         classes = self._classes(protocol, rng)
-        support, query, sizes = [], [], []
-        for label in classes.tolist():
-            images = self.images_of[label]
-            chosen = rng.choice(len(images), protocol.n_shots, replace=False)
-            rest = np.delete(np.arange(len(images)), chosen)
-            support.append(images[chosen])
-            sizes.append(protocol.n_queries)
-            if len(rest) < protocol.n_queries and not protocol.equal_queries:
-                sizes[-1] = len(rest)
-            query.append(images[rng.choice(rest, sizes[-1], replace=False)])
-        ways = np.arange(len(classes))
-        return Episode(
-            classes=classes,
-            support=np.tile(np.concatenate(support), protocol.n_augmentations),
-            support_labels=np.tile(np.repeat(ways, protocol.n_shots), protocol.n_augmentations),
-            query=np.concatenate(query),
-            query_labels=np.repeat(ways, sizes),
-        )
+        images, queries = [self.images_of[label] for label in classes.tolist()], protocol.n_queries
+        draw_images = class_by_class if sum(map(len, images)) <= LARGEST else all_at_once
+        drawn = draw_images(images, protocol.n_shots, queries, protocol.equal_queries, rng)
+        copies = protocol.n_augmentations
+        labels = episode_labels(protocol.n_shots, copies, drawn.sizes.tobytes())
+        return Episode(classes, np.tile(drawn.support, copies), labels[0], drawn.query, labels[1])
 
 
 def span(numbers: Iterable[int]) -> str:

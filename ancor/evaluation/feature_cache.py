@@ -191,7 +191,7 @@ class FeatureCache:
 
 def _codes(pairs: np.ndarray) -> np.ndarray:
     """One number for each pair (P, 2) of image and view; views start at -2."""
-    return (pairs[:, 0] << 32) + pairs[:, 1] + 2
+    return (pairs[:, 0].astype(np.int64) << 32) + pairs[:, 1] + 2
 
 
 def _discard(path: Path, error: Exception) -> None:

@@ -1,9 +1,11 @@
 """The plan of an evaluation: all episodes, drawn before anything is computed."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ancor.data.episodes import MOST_VIEWS, Episode, EpisodeSampler, Protocol
 from ancor.data.transform_spec import TransformSpec
@@ -12,6 +14,9 @@ from ancor.errors import InputError
 from ancor.runtime.seeding import address_seed
 
 MOST_EPISODES = 1_000_000  # all are drawn before any is scored
+LOWEST_VIEW = min(QUERY_VIEW, MIRROR_VIEW)
+WIDTH = 2**37  # more than there can be views of an image: every use of all episodes a new one
+BLOCK = 2**20  # uses that are sorted at once
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class Plan:
 
     episodes: list[list[Episode]]
     pairs: np.ndarray
-    support_rows: list[list[np.ndarray]]
-    query_rows: list[list[np.ndarray]]
+    support_rows: list[Sequence[np.ndarray]]
+    query_rows: list[Sequence[np.ndarray]]
     notes: tuple[str, ...] = ()
 
     def ways(self, which: int) -> np.ndarray:
@@ -99,38 +104,108 @@ def plan_evaluations(
                 "support image (`n_augmentations`); give more, or 0 for fresh views"
             )
     episodes = [[sampler.draw(p, number, seed) for number in range(count)] for p in protocols]
-    uses = []  # (image, view) of every position of every support and query list
-    for which, protocol in enumerate(protocols):
-        for number, episode in enumerate(episodes[which]):
-            drawn = support_views(episode, protocol, views, which * count + number, seed)
-            uses.append(np.stack([episode.support, drawn], axis=1))
-            uses.append(np.stack([episode.query, np.full_like(episode.query, QUERY_VIEW)], axis=1))
-    pairs, rows = _unique_pairs(np.concatenate(uses))
+    uses = _Uses(episodes, protocols, views, seed)
+    distinct = uses.distinct()
+    pairs = _pairs(distinct)
+    merged = None
     if transforms is not None:
-        pairs, merged = _unique_pairs(distinct_views(pairs, transforms, seed))
-        rows = merged[rows]
-    split = np.split(rows, np.cumsum([len(use) for use in uses])[:-1])
-    support, query = split[0::2], split[1::2]
-    by_evaluation = [slice(which * count, (which + 1) * count) for which in range(len(protocols))]
+        shown, merged = np.unique(
+            _codes(*distinct_views(pairs, transforms, seed).T), return_inverse=True
+        )
+        pairs = _pairs(shown)
+    which = range(len(protocols))
     return Plan(
         episodes,
         pairs,
-        [support[part] for part in by_evaluation],
-        [query[part] for part in by_evaluation],
+        [_Rows(partial(uses.support, number), count, distinct, merged) for number in which],
+        [_Rows(partial(uses.query, number), count, distinct, merged) for number in which],
         tuple(dict.fromkeys(line for protocol in protocols for line in sampler.notes(protocol))),
     )
 
 
-def _unique_pairs(uses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct rows of (U, 2), in order, and each row's position among them."""
-    lowest = min(QUERY_VIEW, MIRROR_VIEW)
-    width = uses[:, 1].max() - lowest + 1
-    codes, rows = np.unique(uses[:, 0] * width + uses[:, 1] - lowest, return_inverse=True)
-    return np.stack([codes // width, codes % width + lowest], axis=1), rows
+@dataclass(frozen=True)
+class _Uses:
+    """The (image, view) of each position of episodes' lists, as numbers in the order of pairs.
+
+    They are made when asked for, as are rows of them: of 1,000 episodes of 1,000 classes there are
+    20 million.
+    """
+
+    episodes: list[list[Episode]]
+    protocols: list[Protocol]
+    views: int
+    seed: int
+
+    def support(self, which: int, number: int) -> np.ndarray:
+        """Return those of the support list of an evaluation's episode."""
+        episode, running = self.episodes[which][number], which * len(self.episodes[which]) + number
+        views = support_views(episode, self.protocols[which], self.views, running, self.seed)
+        return _codes(episode.support, views)
+
+    def query(self, which: int, number: int) -> np.ndarray:
+        """Return those of its queries."""
+        return _codes(self.episodes[which][number].query, QUERY_VIEW)
+
+    def distinct(self) -> np.ndarray:
+        """Return all that there are, each once, sorted."""
+        found, waiting = np.empty(0, dtype=np.int64), []
+        for which, of_one in enumerate(self.episodes):
+            for number in range(len(of_one)):
+                waiting += [self.support(which, number), self.query(which, number)]
+                if sum(map(len, waiting)) > BLOCK:
+                    found, waiting = _with(found, waiting), []
+        return _with(found, waiting)
+
+
+class _Rows(Sequence):
+    """For each episode of an evaluation, the rows of the plan's pairs of one of its lists."""
+
+    def __init__(
+        self,
+        codes: Callable[[int], np.ndarray],
+        count: int,
+        distinct: np.ndarray,
+        merged: np.ndarray | None,
+    ) -> None:
+        self.codes, self.count, self.distinct, self.merged = codes, count, distinct, merged
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int | slice) -> np.ndarray | list[np.ndarray]:
+        chosen = range(self.count)[number]
+        if isinstance(chosen, range):
+            return [self[each] for each in chosen]
+        rows = np.searchsorted(self.distinct, self.codes(chosen))
+        return rows if self.merged is None else self.merged[rows]
+
+
+def _with(found: np.ndarray, codes: list[np.ndarray]) -> np.ndarray:
+    """Return sorted distinct numbers with those of some lists among them."""
+    added = np.sort(np.concatenate([*codes, found[:0]]))
+    added = added[np.append(True, added[1:] != added[:-1])[: len(added)]]
+    at = np.searchsorted(found, added)
+    fresh = np.append(found, -1)[at] != added
+    return np.insert(found, at[fresh], added[fresh])
+
+
+def _codes(images: np.ndarray, views: np.ndarray | int) -> np.ndarray:
+    """Return numbers in the order of (image, view)."""
+    return images.astype(np.int64) * WIDTH + (views - LOWEST_VIEW)
+
+
+def _pairs(codes: np.ndarray) -> np.ndarray:
+    """Return the (image, view) of numbers (P,), (P, 2)."""
+    pairs = np.empty((len(codes), 2), dtype=np.int64)
+    np.floor_divide(codes, WIDTH, out=pairs[:, 0])
+    np.remainder(codes, WIDTH, out=pairs[:, 1])
+    pairs[:, 1] += LOWEST_VIEW
+    return pairs
 
 
 def mean_and_interval(scores: np.ndarray) -> tuple[float, float]:
     """Mean, and half the width of its 95% interval: t_{0.975, n-1} * sd / sqrt(n)."""
     scores = np.asarray(scores, dtype=np.float64)
-    half = stats.t.ppf(0.975, len(scores) - 1) * stats.sem(scores)
+    quantile = special.stdtrit(len(scores) - 1, 0.975)  # scipy.stats takes a second to import
+    half = quantile * scores.std(ddof=1) / np.sqrt(len(scores))
     return float(scores.mean()), float(half)

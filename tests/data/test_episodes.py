@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ancor.data.episodes import RULES, EpisodeSampler, Protocol
+from ancor.data.image_draws import LARGEST
 from tests.refusals import refuses
 
 COARSE_OF_FINE = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
@@ -72,3 +73,59 @@ def test_protocol_refuses_nothing(name):
     flag = {"n_copies": "n-(copies|aug-support-samples)"}.get(name, name.replace("_", "-"))
     with refuses(re.compile(rf"--{flag} 0\b"), "1"):
         Protocol(**{name: 0})
+
+
+SIZES = np.array([2, 9, 40, *[1300] * 400])  # of classes; more images than any set of the paper
+
+
+@pytest.fixture(scope="module")
+def large():
+    return EpisodeSampler(np.random.default_rng(0).permutation(np.repeat(np.arange(403), SIZES)))
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_episodes_of_more_images_than_the_papers_sets_hold_have(large, shots):
+    """Each class gives distinct images of its own, as many queries as asked for or as it has."""
+    assert len(large.labels) > LARGEST
+    protocol = Protocol(1000, shots, 15, 2)
+    episode = large.draw(protocol, 3)
+    assert np.array_equal(episode.classes, np.flatnonzero(shots < SIZES))
+    once = np.split(episode.support, 2)
+    assert np.array_equal(*once)
+    assert np.array_equal(large.labels[episode.support], episode.classes[episode.support_labels])
+    assert np.array_equal(large.labels[episode.query], episode.classes[episode.query_labels])
+    queries = np.bincount(episode.query_labels)
+    assert np.array_equal(queries, np.minimum(SIZES[episode.classes] - shots, 15))
+    assert len({*once[0].tolist(), *episode.query.tolist()}) == len(once[0]) + len(episode.query)
+    again = EpisodeSampler(large.labels).draw(protocol, 3)
+    assert all(np.array_equal(one, other) for one, other in zip(episode, again, strict=True))
+    assert not np.array_equal(large.draw(protocol, 4).query, episode.query)
+
+
+def test_large_episodes_draw_every_image_alike(large):
+    """Support image and queries of a class of 40, over 300 draws: each place equally likely."""
+    place = {image: number for number, image in enumerate(large.images_of[2].tolist())}
+    drawn = [large.draw(Protocol(1000, 1, 15, 1), number) for number in range(300)]
+    queries = np.concatenate([e.query[e.query_labels == 2] for e in drawn])
+    support = np.concatenate([e.support[e.support_labels == 2] for e in drawn])
+    for images, each in ((support, 300 / 40), (queries, 300 * 15 / 40)):
+        counts = np.bincount([place[image] for image in images.tolist()], minlength=40)
+        assert ((counts - each) ** 2 / each).sum() < 80  # chi-square, 39 degrees: p = 0.0001
+
+
+def test_few_classes_of_a_large_set_are_drawn_as_they_were(large):
+    """An episode that the paper's way draws quickly is drawn in it, whatever set it is of."""
+    rng = np.random.RandomState(5)
+    classes = rng.choice(np.arange(403), 5, replace=False)
+    first = large.images_of[classes[0]]
+    chosen = rng.choice(len(first), 1, replace=False)
+    rest = rng.choice(np.delete(np.arange(len(first)), chosen), 15, replace=False)
+    episode = large.draw(Protocol(), 5)
+    assert np.array_equal(episode.classes, classes)
+    assert episode.support[0] == first[chosen[0]]
+    assert np.array_equal(episode.query[:15], first[rest])
+
+
+def test_unequal_classes_of_a_large_episode_are_no_draw_where_queries_have_to_be_equal(large):
+    with refuses("2", "16", kind=ValueError):
+        large.draw(Protocol(1000, 1, 15, equal_queries=True), 0)
