@@ -28,6 +28,7 @@ COMMANDS = {
     "board": ("ancor.cli.board", "write features and pictures into a run's TensorBoard"),
     "check-data": ("ancor.cli.check_data", "say what a dataset is like and what would stop a run"),
     "partition": ("ancor.cli.partition", "divide a folder's images into partitions, in a table"),
+    "pack": ("ancor.cli.pack", "write a dataset's images into one file that --data takes"),
     "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),
     "export": ("ancor.cli.export", "write an encoder as ONNX, .pt2 or .safetensors"),
     "completion": ("ancor.cli.completion", "print what completes these commands in a shell"),

@@ -2,11 +2,13 @@
 
     python benchmarks/loader.py
 
-Both make two views of each of some 500 x 375 JPEGs that this writes; `paper` is torchvision's first
+All make two views of each of some 500 x 375 JPEGs that this writes; `paper` is torchvision's first
 interface as the paper's code uses it (decode once, two crops, jitter, gray, blur, flip, tensor,
 normalize). `workers` is ours with the colors changed by the loading process, `device` what is left
-to that process when the device changes them. The three take turns, so that what else the machine
-does falls on all of them.
+to that process when the device changes them, and `packed` the same from a file of `ancor pack`
+(shorter side 256, uncompressed), `packed jpeg` from one of JPEG. They take turns, so that what else
+the machine does falls on all of them; `against device` is the ratio to the folder of JPEGs, and
+`mb` what an image takes on disk.
 """
 
 import argparse
@@ -25,9 +27,20 @@ from torchvision import transforms as v1
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from ancor.data.config import DataConfig, PackConfig  # noqa: E402
 from ancor.data.images import ImageFiles  # noqa: E402
+from ancor.data.pack import pack  # noqa: E402
+from ancor.data.packed import PackedImages  # noqa: E402
 from ancor.data.registry import PHOTOGRAPHS  # noqa: E402
 from ancor.data.views import TrainingViews  # noqa: E402
+
+PLACES = {"paper": "images", "packed": "uncompressed", "packed jpeg": "jpeg"}  # on disk
+
+
+def size(place: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = place.rglob("*") if place.is_dir() else [place]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def write_photographs(folder: Path, count: int) -> list[str]:
@@ -75,14 +88,29 @@ def makers(folder: Path, names: list[str]) -> dict:
             image = Image.open(file).convert("RGB")
         pipeline(image), pipeline(image)
 
-    files, labels = ImageFiles([(str(folder), names)]), np.zeros(len(names))
-    workers = TrainingViews(files, labels, PHOTOGRAPHS, ("strong", "strong"), seed=0)
-    device = TrainingViews(files, labels, PHOTOGRAPHS, ("strong", "strong"), seed=0, color=False)
-    return {"paper": paper, "workers": lambda n: workers[0, n], "device": lambda n: device[0, n]}
+    files = ImageFiles([(str(folder), names)])
+    sources = {"workers": (files, True), "device": (files, False)}
+    for name, encoding in (("packed", "uncompressed"), ("packed jpeg", "jpeg")):
+        sources[name] = packed(folder, encoding), False
+    made = {"paper": paper}
+    for name, (images, color) in sources.items():
+        labels = np.zeros(len(names))
+        views = TrainingViews(images, labels, PHOTOGRAPHS, ("strong", "strong"), 0, color)
+        made[name] = lambda number, views=views: views[0, number]
+    return made
 
 
-def measure(folder: Path, images: int, rounds: int) -> dict[str, float]:
-    """Return seconds an image, for each of the three: the median of the rounds."""
+def packed(folder: Path, encoding: str) -> PackedImages:
+    """Pack the JPEGs and return their images."""
+    data = DataConfig("folder", root=str(folder.parents[1]))
+    file = pack(data, PackConfig(encoding=encoding), str(folder.parents[2] / encoding))
+    return PackedImages(file, np.arange(len(file.records)))
+
+
+def measure(root: Path, images: int, rounds: int) -> dict[str, float]:
+    """Return seconds an image, for each of them: the median of the rounds."""
+    folder = root / "images" / "train" / "class"
+    folder.mkdir(parents=True)
     made = makers(folder, write_photographs(folder, images))
     seconds = {name: [] for name in made}
     for turn in range(rounds + 1):
@@ -105,13 +133,22 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(Path(folder), args.images, args.rounds)
+        sizes = {name: size(Path(folder) / place) for name, place in PLACES.items()}
     report = {
-        name: {"images_per_s": 1 / each, "ratio": seconds["paper"] / each}
+        name: {
+            "images_per_s": 1 / each,
+            "ratio": seconds["paper"] / each,
+            "against_device": seconds["device"] / each,
+            "mb": sizes.get(name, sizes["paper"]) / args.images / 2**20,
+        }
         for name, each in seconds.items()
     }
     for name, figures in report.items():
-        rate, ratio = figures["images_per_s"], figures["ratio"]
-        print(f"{name:8}{rate:7.0f} images/s a core, {ratio:.2f} times the paper's pipeline")
+        rate, ratio, folder, mb = figures.values()
+        print(
+            f"{name:12}{rate:7.0f} images/s a core, {ratio:.2f} times the paper's pipeline, "
+            f"{folder:.2f} times device; {mb:.3f} MB an image"
+        )
     if args.json:
         Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -14,7 +14,9 @@ from tests.pages import LANGUAGES, ROOT, SHOWN, Block, anchors, commands, links,
 COPIED = ("ancor", "benchmarks", "docs", "examples", "recipes", "tools")
 PAGES = [page for page in pages() if page.parts[0] != "tests"]
 # The flags by which commands are told where to write, and their values.
-WRITES = re.compile(r"(?:--(?:output(?:[-_]dir)?|save|json|csv|plot|feature[-_]cache)[ =]|> )(\S+)")
+WRITES = re.compile(
+    r"(?:--(?:out(?:put(?:[-_]dir)?)?|save|json|csv|plot|feature[-_]cache)[ =]|> )(\S+)"
+)
 # So many first blocks of these pages are quick enough for every run of the tests.
 QUICK = {"docs/method.md": 1, "docs/own-images.md": 2}
 

@@ -7,6 +7,7 @@ from typing import Any
 from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report
 from ancor.errors import capped
 from ancor.runtime.text import printable
+from ancor.safe_io.own_files import recognized
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor inspect runs/digits/model_best.pth.tar"""
@@ -23,7 +24,6 @@ def build_parser() -> Parser:
 def command(args: argparse.Namespace) -> None:
     """Inspect as the arguments say."""
     from ancor.checkpoints.checkpoint import describe
-    from ancor.safe_io.own_files import recognized
 
     known = recognized(args.file)
     if known is not None and not known.weights:

@@ -21,6 +21,7 @@ from ancor.runtime.settings import (
     one_of,
     setting,
 )
+from ancor.safe_io.own_files import is_packed
 
 if TYPE_CHECKING:
     from ancor.data.partition import Partition
@@ -38,10 +39,13 @@ JITTER = Check(
 )
 SHARE = Check(lambda share: 0 <= share <= 1, "a share of the views, from 0 (none) to 1 (all)")
 AUGMENTATION = "augmentation"  # the group of settings that only training views follow
+ENCODINGS = ("uncompressed", "jpeg")  # of packed images
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
 # What no file allows, as anybody may have written it.
 PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
+# Settings of where images are found and read; the others that a reader takes say which are meant.
+PLACES = ("root", "dataset", "breeds_info", *PERMISSIONS)
 
 
 def _share(of: str, unset: str = "as the named augmentation") -> Any:
@@ -68,7 +72,8 @@ class DataConfig:
 
     Attributes:
         dataset: a name of `DATASETS`.
-        root: folder of the files; None: the dataset's own default, where it has one.
+        root: folder of the files, or a file of packed images; None: the dataset's own default,
+            where it has one.
         features: file of features of the dataset's images, which is read in their place.
         image_size: side in pixels; None: the dataset's.
         mean, std: of each channel, for images scaled to 0-1; None: the dataset's.
@@ -98,7 +103,10 @@ class DataConfig:
 
     dataset: str = setting("digits", f"one of {', '.join(DATASETS)}", metavar="NAME")
     root: str | None = setting(
-        None, "folder of the dataset's files", flags=("--data", "--data-root"), metavar="DIR"
+        None,
+        "folder of the dataset's files, or the file that `ancor pack` made of it",
+        flags=("--data", "--data-root"),
+        metavar="DIR",
     )
     features: str | None = setting(
         None,
@@ -274,6 +282,11 @@ class DataConfig:
             changed["squash"] = self.crop_mode == "squash"
         return replace(own, **{k: value for k, value in changed.items() if value is not None})
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The settings that say which of the dataset's images and classes are meant."""
+        return {name: getattr(self, name) for name in self.spec.takes if name not in PLACES}
+
     def load(self, partition: str) -> "Partition":
         """Read a partition.
 
@@ -310,7 +323,36 @@ class DataConfig:
             loaded = division.part_of(whole, partition, shares, self.partition_seed)
         else:
             loaded = self.spec.load(partition, self)
-        if self.root is not None and "root" not in self.spec.takes:
+        if self.root is not None and not (is_packed(self.root) or "root" in self.spec.takes):
             note = f"`root` {self.root!r} is not read: {self.dataset} needs no files"
             loaded = replace(loaded, notes=(*loaded.notes, note))
         return scan.without_unreadable(loaded) if skip_bad_images else loaded
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """How images are stored in one file (`ancor.data.pack`).
+
+    Attributes:
+        size: pixels of the shorter side; larger images are resized. None: 256, or as they are where
+            all images of the dataset are of one size.
+        encoding: `uncompressed`, of which a crop is read alone, or `jpeg`.
+        quality: of JPEG, 1 to 100.
+    """
+
+    size: int | None = setting(
+        None,
+        "shorter side of the stored images; smaller ones stay as they are",
+        between(*SIDES),
+        metavar="PX",
+        unset="256; images of one size as they are",
+    )
+    encoding: str = setting(
+        "uncompressed",
+        "uncompressed, of which a crop is read alone, or jpeg, of a tenth of the bytes",
+        one_of(ENCODINGS),
+    )
+    quality: int = setting(90, "of JPEG, 1 to 100", between(1, 100))
+
+    def __post_init__(self) -> None:
+        check_settings(self)

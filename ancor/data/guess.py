@@ -8,9 +8,10 @@ from ancor.data.datasets.breeds_classes import known_table
 from ancor.data.datasets.folder import PARTITION_FOLDERS
 from ancor.data.datasets.imagenet import find_folder
 from ancor.data.files import listing
+from ancor.data.packed import PackedFile
 from ancor.data.registry import BREEDS_SETS
 from ancor.errors import InputError
-from ancor.safe_io.own_files import hint
+from ancor.safe_io.own_files import hint, is_packed
 
 WNID = re.compile(r"n\d{8}")
 IMAGENET = (*BREEDS_SETS, "folder")  # what a folder of ImageNet's classes may be meant as
@@ -33,7 +34,12 @@ MARKS = {
 
 
 def candidates(root: Path) -> tuple[str, ...]:
-    """List the datasets that a folder may hold, by its entries; none where nothing tells."""
+    """List the datasets that a folder may hold, by its entries; none where nothing tells.
+
+    A file of packed images tells the one that it was packed from.
+    """
+    if is_packed(root):
+        return (PackedFile(root).about["dataset"],)
     return tuple(dict.fromkeys(name for names in _families(root) for name in names))
 
 
@@ -63,6 +69,9 @@ def guess(root: str) -> tuple[str, str]:
         InputError: the path names no folder, or one that may hold several datasets or none.
     """
     folder = Path(root)
+    if is_packed(folder):
+        (name,) = candidates(folder)
+        return name, f"`dataset` was not given; {root!r} was packed from {name!r}"
     if not folder.is_dir():
         raise InputError(f"`root` {root!r} is not a folder; check the path{hint(folder)}")
     families, names = _families(folder), candidates(folder)

@@ -133,7 +133,7 @@ def _status(path: str) -> os.stat_result:
         raise RunError(f"{path!r} was there at the start and has vanished") from error
 
 
-def _state(path: str) -> str:
+def state_of(path: str) -> str:
     """Return what differs if a file's content does, without opening it where that is possible.
 
     Size and time of modification can be kept by what replaces it (cp -p, rsync, tar), the time of
@@ -179,11 +179,11 @@ class ImageFiles:
         return read_bytes(self.name(index))
 
     def fingerprint(self) -> str:
-        """Hash all paths and what tells that a file is no longer the same (`_state`)."""
+        """Hash all paths and what tells that a file is no longer the same (`state_of`)."""
         digest = hashlib.sha256(str(self.upright).encode())
         for index in range(len(self)):
             path = self.name(index)
-            digest.update(f"{path!r} {_state(path)}\n".encode())
+            digest.update(f"{path!r} {state_of(path)}\n".encode())
         time.sleep(TICK)  # a file that changes from now on has another time
         return digest.hexdigest()
 

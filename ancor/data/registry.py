@@ -7,9 +7,10 @@ when they read, so that command lines are parsed without torch.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ancor.data.transform_spec import TransformSpec
+from ancor.safe_io.own_files import is_packed
 
 if TYPE_CHECKING:
     from ancor.data.partition import Partition
@@ -38,8 +39,11 @@ class DatasetSpec:
     training_defaults: Mapping[str, object] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
 
-    def load(self, partition: str, settings: object) -> "Partition":
-        """Read a partition under the settings of a `DataConfig`."""
+    def load(self, partition: str, settings: Any) -> "Partition":
+        """Read a partition under the settings of a `DataConfig`, of packed images too."""
+        if is_packed(settings.root):
+            packed = import_module("ancor.data.packed")
+            return packed.load(partition, settings.root, settings.dataset, settings.choices)
         reader = self.reader
         if isinstance(reader, str):
             reader = import_module(f"ancor.data.datasets.{reader}").load

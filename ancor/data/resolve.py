@@ -13,6 +13,7 @@ from ancor.data.transform_spec import PARTS
 from ancor.errors import InputError
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import settings_of
+from ancor.safe_io.own_files import is_packed
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ def with_dataset(
 
 def _told_by_folder(root: str, trained_on: str | None) -> str | None:
     """Return the dataset that a folder holds, where it is certainly not the file's; else None."""
-    names = candidates(Path(root)) if Path(root).is_dir() else ()
+    known = Path(root).is_dir() or is_packed(root)
+    names = candidates(Path(root)) if known else ()
     if not names or trained_on in names:
         return None
     return guessed(root)

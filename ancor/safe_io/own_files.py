@@ -38,6 +38,7 @@ METRICS = OwnFile("the metrics.jsonl of a run", "ancor compare takes its folder"
 CONFIG = OwnFile("the config.json of a run", "train.py --config takes it")
 EVENTS = OwnFile("a TensorBoard file of a run", "tensorboard --logdir takes its folder")
 LABELS = OwnFile("a table of labeled images", "named labels.csv, train.py --data takes its folder")
+PACKED = OwnFile("a file of packed images", "train.py --data takes it")
 REPORT = OwnFile("a report of a command", "no command takes it")
 RUN = OwnFile("the folder of a run", "eval.py --model-path takes model_best.pth.tar in it")
 # What names at the start of a JSON file tell: all of a set have to be there.
@@ -56,6 +57,7 @@ TABLES = (
     ({"path", "class", "probability"}, REPORT),
     ({"mode", "n_shots", "episode", "accuracy"}, REPORT),
 )
+PACKED_MAGIC = b"ANCORPK1"
 LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 
@@ -73,6 +75,17 @@ def recognized(path: Path | str) -> OwnFile | None:
         return None
 
 
+def is_packed(path: Path | str | None) -> bool:
+    """Tell whether a path names a file of packed images, by how it begins."""
+    if path is None or not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(PACKED_MAGIC)) == PACKED_MAGIC
+    except OSError:
+        return False
+
+
 def hint(path: Path | str) -> str:
     """Return `; it is ...` for a message about a file that was taken for another; else nothing."""
     found = recognized(path)
@@ -82,6 +95,8 @@ def hint(path: Path | str) -> str:
 def _by_head(head: bytes) -> OwnFile | None:
     if head.startswith(LEGACY_TORCH):
         return CHECKPOINT
+    if head.startswith(PACKED_MAGIC):
+        return PACKED
     if re.match(rb"\x08[\x01-\x20]\x12.pytorch", head, re.S):  # ONNX's version, who made it
         return ONNX
     if head[8:9] == b"{" and b'"data_offsets"' in head and int.from_bytes(head[:8], "little"):

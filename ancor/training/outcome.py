@@ -9,6 +9,7 @@ from ancor.checkpoints.checkpoint import BEST, LAST
 from ancor.data.config import PERMISSIONS, DataConfig
 from ancor.data.episodes import EpisodeSampler, Protocol
 from ancor.data.images import ImageFiles
+from ancor.data.packed import PackedImages
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.runtime.distributed import world_size
@@ -98,7 +99,7 @@ def _next(data: DataConfig, model: Path, train: Partition) -> str:
 
 def _is_scorable(data: DataConfig, name: str, mode: str, train: Partition) -> bool:
     """Return whether the episodes that eval.py draws by default can be drawn."""
-    in_memory = not isinstance(train.images, ImageFiles)
+    in_memory = not isinstance(train.images, ImageFiles | PackedImages)
     if name == "test" and in_memory and len(train) > MOST_IN_MEMORY:
         return True  # not read for that: it would stand beside the training images
     try:

@@ -1,0 +1,206 @@
+"""Writing files of packed images: whole, resumed where cut off, and told where it cannot be."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ancor.cli import pack as command
+from ancor.data import pack as packing
+from ancor.data.config import DataConfig, PackConfig
+from ancor.data.packed import RECORD, PackedFile
+from ancor.data.transforms import pixels_of, query_transform
+from tests import made
+from tests.refusals import refused, refuses
+
+SIZES = ((90, 60), (60, 90), (40, 40), (47, 30))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """48 images of two coarse and four fine classes, and as many for validation, in four sizes."""
+    number = 0
+    for part in ("train", "val"):
+        for fine in ("a1", "a2", "b1", "b2"):
+            for each in range(6):
+                path = tmp_path / "images" / part / fine[0] / fine / f"{each}.jpg"
+                made.write(path, number, SIZES[number % 4])
+                number += 1
+    return tmp_path / "images"
+
+
+def contents(file: PackedFile) -> bytes:
+    return Path(file.path).read_bytes()
+
+
+def packed(folder: Path, name: str = "x.pack", **settings) -> PackedFile:
+    out = folder.parent / name
+    return packing.pack(DataConfig("folder", root=str(folder)), PackConfig(**settings), str(out))
+
+
+@pytest.mark.parametrize("encoding", ["uncompressed", "jpeg"])
+def test_partitions_hold_the_folders_images_and_labels(folder, encoding):
+    file = packed(folder, size=40, encoding=encoding)
+    for name in ("train", "validation"):
+        ours = DataConfig("folder", root=file.path).load(name)
+        theirs = DataConfig("folder", root=str(folder)).load(name)
+        assert ours.hierarchy == theirs.hierarchy
+        assert np.array_equal(ours.fine_labels, theirs.fine_labels)
+        assert np.array_equal(ours.coarse_labels, theirs.coarse_labels)
+        for index in range(len(theirs)):
+            image, source = pixels_of(ours.images[index]), theirs.images[index]
+            shorter = min(source.size)
+            scale = min(1, 40 / shorter)
+            assert image.shape[:0:-1] == tuple(int(scale * side) for side in source.size)
+            below = os.path.relpath(theirs.images.name(index), folder)
+            assert ours.images.name(index) == f"{below} in {file.path}"
+            if encoding == "uncompressed" and shorter <= 40:
+                assert image.equal(pixels_of(source))
+
+
+def test_evaluation_sees_the_same_pixels_where_the_size_is_its_own(folder):
+    """The file holds what the test transform's first step makes of larger images."""
+    data = DataConfig("folder", root=str(folder), image_size=35)
+    assert data.transforms.resize == 40
+    file = packed(folder, size=40)
+    shown, packed_images = query_transform(data.transforms), DataConfig("folder", root=file.path)
+    sources, images = data.load("train").images, packed_images.load("train").images
+    for index in range(len(sources)):
+        assert shown(images[index]).equal(shown(sources[index]))
+
+
+def test_images_of_one_size_stay_as_they_are(tmp_path):
+    file = packing.pack(DataConfig("digits"), PackConfig(), str(tmp_path / "digits.pack"))
+    ours, theirs = (DataConfig("digits", root=r).load("test") for r in (file.path, None))
+    assert len(ours) == len(theirs)
+    assert all(ours.images[n].equal(theirs.images[n]) for n in range(0, len(ours), 50))
+    assert np.array_equal(ours.fine_labels, theirs.fine_labels)
+    with refuses("--size", "64", "32 x 32"):
+        packing.pack(DataConfig("digits"), PackConfig(size=64), str(tmp_path / "other.pack"))
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_file(folder, monkeypatch, caplog):
+    whole = contents(packed(folder, "whole.pack", size=40))
+    made_of = packing.pixels_of
+    monkeypatch.setattr(packing, "CHUNK", 5)
+    out = folder.parent / "x.pack"
+    for before in (12, 17, 8):
+        count = iter(range(1000))
+
+        def failing(image, count=count, before=before):
+            if next(count) >= before:
+                raise KeyboardInterrupt
+            return made_of(image)
+
+        monkeypatch.setattr(packing, "pixels_of", failing)
+        with pytest.raises(KeyboardInterrupt):
+            packed(folder, size=64)
+        assert not out.exists()
+        assert (out.parent / "x.pack.part").exists()
+    # What is half written behind the last record is written again.
+    with open(out.parent / "x.pack.part", "ab") as part, open(f"{out}.records", "ab") as records:
+        part.write(b"half")
+        records.write(bytes(RECORD.itemsize // 2))
+    seen = []
+    monkeypatch.setattr(packing, "pixels_of", lambda image: seen.append(1) or made_of(image))
+    file = packed(folder, size=64)
+    monkeypatch.undo()
+    assert len(seen) == 48 - 29  # of images in pieces of 5, the last of a partition shorter
+    assert contents(file) == contents(packed(folder, "again.pack", size=64))
+    assert contents(file) != whole
+    assert sorted(p.name for p in out.parent.iterdir()) == [
+        *("again.pack", "images", "whole.pack", "x.pack")
+    ]
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_leaves_nothing_wrong(folder):
+    """Killed at ten moments; the last start ends with the file that one run writes."""
+    for number in range(400):
+        made.write(folder / "train/a/a1" / f"more{number}.jpg", number, (400, 300))
+    words = [sys.executable, "-m", "ancor", "pack", "--data", str(folder), "--size", "64", "--out"]
+    out = folder.parent / "x.pack"
+    for moment in range(10):
+        process = subprocess.Popen([*words, str(out)], stdout=subprocess.DEVNULL)
+        began = time.monotonic()
+        while not Path(f"{out}.records").exists() and time.monotonic() < began + 60:
+            time.sleep(0.01)
+        time.sleep(0.05 * moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*words, str(out)], check=True, stdout=subprocess.DEVNULL)
+    assert out.read_bytes() == contents(packed(folder, "once.pack", size=64))
+
+
+def test_other_settings_begin_anew(folder, monkeypatch):
+    """A part that was left by another size holds other images, and is written anew."""
+    monkeypatch.setattr(packing, "CHUNK", 5)
+    count, made_of = iter(range(1000)), packing.stored_form
+
+    def failing(spec):
+        resized = made_of(spec)
+        return lambda image: resized(image) if next(count) < 30 else 1 / 0
+
+    monkeypatch.setattr(packing, "stored_form", failing)
+    with pytest.raises(ZeroDivisionError):
+        packed(folder, size=20)
+    monkeypatch.undo()
+    assert (folder.parent / "x.pack.part").stat().st_size > 10_000
+    assert contents(packed(folder, size=50)) == contents(packed(folder, "new.pack", size=50))
+
+
+def test_a_file_that_is_there_is_kept(folder, capsys):
+    file = packed(folder, size=40)
+    before = os.stat(file.path)
+    assert packed(folder, size=40).index_hash == file.index_hash
+    assert os.stat(file.path) == before
+    words = ["--data", str(folder), "--out", file.path]
+    refused(command.main, [*words, "--size", "41"], capsys, "--out", file.path)
+    assert os.stat(file.path) == before
+    refused(command.main, ["--data", file.path, "--out", "y"], capsys, "--data", file.path)
+
+
+def test_what_the_disk_changed_is_found_before_the_file_has_its_name(folder, monkeypatch):
+    """The first image's bytes become others between writing and reading back."""
+    synced = os.fsync
+
+    def changed(descriptor: int) -> None:
+        synced(descriptor)
+        if os.fstat(descriptor).st_size > 200:
+            os.pwrite(descriptor, b"other", 200)
+
+    monkeypatch.setattr(packing, "os", SimpleNamespace(**{**vars(os), "fsync": changed}))
+    with refuses("x.pack.part", kind=RuntimeError):
+        packed(folder, size=40)
+    monkeypatch.undo()
+    assert not (folder.parent / "x.pack").exists()
+    assert contents(packed(folder, size=40)) == contents(packed(folder, "new.pack", size=40))
+
+
+def test_images_that_cannot_be_read_are_told(folder, capsys):
+    (folder / "train/a/a1/0.jpg").write_bytes(b"no image")
+    words = ["--data", str(folder), "--size", "40", "--out", str(folder.parent / "x.pack")]
+    refused(command.main, words, capsys, "0.jpg", "--skip-bad-images", status=2)
+    assert command.main([*words, "--skip-bad-images"]) == 0
+    assert "0.jpg" in capsys.readouterr().out
+    assert len(PackedFile(words[-1]).records) == 47
+
+
+def test_gray_and_rotated_images_are_stored_as_training_sees_them(tmp_path):
+    for kind in ("x", "y"):
+        path = tmp_path / "images" / kind / "0.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.arange(60, dtype=np.uint8).reshape(10, 6)).save(path)
+    file = packing.pack(
+        DataConfig("folder", root=str(tmp_path / "images")), PackConfig(), str(tmp_path / "z")
+    )
+    (image, _) = DataConfig("folder", root=file.path).load("train").images
+    assert image.shape == (3, 10, 6)
+    assert (image == image[:1]).all()
