@@ -14,14 +14,7 @@ from ancor.data.transform_spec import (
     TransformSpec,
 )
 from ancor.errors import InputError, choose
-from ancor.runtime.settings import (
-    Check,
-    between,
-    check_settings,
-    one_of,
-    setting,
-)
-from ancor.safe_io.own_files import is_packed
+from ancor.runtime.settings import Check, between, check_settings, one_of, setting
 
 if TYPE_CHECKING:
     from ancor.data.partition import Partition
@@ -39,7 +32,6 @@ JITTER = Check(
 )
 SHARE = Check(lambda share: 0 <= share <= 1, "a share of the views, from 0 (none) to 1 (all)")
 AUGMENTATION = "augmentation"  # the group of settings that only training views follow
-ENCODINGS = ("uncompressed", "jpeg")  # of packed images
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
 # What no file allows, as anybody may have written it.
@@ -245,7 +237,6 @@ class DataConfig:
         if self.color_jitter is not None and self.color_jitter[3] > 0.5:
             shown = " ".join(map(str, self.color_jitter))
             raise InputError(f"`color_jitter` {shown}: expected {JITTER.expected}")
-
         if self.labels is not None and self.shares:
             raise InputError(
                 f"`labels` {self.labels!r} says which image is in which partition; leave "
@@ -294,65 +285,11 @@ class DataConfig:
             MissingPartition: the dataset has no such partition.
             InputError: files are missing or broken.
         """
-        choose("partition", partition, PARTITIONS)
-        if self.features is not None:
-            return self._features(partition)
-        return self._read(partition, self.skip_bad_images)
+        return self.read(partition, self.skip_bad_images)
 
-    def _features(self, partition: str) -> "Partition":
-        from ancor.data import features
-
-        loaded = features.load(partition, self.features)
-        if loaded.dataset != self.dataset:
-            raise InputError(
-                f"`features` {self.features!r} are of {loaded.dataset}, not of {self.dataset}; "
-                "leave `dataset` out"
-            )
-        return loaded
-
-    def read(self, partition: str) -> "Partition":
+    def read(self, partition: str, skip_bad_images: bool = False) -> "Partition":
         """Read a partition with all its images; errors as by `load`."""
-        return self._read(partition, False)
+        from ancor.data import reading
 
-    def _read(self, partition: str, skip_bad_images: bool) -> "Partition":
-        from ancor.data import division, scan
-
-        shares = self.shares
-        if shares and partition in ("train", *shares):
-            whole = self.spec.load("train", self)
-            loaded = division.part_of(whole, partition, shares, self.partition_seed)
-        else:
-            loaded = self.spec.load(partition, self)
-        if self.root is not None and not (is_packed(self.root) or "root" in self.spec.takes):
-            note = f"`root` {self.root!r} is not read: {self.dataset} needs no files"
-            loaded = replace(loaded, notes=(*loaded.notes, note))
-        return scan.without_unreadable(loaded) if skip_bad_images else loaded
-
-
-@dataclass(frozen=True)
-class PackConfig:
-    """How images are stored in one file (`ancor.data.pack`).
-
-    Attributes:
-        size: pixels of the shorter side; larger images are resized. None: 256, or as they are where
-            all images of the dataset are of one size.
-        encoding: `uncompressed`, of which a crop is read alone, or `jpeg`.
-        quality: of JPEG, 1 to 100.
-    """
-
-    size: int | None = setting(
-        None,
-        "shorter side of the stored images; smaller ones stay as they are",
-        between(*SIDES),
-        metavar="PX",
-        unset="256; images of one size as they are",
-    )
-    encoding: str = setting(
-        "uncompressed",
-        "uncompressed, of which a crop is read alone, or jpeg, of a tenth of the bytes",
-        one_of(ENCODINGS),
-    )
-    quality: int = setting(90, "of JPEG, 1 to 100", between(1, 100))
-
-    def __post_init__(self) -> None:
-        check_settings(self)
+        choose("partition", partition, PARTITIONS)
+        return reading.read(self, partition, skip_bad_images)
