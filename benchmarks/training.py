@@ -13,6 +13,7 @@ while the others wait, so that a ratio compares neighbors in time.
     python benchmarks/training.py compile      # what --compile changes
     python benchmarks/training.py frozen       # a frozen backbone's step against its passes
     python benchmarks/training.py features     # the same on features in place of images
+    python benchmarks/training.py methods      # every method's step against its networks' passes
 """
 
 import argparse
@@ -43,21 +44,25 @@ from ancor.data.hierarchy import Hierarchy
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.methods.ancor import Ancor
-from ancor.methods.base import Batch
+from ancor.methods.base import Batch, Method
 from ancor.methods.config import AncorConfig
 from ancor.methods.losses import Contrast, contrastive_loss
 from ancor.methods.queues import ClassQueues
+from ancor.methods.registry import METHODS, build_method
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed, launch
 from ancor.runtime.devices import autocast_dtype, keep_freed_memory
+from ancor.runtime.settings import settings_of
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
+from ancor.training.resolve import mode_of, resolve
 from ancor.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
+IMAGES = 50_000  # of a training set of which a method keeps something
 # arch: (pixels, images a batch, coarse classes)
 NETWORKS = {
     "resnet12": (84, 32, 20),
@@ -100,6 +105,58 @@ def our_step(
     trainer = Trainer(method, shape, TrainConfig(freeze=freeze), None, None, None, dtype)
     method.prepare(CPU, compiled)
     return lambda: trainer._step(batch, Meter())
+
+
+def method_workload(name: str, arch: str, length: int) -> tuple[Method, Batch]:
+    """Return a method of the table with its own defaults, and a batch of a larger set."""
+    pixels, images, classes = NETWORKS[arch]
+    given = {"name": name, "arch": arch, "mode": mode_of(name)}
+    if "queue_length" in settings_of(METHODS[name].config):
+        given["queue_length"] = length
+    config, _ = resolve({"dataset": "cifar100", **given})
+    torch.manual_seed(0)
+    labels = torch.arange(IMAGES) % classes
+    settings = config.method.resolved([IMAGES // classes] * classes, images)
+    method = build_method(replace(config.encoder, num_classes=classes), settings, labels)
+    method = method.to(memory_format=torch.channels_last).train()
+    indices = torch.randperm(IMAGES)[:images]
+    views = tuple(
+        torch.randn(images, 3, pixels, pixels).contiguous(memory_format=torch.channels_last)
+        for _ in method.views
+    )
+    return method, Batch(views, labels[indices], indices)
+
+
+def method_step(name: str, arch: str, length: int, precision: str) -> Step:
+    """Return the toolkit's step of a method."""
+    method, batch = method_workload(name, arch, length)
+    shape, dtype = Shape(NETWORKS[arch][1]), autocast_dtype(precision, CPU)
+    trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
+    method.prepare(CPU)
+    return lambda: trainer._step(batch, Meter())
+
+
+def method_passes(name: str, arch: str, length: int, precision: str) -> Step:
+    """Return what of a method's step its networks take: passes, backward, update, average."""
+    method, batch = method_workload(name, arch, 1)
+    query, key = method.encoder, method.key_encoder
+    dtype = autocast_dtype(precision, CPU)
+    trained = [each for each in query.parameters() if each.requires_grad]
+    optimizer = torch.optim.SGD(trained, 0.03, 0.9, weight_decay=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            if key is not None:
+                with torch.no_grad():
+                    theirs, ours = key.shared_parameters(), query.shared_parameters()
+                    torch._foreach_lerp_(theirs, ours, 1 - MOMENTUM)
+                    key(batch.views[1])
+            _, *outputs = query(torch.cat(batch.views) if key is None else batch.views[0])
+        sum(each.float().sum() for each in outputs if each is not None).backward()
+        optimizer.step()
+
+    return step
 
 
 def frozen_step(arch: str, length: int, precision: str) -> Step:
@@ -278,6 +335,8 @@ STEPS = {
     "passes": passes_step,
     "head": head_step,
     "rows": rows_step,
+    "method": method_step,
+    "its passes": method_passes,
     "our loss": our_loss,
     "plain loss": plain_loss_alone,
 }
@@ -486,6 +545,26 @@ def compare_features(args: argparse.Namespace) -> None:
             )
 
 
+def compare_methods(args: argparse.Namespace) -> None:
+    """Print every method's step against what its networks take of it."""
+    print(f"K {args.queue_k}, {IMAGES} images: | method | network | precision ", end="")
+    print("| passes s | step s | of passes | step MB | passes MB |")
+    for arch in args.arch:
+        for precision in args.precision:
+            for name in METHODS:
+                asked = (name, arch, args.queue_k, precision)
+                with Worker("method", *asked) as step, Worker("its passes", *asked) as passes:
+                    for _ in range(args.rounds):
+                        passes.step()
+                        step.step()
+                print(
+                    f"| {name} | {arch} | {precision} | {median(passes.seconds):.2f} "
+                    f"| {median(step.seconds):.2f} | {ratio(step, passes):.2f} "
+                    f"| {step.peak:.0f} | {passes.peak:.0f} |",
+                    flush=True,
+                )
+
+
 PARTS = {
     "step": compare_steps,
     "queue": compare_losses,
@@ -493,6 +572,7 @@ PARTS = {
     "compile": compare_compiled,
     "frozen": compare_frozen,
     "features": compare_features,
+    "methods": compare_methods,
 }
 
 

@@ -22,7 +22,7 @@ from ancor.fewshot.image_encoder import ImageEncoder
 from ancor.runtime.devices import Runtime
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import settings_of
-from ancor.training.resolve import paper_defaults, resolve
+from ancor.training.resolve import mode_of, paper_defaults, resolve
 from ancor.training.run import Launch, fit, prepare
 from ancor.training.run_folder import output_directory
 from ancor.training.trainer import Trainer
@@ -89,7 +89,8 @@ def train(
         device: auto, cuda, mps or cpu, or a torch device.
         precision: of training: fp32, bf16, fp16 or auto.
         quiet: whether to show no progress bars.
-        settings: those of train.py by field, `epochs=2`; mode is `coarse` if not given.
+        settings: those of train.py by field, `epochs=2`; mode is the method's, mostly
+            `coarse`, if not given; `name` is that of a method.
 
     Returns:
         The encoder that train.py writes as `model_best`; its passes are in fp32.
@@ -99,7 +100,7 @@ def train(
         RunError: training failed.
     """
     _check_names(settings, paper_defaults())
-    given = {"mode": "coarse", **settings}
+    given = {"mode": mode_of(settings.get("name", "ancor")), **settings}
     partition = None
     if isinstance(data, Dataset):
         own = {name: getattr(data.config, name) for name in settings_of(DataConfig)}

@@ -50,6 +50,11 @@ def paper_defaults() -> dict[str, Any]:
     } | {"dataset": "living17"}
 
 
+def mode_of(method: str) -> str:
+    """Return the labels that a method trains on where none are named: its own, or coarse."""
+    return method_spec(method).training_defaults.get("mode", "coarse")
+
+
 def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in a file's `config` by field; InputError where sections lack."""
     if not isinstance(config, Mapping):

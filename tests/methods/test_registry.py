@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import ancor
 from ancor.checkpoints import checkpoint
 from ancor.cli import methods, train
 from ancor.data.registry import DATASETS
@@ -20,7 +21,7 @@ from ancor.runtime.devices import Runtime
 from ancor.runtime.launch import launch
 from ancor.runtime.settings import settings_of
 from ancor.training import run as training
-from ancor.training.resolve import paper_defaults, resolve
+from ancor.training.resolve import mode_of, paper_defaults, resolve
 from tests.pages import ROOT
 from tests.refusals import refused, refuses, tells
 from tests.training.steps import at_each_step
@@ -54,7 +55,7 @@ def run(folder: Path, method: str, precision: str = "fp32", **given) -> dict:
     content = checkpoint.read(str(last)) if last.exists() else None
     known = settings_of(METHODS[method].config)
     settings = {name: value for name, value in SMALL.items() if name in known}
-    settings |= {"dataset": "few", "mode": METHODS[method].training_defaults.get("mode", "coarse")}
+    settings |= {"dataset": "few", "mode": mode_of(method)}
     settings |= {"name": method, "arch": "small", "epochs": 4, "batch_size": BATCH, "dim": 6}
     settings |= {"val_episodes": 0, "print_freq": 1, "workers": 0, "warmup_epochs": 1.0}
     config, _ = resolve(settings | given)
@@ -168,7 +169,7 @@ def test_the_table_lists_all_with_what_they_are(capsys):
 @pytest.mark.parametrize("method", NAMES)
 def test_a_methods_own_defaults_are_taken_and_told(method):
     """They go before the dataset's, and what is given before both."""
-    mode = METHODS[method].training_defaults.get("mode", "coarse")
+    mode = mode_of(method)
     given = {"dataset": "digits", "mode": mode, "name": method}
     config, taken = resolve(given)
     own = own_defaults(method, paper_defaults())
@@ -239,3 +240,9 @@ def test_views_that_are_to_differ_and_do_not_are_told(tmp_path, caplog):
         caplog.clear()
         run(tmp_path / "differ", "maskcon", max_steps=1, augment="auto")
     assert not tells(caplog.text, "`augment` auto")
+
+
+def test_python_takes_a_methods_own_labels():
+    data = ancor.load_dataset("digits")
+    encoder = ancor.train(data, name="fine", epochs=1, max_steps=1, val_episodes=0)
+    assert encoder.content["config"]["training"]["mode"] == "fine"
