@@ -189,6 +189,11 @@ def _check_classes(before: tuple[str, ...], now: tuple[str, ...], path: Path) ->
 def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
     """Take what a file's optimizer knew of parameters; what is done with it is this run's own."""
     own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    states = told["state"]
+    tables = [states, *told["param_groups"], *(states.values() if type(states) is dict else ())]
+    for each in tables:  # torch asks for their names, and warns where they are tensors
+        if not isinstance(each, dict):
+            raise ValueError(f"its optimizer has {each!r:.80} for a table")
     optimizer.load_state_dict(told)
     for group, ours in zip(optimizer.param_groups, own, strict=True):
         kept = {"params": group["params"], **ours}

@@ -282,3 +282,18 @@ def test_a_tensor_in_place_of_a_table_is_told(name, quick_run, tmp_path, capsys)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         refused(train, [*BASE, *resume], capsys, "last.pth.tar'", name)
+
+
+@pytest.mark.parametrize("place", [("state",), ("state", 0), ("param_groups", 0)])
+def test_a_tensor_in_place_of_an_optimizers_table_is_told(place, quick_run, tmp_path, capsys):
+    """As above, and torch read it itself."""
+    content = checkpoint.read(quick_run / "last.pth.tar")
+    table = content["optimizer"]
+    for key in place[:-1]:
+        table = table[key]
+    table[place[-1]] = torch.tensor(1)
+    checkpoint.save(content, tmp_path / "last.pth.tar")
+    resume = ["--resume", str(tmp_path / "last.pth.tar"), "--output-dir", str(tmp_path / "run")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refused(train, [*BASE, *resume], capsys, "last.pth.tar'", "optimizer")
