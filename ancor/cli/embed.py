@@ -9,9 +9,7 @@ from ancor.errors import InputError
 from ancor.safe_io.writing import output_path
 
 EXAMPLE = """example, of your own photographs (pip install 'ancor[timm]'):
-  python -m ancor embed --arch timm:tf_efficientnet_lite0 --pretrained --data photos \\
-    --output photos.npz
-  python train.py --features photos.npz --mode coarse --output-dir runs/head"""
+  python -m ancor embed --arch timm:resnet18 --pretrained --data photos --output photos.npz"""
 
 
 def build_parser() -> Parser:

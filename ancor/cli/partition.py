@@ -5,10 +5,13 @@ import argparse
 from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.data_flags import add_data_flags
 
+EXAMPLE = """example:
+  python -m ancor partition --data photos --val-fraction 0.1 --test-fraction 0.2"""
+
 
 def build_parser() -> Parser:
     """Build the parser."""
-    parser = Parser(prog="ancor partition", description=__doc__)
+    parser = Parser(prog="ancor partition", description=__doc__, epilog=EXAMPLE)
     add_data_flags(parser, default="folder")
     parser.add_argument("--output", metavar="FILE", help="(default: labels.csv in --data)")
     return parser

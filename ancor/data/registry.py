@@ -41,7 +41,7 @@ class DatasetSpec:
 
     def load(self, partition: str, settings: Any) -> "Partition":
         """Read a partition under the settings of a `DataConfig`, of packed images too."""
-        if is_packed(settings.root):
+        if is_packed(getattr(settings, "root", None)):
             packed = import_module("ancor.data.packed")
             return packed.load(partition, settings.root, settings.dataset, settings.choices)
         reader = self.reader
