@@ -9,10 +9,13 @@ from ancor.methods.registry import overview, overview_lines
 from ancor.runtime.settings import show_as, with_flags
 from ancor.training.resolve import paper_defaults
 
+EXAMPLE = """example:
+  python -m ancor methods --json"""
+
 
 def build_parser() -> Parser:
     """Build the parser."""
-    parser = Parser(prog="ancor methods", description=__doc__)
+    parser = Parser(prog="ancor methods", description=__doc__, epilog=EXAMPLE)
     add_json_flag(parser)
     return parser
 
