@@ -45,6 +45,8 @@ def command(args: argparse.Namespace) -> None:
     right = 100 * neighbors.right_share(partition.labels(args.mode), found)
     print(f"Of the {args.k} nearest, of the right {args.mode} class (images drawn, all {size}):")
     print(f"{right[chosen].mean():.2f}  {right.mean():.2f}")
+    shares = neighbors.recall_words(partition.labels(args.mode), found)
+    print(f"Recall (one of the right class among the nearest, all {size}): {shares}")
     title = f"{partition.dataset}, {args.partition}: {args.k} nearest of {size - 1} images"
     title += f", {right.mean():.1f}% of the right {args.mode} class"
     rows = list(neighbors.rows(partition, args.mode, chosen, found))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from ancor.data.partition import Partition
 from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.feature_bank import FeatureBank
-from ancor.evaluation.neighbors import nearest
+from ancor.evaluation.neighbors import RECALL_AT, nearest, recall
 from ancor.plots.grid import RIGHT, WRONG, grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
 from ancor.plots.thumbnails import picture
@@ -36,6 +36,14 @@ def find(bank: FeatureBank, k: int) -> np.ndarray:
 def right_share(labels: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Share of each image's neighbors (N, k) that are of its class, (N,), in 0-1."""
     return (labels[found] == labels[:, None]).mean(1)
+
+
+def recall_words(labels: np.ndarray, found: np.ndarray) -> str:
+    """Return recall at each K of `RECALL_AT` for which there are neighbors (N, k), as words."""
+    counts = [count for count in RECALL_AT if count <= found.shape[1]]
+    shares = recall(labels, found, counts)
+    told = (f"{100 * share:.2f} at {count}" for count, share in zip(counts, shares, strict=True))
+    return ", ".join(told)
 
 
 def rows(
