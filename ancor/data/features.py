@@ -109,33 +109,37 @@ class TrainingRows(Dataset):
                 f"and the method needs {views} at once; write it with more (ancor embed, `views`)"
             )
         self.images, self.labels, self.views, self.seed = images, labels, views, seed
-        self._address: tuple = ()
-        self._drawn = torch.empty(0)
+        self._drawn: dict[tuple, Tensor] = {}  # by address, of one epoch
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitems__(self, requests: Sequence[tuple]) -> tuple:
-        """Return (views, drawings, labels, indices) of requests of one epoch, as `TrainingViews`.
+        """Return (views, drawings, labels, indices) of requests, each as of `TrainingViews`.
 
         Each view is (n, F); the drawings are empty, as there is nothing to color.
         """
-        epoch, _, *purpose = requests[0]
         indices = torch.tensor([request[1] for request in requests])
-        drawn = self._views_of(epoch, *purpose)[indices]
+        drawn = torch.empty(len(requests), self.views, dtype=torch.int64)
+        addresses = [(epoch, *purpose) for epoch, _, *purpose in requests]
+        for address in dict.fromkeys(addresses):
+            own = torch.tensor([each == address for each in addresses])
+            drawn[own] = self._views_of(*address)[indices[own]]
         views = tuple(self.images.rows[indices, numbers] for numbers in drawn.unbind(1))
         labels = torch.from_numpy(self.labels)[indices]
         return views, (torch.empty(len(indices), 0),) * self.views, labels, indices
 
     def _views_of(self, epoch: int, purpose: str = "") -> Tensor:
-        """Numbers (N, views) of the rows that an epoch takes of each image."""
-        if self._address != (epoch, purpose):
+        """Numbers (N, views) of the rows that a pass over the images takes of each."""
+        address = (epoch, purpose)
+        if address not in self._drawn:
+            self._drawn = {known: d for known, d in self._drawn.items() if known[0] == epoch}
             name = " ".join(["feature views", *([purpose] if purpose else [])])
             order = torch.rand(
                 len(self), self.images.views, generator=generator(self.seed, name, epoch)
             ).argsort(1)
-            self._address, self._drawn = (epoch, purpose), 1 + order[:, : self.views]
-        return self._drawn
+            self._drawn[address] = 1 + order[:, : self.views]
+        return self._drawn[address]
 
 
 def as_it_is(batch: tuple) -> tuple:

@@ -63,6 +63,16 @@ class Result:
         )
 
     @property
+    def over_queries(self) -> float | None:
+        """Share of right answers among all queries, in percent; None where classes have as many.
+
+        There `accuracy`, which is the mean over an episode's classes, is the same.
+        """
+        if self.queries[0] == self.queries[1]:
+            return None
+        return float(100 * np.diag(self.confusion).sum() / self.confusion.sum())
+
+    @property
     def n_ways(self) -> str:
         """Ways of the episodes as they were: `5`, or `2-4`."""
         return span(self.ways.tolist())
@@ -77,6 +87,11 @@ class Result:
         if self.ways.min() < self.protocol.n_ways < ALL_WAYS:
             asked = f"of the {self.protocol.n_ways} asked for"
             lines.append(f"Ways: {self.n_ways} {asked}, as there are no more classes")
+        if self.over_queries is not None:
+            lines.append(
+                f"Over all queries: {self.over_queries:.2f}; the accuracy is balanced, the mean "
+                f"over classes, of which an episode has {span(self.queries)} queries each"
+            )
         if self.baseline is not None:
             base, base_half = mean_and_interval(self.baseline)
             gain, gain_half = mean_and_interval(self.scores - self.baseline)
@@ -103,6 +118,8 @@ class Result:
             "classifier": self.classifier,
             "seconds": round(self.seconds, 3),
         }
+        if self.over_queries is not None:
+            result["accuracy_over_queries"] = self.over_queries
         if self.errors_in_coarse is not None:
             result["errors_in_coarse"] = 100 * self.errors_in_coarse
         if self.baseline is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ancor.methods.balance import class_weights
 from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
 from ancor.methods.losses import Contrast, LossTerm, classification_loss, contrastive_loss
@@ -25,7 +26,10 @@ class Ancor(Momentum):
     Args:
         encoder_config: the query encoder.
         config: the method's parts; checked against the head.
-        labels: not used.
+        labels: of the training images, by which classes are weighted if asked for.
+
+    Attributes:
+        cls_weights: of the loss `cls`, (C,), or None.
     """
 
     def __init__(
@@ -43,13 +47,20 @@ class Ancor(Momentum):
                 config.queue_length,
                 config.queue_dtype,
             )
+        weights = None
+        if config.class_weighting != "none" and labels is not None:
+            weights = class_weights(labels, encoder_config.num_classes, config.class_weighting)
+        self.register_buffer("cls_weights", weights, persistent=False)
 
     def describe(self) -> Iterator[tuple[str, str]]:
         """Yield the losses with what they depend on, and the queue."""
         config = self.config
         weights = config.loss_weights or (1,) * len(config.calculators)
+        weighted = config.class_weighting != "none"
         shown = ", ".join(
-            name + (f" x {weight:g}" if weight != 1 else "")
+            name
+            + (f" x {weight:g}" if weight != 1 else "")
+            + (f" by {config.class_weighting}" if weighted and name == "cls" else "")
             for name, weight in zip(config.calculators, weights, strict=True)
         )
         if self.queue is None:
@@ -112,7 +123,8 @@ class Ancor(Momentum):
     ) -> LossTerm:
         if name == "cls":
             logits = self.class_logits(output)
-            return classification_loss(logits, labels.to(logits.device, non_blocking=True))
+            moved = labels.to(logits.device, non_blocking=True)
+            return classification_loss(logits, moved, self.cls_weights)
         angular = self.config.metric == "angular"
         contrast = Contrast(
             query=output.embedding,

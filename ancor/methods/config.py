@@ -10,6 +10,7 @@ from ancor.runtime.settings import Check, above, between, check_settings, one_of
 QUEUES = ("multi", "single", "none")
 QUEUE_DTYPES = ("fp32", "bf16")
 METRICS = ("angular", "norm")
+BALANCES = ("none", "class", "sqrt")
 CONTRASTIVE = ("cst_by_class", "cst_all_by_class", "cst_all")
 CALCULATORS = ("cls", *CONTRASTIVE)
 
@@ -98,6 +99,7 @@ class AncorConfig(MethodConfig):
         temperature: T of the contrastive logits.
         encoder_momentum: m of the key encoder's moving average.
         drop_unfilled: leave queue slots that hold no key yet out of the negatives.
+        class_weighting: how much each class counts in the loss `cls` (`ancor.methods.balance`).
     """
 
     queue: str = setting(
@@ -118,6 +120,13 @@ class AncorConfig(MethodConfig):
     )
     queue_dtype: str = setting(
         "fp32", "what keys are stored in: fp32 or bf16", one_of(QUEUE_DTYPES)
+    )
+    class_weighting: str = setting(
+        "none",
+        "weights of classes in the loss cls: none (each image alike), class (each class alike) or "
+        "sqrt, between them",
+        one_of(BALANCES),
+        metavar="HOW",
     )
     loss_weights: tuple[float, ...] | None = setting(
         None,
@@ -160,6 +169,11 @@ class AncorConfig(MethodConfig):
             )
         if len(set(self.calculators)) < len(self.calculators):
             yield f"`calculators` {calculators} names one twice; name each once"
+        if self.class_weighting != "none" and "cls" not in self.calculators:
+            yield (
+                f"`class_weighting` {self.class_weighting} is of the loss cls, which `calculators` "
+                f"{calculators} does not name; leave it out, or see `balance`"
+            )
         if "cls" in self.calculators and head == "none":
             yield (
                 "`calculators` cls needs class logits and `head` none has none; "

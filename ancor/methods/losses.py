@@ -43,9 +43,15 @@ def angular(vectors: Tensor, weights: Tensor) -> Tensor:
     return normalize(normalize(vectors) - normalize(weights))
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits (N, C) and labels (N,)."""
-    return F.cross_entropy(logits, labels)
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of logits (N, C) and labels (N,), times `weights` (C,) of the classes.
+
+    It is divided by N, not by the sum of the weights that happen to be in the batch as torch's is:
+    so the parts of a batch, and processes, add up to the whole.
+    """
+    if weights is None:
+        return F.cross_entropy(logits, labels)
+    return (F.cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
 
 
 def cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -220,12 +226,12 @@ class LossTerm(NamedTuple):
     top5: Tensor | None = None
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> LossTerm:
-    """`cls` with `ce`: cross-entropy of class logits (N, C) and labels (N,)."""
+def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> LossTerm:
+    """`cls` with `ce`: cross-entropy of class logits (N, C) and labels (N,); see there."""
     logits = wide(logits)
     seen = logits.detach()
     rank = (seen > seen.gather(1, labels[:, None])).sum(1)
-    return LossTerm(cross_entropy(logits, labels), *_accuracies(rank))
+    return LossTerm(cross_entropy(logits, labels, weights), *_accuracies(rank))
 
 
 def contrastive_logits(calculator: str, contrast: Contrast) -> Tensor:

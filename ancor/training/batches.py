@@ -14,6 +14,7 @@ from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize
 from ancor.data.views import TrainingViews
+from ancor.methods.balance import balanced_order
 from ancor.methods.base import Batch
 from ancor.runtime.distributed import rank_slice, world_size
 from ancor.runtime.seeding import generator
@@ -26,27 +27,54 @@ class EpochBatches(Sampler):
     share of every batch, so that together they see what one process would see. The last incomplete
     batch is dropped.
 
+    Args:
+        size: images of the training set.
+        batch_size: images of a batch, over all processes.
+        seed: the run's.
+        labels: their classes, (N,), for `balance`.
+        balance: how often each class is seen in an epoch (`ancor.methods.balance`).
+
     Attributes:
         epoch: the epoch that the next iteration goes through.
         first: the batch that it begins with.
         purpose: what a pass is for that is no epoch of training, whose number `epoch` is; else "".
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        labels: np.ndarray | None = None,
+        balance: str = "none",
+    ) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.labels, self.balance = labels, balance
         self.epoch, self.first, self.purpose = 0, 0, ""
 
     def __len__(self) -> int:
         return self.size // self.batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int] | tuple[int, int, str]]]:
         purpose = [self.purpose] if self.purpose else []
         address = (" ".join(["shuffle", *purpose]), self.epoch)
-        order = torch.randperm(self.size, generator=generator(self.seed, *address))
+        drawing = generator(self.seed, *address)
+        rounds = torch.zeros(self.size, dtype=torch.int64)
+        if self.balance == "none" or purpose:
+            order = torch.randperm(self.size, generator=drawing)
+        else:
+            labels = torch.from_numpy(self.labels)
+            order, rounds = balanced_order(labels, self.balance, drawing)
         for number in range(self.first, len(self)):
             start = number * self.batch_size
-            batch = order[start : start + self.batch_size][rank_slice(self.batch_size)]
-            yield [(self.epoch, index, *purpose) for index in batch.tolist()]
+            own = slice(start, start + self.batch_size)
+            share = rank_slice(self.batch_size)
+            pairs = zip(order[own][share].tolist(), rounds[own][share].tolist(), strict=True)
+            # An image that comes again has other views: its round is what they are for.
+            yield [
+                (self.epoch, index, *([f"round {again}"] if again else purpose))
+                for index, again in pairs
+            ]
 
 
 class TrainingBatches:
@@ -62,6 +90,7 @@ class TrainingBatches:
         workers: processes that load.
         device: where batches go.
         color_on_device: whether the device, not the workers, changes colors and blurs.
+        balance: how often each class is seen in an epoch (`ancor.methods.balance`).
 
     Attributes:
         fine_labels: (N,), which are never given out, or None where they are not known.
@@ -78,12 +107,13 @@ class TrainingBatches:
         workers: int,
         device: torch.device,
         color_on_device: bool = False,
+        balance: str = "none",
     ) -> None:
         self.batch_size = min(batch_size, len(partition))
         self.device, self.transforms = device, transforms
         self.fine_labels = partition.fine_labels
         self.color_on_device = color_on_device and transforms.draws_colors
-        self.sampler = EpochBatches(len(partition), self.batch_size, seed)
+        self.sampler = EpochBatches(len(partition), self.batch_size, seed, labels, balance)
         images, options = partition.images, {}
         if isinstance(images, FeatureRows):
             items = TrainingRows(images, labels, len(views), seed)

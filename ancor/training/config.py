@@ -6,6 +6,7 @@ from typing import Any
 
 from ancor.data.config import DataConfig
 from ancor.errors import InputError
+from ancor.methods.config import BALANCES
 from ancor.models.config import EncoderConfig
 from ancor.models.names import OWN_WEIGHTS
 from ancor.runtime.settings import (
@@ -55,6 +56,7 @@ class TrainConfig:
         warmup_epochs: epochs over which the rate rises from 0; it is then set at each step.
         rates: whose rules these follow: the paper's, or `supcontrast` (SupContrast's code).
         max_steps: stop after this many steps; None: do all epochs.
+        balance: how often each class is seen in an epoch (`ancor.methods.balance`).
         accumulate: micro-batches that each process splits its batch into.
         seed: of everything random.
         select: `model_best` by validation accuracy, or the last epoch's.
@@ -151,6 +153,14 @@ class TrainConfig:
     )
     max_steps: int | None = setting(
         None, "stop after this many steps", at_least(1), group="schedule"
+    )
+    balance: str = setting(
+        "none",
+        "images of an epoch: none (each once), class (each class as often as another) or sqrt, "
+        "between them",
+        one_of(BALANCES),
+        metavar="HOW",
+        group="schedule",
     )
     accumulate: int = setting(
         1,

@@ -260,6 +260,7 @@ def _batches(
         runtime.workers,
         runtime.device,
         augments_on_device(launch.augment_on, runtime.device),
+        training.balance,
     )
 
 

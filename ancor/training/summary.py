@@ -11,6 +11,7 @@ from ancor.data.features import FeatureRows, about
 from ancor.data.notes import class_notes, name_notes, partition_notes
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import VIEW_KINDS
+from ancor.methods.balance import class_shares
 from ancor.methods.base import Method
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
@@ -112,6 +113,7 @@ def notices(
             f"{config.method.name} compares {' and '.join(kinds)} views, and both are the same "
             "here: `augment` auto, color or full makes the strong ones differ"
         )
+    yield from _balance_notices(config, Counter(labels.tolist()))
     yield from freezing_notices(training)
     if training.warmup_epochs >= training.epochs:
         yield (
@@ -126,3 +128,18 @@ def notices(
     if reason is not None:
         yield f"No validation ({reason}); model_best will be the last epoch"
     yield from method.notices(Counter(partition.labels(training.mode).tolist()).values())
+
+
+def _balance_notices(config: RunConfig, images_of_class: Counter) -> Iterator[str]:
+    """Yield how often images are seen, where that differs by class."""
+    balance = config.training.balance
+    if balance == "none":
+        return
+    counts = torch.tensor([*images_of_class.values()])
+    times = class_shares(counts, balance) * counts.sum() / counts
+    yield (
+        f"`balance` {balance}: in an epoch an image of the smallest class, of {counts.min()}, is "
+        f"seen {times.max():.2g} times, one of the largest, of {counts.max()}, {times.min():.2g}"
+    )
+    if getattr(config.method, "class_weighting", "none") != "none":
+        yield "`balance` and `class_weighting` both favor small classes; one of them is enough"

@@ -147,6 +147,14 @@ def test_views_of_an_item_differ_and_follow_from_its_address():
     for other in (TrainingRows(items.images, labels, 2, seed=2), again):
         purpose = ("queue",) if other is again else ()
         assert any(drawn(other, *r, *purpose) != views for r, views in every.items())
+    mixed = [(3, 4), (3, 1, "round 1"), (3, 1)]  # of classes that are seen more often than others
+    for view, numbers in zip(
+        items.__getitems__(mixed)[0],
+        zip(*(drawn(items, *r) for r in mixed), strict=True),
+        strict=True,
+    ):
+        for position, (request, number) in enumerate(zip(mixed, numbers, strict=True)):
+            assert torch.equal(view[position], items.images.rows[request[1], number])
     together = items.__getitems__([(3, index) for index in (4, 1)])  # a batch is its items
     assert together[3].tolist() == [4, 1]
     rows_of = items.images.rows
