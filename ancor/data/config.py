@@ -80,16 +80,17 @@ class DataConfig:
             (`TransformSpec`), which go before those of `augment`; None: as there.
         perspective: share of all training views that are seen in perspective; None: none.
         download: whether missing files may be fetched.
-        skip_bad_images: whether images that cannot be read are left out, instead of an error.
+        skip_bad_images: whether images that cannot be read are left out.
         split: how BREEDS superclasses are halved for training and evaluation; None: not at all.
         breeds_info: folder of another BREEDS hierarchy.
         breeds_level, breeds_ancestor, breeds_subclasses: which superclasses `breeds` is made of
             (`ancor.data.datasets.breeds_classes.computed_table`).
-        coarse_level: what is coarse in `aircraft`: manufacturer or family.
+        coarse_level, fine_level: which levels are coarse and fine: of `aircraft`, names; of
+            `folder`, numbers of folder levels from 1, or columns of labels.csv.
         allow_outside_root: whether labels.csv may name files outside the root.
         labels: table that is read in place of the root's labels.csv.
         val_fraction, test_fraction: shares of the training images that are the partitions
-            `validation` and `test`, in place of the dataset's own; None: its own.
+            `validation` and `test`; None: the dataset's own.
         partition_seed: of the drawing of these shares.
     """
 
@@ -203,7 +204,15 @@ class DataConfig:
         None, "breeds: ancestor of all of them", metavar="WNID", group=KIND
     )
     breeds_subclasses: int | None = setting(None, "breeds: classes a superclass", group=KIND)
-    coarse_level: str = setting("manufacturer", "aircraft: manufacturer or family", group=KIND)
+    coarse_level: str = setting(
+        "manufacturer",
+        "aircraft: manufacturer or family; folder: a level of folders, or a column of labels.csv",
+        metavar="LEVEL",
+        group=KIND,
+    )
+    fine_level: str | None = setting(
+        None, "the same of fine classes", metavar="LEVEL", unset="the lowest", group=KIND
+    )
     allow_outside_root: bool = setting(
         False, "folder: labels.csv may name files outside the dataset's folder", group=KIND
     )
@@ -238,10 +247,8 @@ class DataConfig:
             shown = " ".join(map(str, self.color_jitter))
             raise InputError(f"`color_jitter` {shown}: expected {JITTER.expected}")
         if self.labels is not None and self.shares:
-            raise InputError(
-                f"`labels` {self.labels!r} says which image is in which partition; leave "
-                "`val_fraction` and `test_fraction` out"
-            )
+            told = f"`labels` {self.labels!r} tells the partitions"
+            raise InputError(f"{told}; leave `val_fraction` and `test_fraction` out")
         if sum(self.shares.values()) >= 1:
             raise InputError(
                 f"`val_fraction` {self.val_fraction} and `test_fraction` {self.test_fraction}: "
@@ -251,8 +258,8 @@ class DataConfig:
     @property
     def shares(self) -> dict[str, float]:
         """The partitions that are made of the training images, and their shares of these."""
-        given = {"validation": self.val_fraction, "test": self.test_fraction}
-        return {name: share for name, share in given.items() if share is not None}
+        given = ("validation", self.val_fraction), ("test", self.test_fraction)
+        return {name: share for name, share in given if share is not None}
 
     @property
     def spec(self) -> DatasetSpec:

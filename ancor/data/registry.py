@@ -165,7 +165,7 @@ DATASETS: dict[str, DatasetSpec] = {
     **dict.fromkeys(BREEDS_SETS, BREEDS),
     "aircraft": DatasetSpec(
         reader="aircraft",
-        takes=("root", "download", "coarse_level"),
+        takes=("root", "download", "coarse_level", "fine_level"),
         transforms=PHOTOGRAPHS,
     ),
     "grocery": DatasetSpec(
@@ -176,7 +176,10 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "folder": DatasetSpec(
         reader="folder",
-        takes=("root", "allow_outside_root", "skip_bad_images", "labels"),
+        takes=(
+            *("root", "allow_outside_root", "skip_bad_images", "labels"),
+            *("coarse_level", "fine_level"),
+        ),
         transforms=PHOTOGRAPHS.augmented("full"),
     ),
 }

@@ -55,11 +55,16 @@ FIXED = {
         "breeds_ancestor",
         "breeds_subclasses",
         "coarse_level",
+        "fine_level",
+        "labels",
+        "val_fraction",
+        "test_fraction",
+        "partition_seed",
     ),
     "encoder": None,
     "method": None,
     "training": (
-        *("mode", "batch_size", "seed"),
+        *("mode", "batch_size", "seed", "balance"),
         # Whose momenta a file has, and in which groups.
         *("optimizer", "layer_decay", "backbone_lr_scale", "freeze", "freeze_epochs"),
     ),
@@ -148,7 +153,7 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     if not all(type(count) is int and 0 <= count < MOST_STEPS for count in counts):
         raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
     theirs, ours = content["config"], config.plain()
-    sections = {name: getattr(config, name) for name in ("method", "training")}
+    sections = {name: getattr(config, name) for name in ("data", "method", "training")}
     of_old = {k: {**defaults_of(type(v)), **theirs[k]} for k, v in sections.items()}
     theirs = {**theirs, **of_old}
     for section, names in FIXED.items():

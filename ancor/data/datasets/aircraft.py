@@ -14,6 +14,7 @@ from ancor.errors import InputError, choose
 from ancor.safe_io.broken import BROKEN
 
 COARSE_LEVELS = ("manufacturer", "family")
+FINE_LEVELS = ("variant", "family")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 LAYOUT = "fgvc-aircraft-2013b/data/{images/*.jpg,variants.txt,images_variant_train.txt,...}"
 
@@ -24,17 +25,22 @@ def load(
     *,
     download: bool = False,
     coarse_level: str = "manufacturer",
+    fine_level: str | None = None,
 ) -> Partition:
-    """Read a partition, with the coarse classes of `coarse_level`."""
+    """Read a partition, with the classes of `coarse_level` and `fine_level` (default: variant)."""
+    fine_level = fine_level or FINE_LEVELS[0]
     choose("`coarse_level`", coarse_level, COARSE_LEVELS)
+    choose("`fine_level`", fine_level, FINE_LEVELS)
+    if coarse_level == fine_level:
+        raise InputError(f"`coarse_level` and `fine_level` are both {fine_level}; expected two")
     if download:
         files.download("aircraft", root, "FGVCAircraft", split=SPLITS[partition])
     folder = files.required_root("aircraft", root, LAYOUT)
-    fine = _read(folder, partition, "variant")
+    fine = _read(folder, partition, fine_level)
     coarse = _read(folder, partition, coarse_level)
     if fine._image_files != coarse._image_files:
         raise InputError(
-            f"the lists of variants and of {coarse_level} labels in {str(folder)!r} name "
+            f"the lists of {fine_level} and of {coarse_level} labels in {str(folder)!r} name "
             "different images; fetch the archive again"
         )
     hierarchy = Hierarchy.from_labels(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ancor.data.datasets import labels_csv
+from ancor.data.datasets.levels import Leaf, chosen_columns, read_levels
 from ancor.data.files import left_out, listing, required_root
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
@@ -17,8 +18,10 @@ LAYOUT = (
 )
 FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 PARTITION_FOLDERS = tuple(name for names in FOLDERS.values() for name in names)
-# For each coarse class and, where known, fine class (else ""): its folder and its images.
-Tree = dict[tuple[str, str], tuple[str, list[str]]]
+UNSET = "manufacturer"  # the default of `coarse_level`, which is aircraft's
+
+
+Tree = list[Leaf]  # of a partition
 
 
 def load(
@@ -28,11 +31,16 @@ def load(
     allow_outside_root: bool = False,
     skip_bad_images: bool = False,
     labels: str | None = None,
+    coarse_level: str = UNSET,
+    fine_level: str | None = None,
 ) -> Partition:
     """Read a partition; classes are numbered in the order of their names.
 
     Coarse classes of training come first, so that they have the same numbers in every partition.
+    With a level given, folders may be of any depth (`ancor.data.datasets.levels`), or these are
+    columns of labels.csv.
     """
+    levels = (None if coarse_level == UNSET else coarse_level, fine_level)
     home = required_root("folder", root, LAYOUT)
     table = home / labels_csv.NAME if labels is None else Path(labels)
     if labels is not None or table.is_file():
@@ -40,6 +48,7 @@ def load(
             partition,
             home,
             table,
+            chosen_columns(levels),
             allow_outside_root=allow_outside_root,
             skip_bad_images=skip_bad_images,
         )
@@ -51,9 +60,14 @@ def load(
             "use another `partition`"
         )
     others: list[str] = []
-    tree = _read_tree(folder, others)
+    tree = _read_tree(folder, levels, others)
     first = _partition_folder(home, "train")
-    training = listing(first).folders if first is not None and first != folder else []
+    training: list[str] = []
+    if first is not None and first != folder:
+        deep = any(levels)  # else the names of folders tell, which is quicker
+        training = (
+            [e.coarse for e in _read_tree(first, levels, [])] if deep else listing(first).folders
+        )
     notes = _beside(home, others) if folder != home else []
     return _from_tree(partition, tree, tuple(training), folder, notes + left_out(others))
 
@@ -96,11 +110,15 @@ def _partition_folder(root: Path, partition: str) -> Path | None:
     return root if partition == "train" else None
 
 
-def _read_tree(folder: Path, others: list[str]) -> Tree:
+def _read_tree(folder: Path, levels: tuple[str | None, str | None], others: list[str]) -> Tree:
     """List a partition's classes; all coarse folders have fine ones inside, or none has.
 
     Files that are not read are added to `others`.
     """
+    if any(levels):
+        tree = read_levels(folder, *levels, others)
+        _check_tree(folder, tree, others)
+        return tree
     inside = listing(folder)
     others += inside.others
     if inside.images:
@@ -108,7 +126,7 @@ def _read_tree(folder: Path, others: list[str]) -> Tree:
             f"{str(folder / inside.images[0])!r} is beside the class folders; move each image "
             "into the folder of its class"
         )
-    tree: Tree = {}
+    tree = []
     for coarse in inside.folders:
         place = folder / coarse
         content = listing(place)
@@ -119,9 +137,9 @@ def _read_tree(folder: Path, others: list[str]) -> Tree:
                 f"({content.folders[0]!r}); a coarse class holds images or fine classes"
             )
         if not content.folders:
-            tree[coarse, ""] = str(place), content.images
+            tree.append(Leaf(coarse, "", str(place), content.images))
         for fine in content.folders:
-            tree[coarse, fine] = str(place / fine), _leaf(place / fine, others)
+            tree.append(Leaf(coarse, fine, str(place / fine), _leaf(place / fine, others)))
     _check_tree(folder, tree, others)
     return tree
 
@@ -132,22 +150,23 @@ def _leaf(folder: Path, others: list[str]) -> list[str]:
     if content.folders:
         raise InputError(
             f"{str(folder / content.folders[0])!r} is inside a fine class; two levels of "
-            "folders, <coarse>/<fine>, are the most"
+            "folders, <coarse>/<fine>, are the most, unless `coarse_level` or `fine_level` chooses "
+            "among more, such as 1 and 3"
         )
     return content.images
 
 
 def _check_tree(folder: Path, tree: Tree, others: list[str]) -> None:
-    empty = [place for place, names in tree.values() if not names]
+    empty = [leaf.folder for leaf in tree if not leaf.images]
     if empty or not tree:
         raise InputError(
             f"no images in {capped(map(repr, empty or [str(folder)]))}; put some there or remove "
             f"the folder (a folder dataset is {LAYOUT})"
             + "".join(f"; {line}" for line in left_out(others))
         )
-    bare = [coarse for coarse, fine in tree if not fine]
+    bare = [leaf.coarse for leaf in tree if not leaf.fine]
     if bare and len(bare) < len(tree):
-        divided = next(coarse for coarse, fine in tree if fine)
+        divided = next(leaf.coarse for leaf in tree if leaf.fine)
         raise InputError(
             f"{str(folder / divided)!r} is divided into fine classes and "
             f"{str(folder / bare[0])!r} is not; divide all coarse classes or none"
@@ -157,17 +176,16 @@ def _check_tree(folder: Path, tree: Tree, others: list[str]) -> None:
 def _from_tree(
     partition: str, tree: Tree, training: tuple[str, ...], folder: Path, notes: list[str]
 ) -> Partition:
-    keys = sorted(tree)
-    listed = [tree[key] for key in keys]
-    counts = [len(names) for _, names in listed]
-    coarse = np.repeat(np.array([key[0] for key in keys], dtype=object), counts)
-    fine = np.repeat(np.array([key[1] for key in keys], dtype=object), counts)
+    leaves = sorted(tree)
+    counts = [len(leaf.images) for leaf in leaves]
+    coarse = np.repeat(np.array([leaf.coarse for leaf in leaves], dtype=object), counts)
+    fine = np.repeat(np.array([leaf.fine for leaf in leaves], dtype=object), counts)
     found = Partition.from_names(
         "folder",
         partition,
-        ImageFiles(listed, upright=True),
+        ImageFiles([(leaf.folder, leaf.images) for leaf in leaves], upright=True),
         coarse,
-        fine if keys[0][1] else None,
+        fine if leaves[0].fine else None,
         training,
         layout=f"folders in {str(folder)!r}",
     )

@@ -5,6 +5,7 @@ import io
 import os
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -45,12 +46,16 @@ def load(
     partition: str,
     root: Path,
     table: Path,
+    chosen: Mapping[str, str],
     *,
     allow_outside_root: bool = False,
     skip_bad_images: bool = False,
 ) -> Partition:
-    """Read a partition in the order of the table's lines (see `ancor.data.datasets.folder`)."""
-    rows, notes = read(table)
+    """Read a partition in the order of the table's lines (see `ancor.data.datasets.folder`).
+
+    Columns that `chosen` names stand for those that it says.
+    """
+    rows, notes = read(table, chosen)
     kept = [row for row in rows if row.partition == partition]
     if not kept:
         raise MissingPartition(
@@ -80,15 +85,15 @@ def load(
     return replace(found, notes=(*notes, *_unlisted(root, rows, allow_outside_root)))
 
 
-def read(table: Path) -> tuple[list[Row], list[str]]:
-    """Read all lines, and what has to be said of them.
+def read(table: Path, chosen: Mapping[str, str]) -> tuple[list[Row], list[str]]:
+    """Read all lines, with columns renamed as `chosen` says, and what has to be said of them.
 
     Raises:
         InputError: the table is not in UTF-8, lacks a column or has one twice or of a wrong name;
             or a line has another number of fields, leaves path or coarse class empty, names
             another partition, or lists an image again.
     """
-    header, records = _records(table)
+    header, records = _records(table, chosen)
     notes = _unread_columns(table, header, records)
     merged: dict[tuple[str, str], set[str]] = defaultdict(set)
     lines: dict[str, int] = {}
@@ -119,7 +124,9 @@ def read(table: Path) -> tuple[list[Row], list[str]]:
     return rows, notes
 
 
-def _records(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _records(
+    table: Path, chosen: Mapping[str, str]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the columns' names, and the fields of each line after its number."""
     records: list[tuple[int, list[str]]] = []
     end = 0
@@ -127,7 +134,7 @@ def _records(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         text = table.read_bytes().decode("utf-8-sig")
         if "\0" in text:
             raise csv.Error("it holds zero bytes, as UTF-16 does")
-        header, delimiter = _header(text, table)
+        header, delimiter = _header(text, table, chosen)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         for fields in reader:
             if fields:
@@ -159,20 +166,22 @@ def _records(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, records[1:]
 
 
-def _header(text: str, table: Path) -> tuple[list[str], str]:
+def _header(text: str, table: Path, chosen: Mapping[str, str]) -> tuple[list[str], str]:
     """Return the columns' names and the delimiter: the one by which all needed ones are there."""
     found = {}
     for delimiter in DELIMITERS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        found[delimiter] = [name.strip() for name in next(filter(None, reader), ())]
-    fitting = [d for d, header in found.items() if set(COLUMNS[:2]) <= set(header)]
+        names = (name.strip() for name in next(filter(None, reader), ()))
+        found[delimiter] = [chosen.get(name, name) for name in names]
+    needed = {name: name for name in COLUMNS[:2]} | {of: name for name, of in chosen.items()}
+    fitting = [d for d, header in found.items() if needed.keys() <= set(header)]
     if len(fitting) > 1:
         raise InputError(
             f"the first line of {str(table)!r} can be split at {' or '.join(map(repr, fitting))}; "
             "use one of them only"
         )
     header = found[fitting[0]] if fitting else max(found.values(), key=len)
-    missing = [name for name in COLUMNS[:2] if name not in header]
+    missing = [name for of, name in needed.items() if of not in header]
     if missing:
         raise InputError(
             f"{str(table)!r} lacks the column {' and '.join(missing)}; its first line has "

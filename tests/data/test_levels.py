@@ -1,0 +1,140 @@
+"""Hierarchies of three levels and more, of which two are chosen."""
+
+import json
+import shlex
+
+import pytest
+
+from ancor.cli import check_data, train
+from ancor.cli import eval as eval_command
+from ancor.data.config import DataConfig
+from tests import made
+from tests.data.test_division import EPISODES, QUICK, folder
+from tests.refusals import refused, refuses, tells
+
+THREE = {
+    "fruit/apple/red": 6,
+    "fruit/apple/green": 5,
+    "fruit/melon/round": 4,
+    "drink/milk/fat": 6,
+    "drink/milk/thin": 6,
+    "drink/juice/orange juice": 4,
+}
+NAMES = [way.split("/") for way in THREE for _ in range(THREE[way])]
+
+
+def classes(config: DataConfig, partition: str = "train") -> tuple[list[str], list[str] | None]:
+    """Return coarse and fine name of each image, by the image's number."""
+    part = config.load(partition)
+    order = sorted(range(len(part)), key=lambda n: int(part.images.name(n).split("/")[-1][:-4]))
+    coarse = [part.hierarchy.coarse_names[part.coarse_labels[n]] for n in order]
+    if part.fine_labels is None:
+        return coarse, None
+    return coarse, [part.hierarchy.fine_names[part.fine_labels[n]] for n in order]
+
+
+CHOICES = [
+    ({"coarse_level": "1"}, 0, 2),
+    ({"fine_level": "2"}, 0, 1),
+    ({"coarse_level": "2"}, 1, 2),
+    ({"coarse_level": "1", "fine_level": "3"}, 0, 2),
+    ({"coarse_level": "3"}, 2, None),
+]
+
+
+@pytest.mark.parametrize(("levels", "coarse", "fine"), CHOICES)
+def test_two_levels_of_folders(tmp_path, levels, coarse, fine):
+    config = DataConfig("folder", root=str(folder(tmp_path, THREE)), **levels)
+    expected = [way[coarse] for way in NAMES], fine and [way[fine] for way in NAMES]
+    assert classes(config) == expected
+
+
+@pytest.mark.parametrize(("levels", "coarse", "fine"), CHOICES)
+def test_two_columns_of_a_table(tmp_path, levels, coarse, fine):
+    folder(tmp_path / "all", {"x": len(NAMES)})
+    rows = [f"all/x/{n}.png,{','.join(way)}" for n, way in enumerate(NAMES)]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["path,level1,level2,level3", *rows]))
+    named = {"coarse_level": "1", **levels}  # a table has no lowest level
+    if fine is not None:
+        named["fine_level"] = str(fine + 1)
+    config = DataConfig("folder", root=str(tmp_path), **named)
+    expected = [way[coarse] for way in NAMES], fine and [way[fine] for way in NAMES]
+    assert classes(config) == expected
+    table.write_text(table.read_text().replace("level2", "kind").replace("level3", "product"))
+    by_name = {1: "kind", 2: "product"}
+    named = {k: by_name.get(int(v) - 1, v) for k, v in named.items()}
+    assert classes(DataConfig("folder", root=str(tmp_path), **named)) == expected
+    with refuses("form", "labels.csv'", "'product'"):
+        DataConfig("folder", root=str(tmp_path), coarse_level="form").load("train")
+
+
+def test_coarse_classes_have_the_same_numbers_in_every_partition(tmp_path):
+    folder(tmp_path, {"train/fruit/melon/round": 2, "train/drink/milk/fat": 2})
+    folder(tmp_path / "val", {"fruit/apple/red": 2, "drink/milk/fat": 2})
+    config = DataConfig("folder", root=str(tmp_path), coarse_level="2")
+    assert config.load("train").hierarchy.coarse_names == ("melon", "milk")
+    assert config.load("validation").hierarchy.coarse_names == ("melon", "milk", "apple")
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ({"coarse_level": "4"}, ["`coarse_level`", "'4'", "3"]),
+        ({"coarse_level": "0"}, ["`coarse_level`", "'0'", "3"]),
+        ({"coarse_level": "kind"}, ["`coarse_level`", "'kind'", "labels.csv"]),
+        ({"coarse_level": "2", "fine_level": "2"}, ["`fine_level`", "2"]),
+        ({"coarse_level": "3", "fine_level": "2"}, ["`fine_level`", "2", "3"]),
+    ],
+)
+def test_levels_that_are_not_there(tmp_path, levels, words):
+    config = DataConfig("folder", root=str(folder(tmp_path, THREE)), **levels)
+    with refuses(*words):
+        config.load("train")
+
+
+@pytest.mark.parametrize(
+    ("more", "level", "words"),
+    [
+        ("fruit/plum", "1", ["fruit/plum'", "2", "3"]),
+        ("fruit/milk/x", "2", ["fruit/milk'", "drink/milk'"]),
+        ("fruit/apple/fat", "2", ["apple/fat'", "milk/fat'"]),
+        ("fruit/apple", "1", ["fruit/apple"]),
+    ],
+)
+def test_trees_that_are_not_one(tmp_path, more, level, words):
+    root = folder(tmp_path, THREE)
+    made.write(root / more / "1.png")
+    with refuses(*words):
+        DataConfig("folder", root=str(root), coarse_level=level).load("train")
+
+
+def test_train_evaluate_and_check(tmp_path, capsys):
+    root, run = folder(tmp_path / "own", THREE), tmp_path / "run"
+    refused(train.main, shlex.split(f"--data {root} {QUICK}"), capsys, "--coarse-level")
+    levels = "--coarse-level 1 --fine-level 3 --val-fraction 0.4"
+    words = f"--data {root} {QUICK.replace('--quiet', '')} {levels} --output-dir {run}"
+    assert train.main(shlex.split(f"{words} --val-episodes 2")) == 0
+    assert tells(capsys.readouterr().out, "2 coarse", "6 fine")
+    report = tmp_path / "report.json"
+    words = f"--model-path {run / 'model_best.pth.tar'} {EPISODES} --intra-class --json {report}"
+    assert eval_command.main(shlex.split(words)) == 0
+    assert json.loads(report.read_text())["results"][1]["mode"] == "Fine-Grained"
+    capsys.readouterr()
+    assert check_data.main(shlex.split(f"--data {root} --coarse-level 2 --json -")) == 0
+    report = json.loads(capsys.readouterr().out)["partitions"]["train"]
+    assert report["classes"] == {"coarse": 4, "fine": 6}
+
+
+def test_families_of_aircraft_are_fine_too(tmp_path):
+    made.aircraft(tmp_path)
+    config = DataConfig("aircraft", root=str(tmp_path), fine_level="family")
+    loaded = config.load("test")
+    assert loaded.fine_labels.tolist() == [0, 1, 1, 2] * 2
+    assert loaded.coarse_labels.tolist() == [0, 0, 0, 1] * 2
+    for levels, words in (
+        ({"fine_level": "maker"}, ["'maker'", "family, variant"]),
+        ({"fine_level": "family", "coarse_level": "family"}, ["family", "`fine_level`"]),
+    ):
+        with refuses(*words):
+            DataConfig("aircraft", root=str(tmp_path), **levels).load("train")
