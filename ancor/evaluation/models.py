@@ -123,6 +123,8 @@ def read_models(
         if told is None and read is not None:
             log.info("Images are read from %r, as %r says", read, paths[0])
         _tell_selection(paths, loaded, partition)
+        if partition in configs[0].shares:
+            _tell_other_shares(paths, loaded, configs[0])
         partition = configs[0].load(partition)
         tell(partition)
     for path, (encoder, content) in zip(paths, loaded, strict=True):
@@ -170,6 +172,21 @@ def _tell_selection(paths: Sequence[str], loaded: Sequence, partition: str) -> N
                 "which flatters it; `partition` test is fair, where the dataset has one",
                 path,
                 partition,
+            )
+
+
+def _tell_other_shares(paths: Sequence[str], loaded: Sequence, config: DataConfig) -> None:
+    """Log a notice for each encoder whose training images are not those that the shares leave."""
+    train = config.load("train")
+    for path, (_, content) in zip(paths, loaded, strict=True):
+        told = content["config"]
+        mode = (told.get("training") or {}).get("mode")
+        if told.get("fingerprint") and told["fingerprint"] != train.fingerprint(mode or "coarse"):
+            log.info(
+                "Notice: %r was trained on other images than the shares leave to train now, which "
+                "may be among those evaluated; `labels` with the table in its run's folder, "
+                "labels.csv, has its own partitions",
+                path,
             )
 
 

@@ -206,6 +206,26 @@ def test_a_runs_table_says_what_it_trained_on_and_is_read_again(tmp_path, capsys
     refused(partition.main, ["--val-fraction", "0.1"], capsys, "--data")
 
 
+def test_shares_that_are_drawn_anew_are_told(tmp_path, capsys):
+    root, run = folder(tmp_path / "own", UNEQUAL), tmp_path / "run"
+    words = f"--data {root} --val-fraction 0.4 {QUICK} --val-episodes 2 --output-dir {run}"
+    assert train.main(shlex.split(words)) == 0
+    model = f"--model-path {run / 'model_best.pth.tar'} {EPISODES} --partition validation"
+    table = f"{model} --labels {run / 'labels.csv'}"
+
+    def notices(words: str) -> list[str]:
+        capsys.readouterr()
+        assert eval_command.main(shlex.split(words)) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if tells(line, "labels.csv")]
+
+    assert notices(model) == []
+    for number in range(100, 110):  # new images, by which others are drawn
+        scene(number, (40, 36)).save(root / "a/x" / f"{number}.png")
+    (line,) = [line for line in notices(model) if tells(line, "Notice")]
+    one_line(line, "model_best.pth.tar'", "--labels")
+    assert not [line for line in notices(table) if tells(line, "model_best.pth.tar'")]
+
+
 FOLDERS = {
     "12, 2 and 1 images a class": (UNEQUAL, True),
     "coarse labels alone": ({"a": 12, "b": 9, "c": 4}, False),
