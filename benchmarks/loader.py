@@ -27,7 +27,8 @@ from torchvision import transforms as v1
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ancor.data.config import DataConfig, PackConfig  # noqa: E402
+from ancor.data.config import DataConfig  # noqa: E402
+from ancor.data.file_config import PackConfig  # noqa: E402
 from ancor.data.images import ImageFiles  # noqa: E402
 from ancor.data.pack import pack  # noqa: E402
 from ancor.data.packed import PackedImages  # noqa: E402

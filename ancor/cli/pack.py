@@ -5,7 +5,7 @@ import argparse
 from ancor.cli.arguments import Parser, main_of
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.options import add_settings
-from ancor.data.pack_config import PackConfig
+from ancor.data.file_config import PackConfig
 
 EXAMPLE = "example:\n  python -m ancor pack --dataset digits --out digits.pack"
 

@@ -127,8 +127,7 @@ def _train_in_a_group(given: dict[str, Any]) -> None:
 def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
     from ancor.runtime import devices, distributed, logging
-    from ancor.training import run_folder
-    from ancor.training.run import Launch, train
+    from ancor.training import run, run_folder
 
     logging.configure_console(given.get("quiet", False))
     device = given.get("device", "auto")
@@ -151,7 +150,7 @@ def _train(given: dict[str, Any]) -> None:
     # Only the first process writes there, and so only it can find the folder taken.
     resume = "resume" in given or not distributed.is_main_process()
     folder = run_folder.output_directory(named, default_folder, overwrite, resume)
-    launch = Launch(
+    launch = run.Launch(
         folder,
         runtime,
         content,
@@ -161,7 +160,7 @@ def _train(given: dict[str, Any]) -> None:
         given.get("augment_on", "auto"),
         tuple(_of_no_file(given)),
     )
-    train(config, launch, notes)
+    run.train(config, launch, notes)
 
 
 def _of_no_file(given: dict[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from math import floor, inf, isfinite
 from typing import TYPE_CHECKING, Any
 
+from ancor.data.fields import AUGMENTATION, share_of_images, share_of_views
 from ancor.data.registry import BREEDS_SETS, DATASETS, SPLITS, DatasetSpec
 from ancor.data.transform_spec import (
     AUGMENTATIONS,
@@ -30,32 +31,12 @@ JITTER = Check(
     lambda strength: 0 <= strength <= 1,
     "four strengths, of brightness, contrast and saturation from 0 to 1 and of hue from 0 to 0.5",
 )
-SHARE = Check(lambda share: 0 <= share <= 1, "a share of the views, from 0 (none) to 1 (all)")
-AUGMENTATION = "augmentation"  # the group of settings that only training views follow
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
 # What no file allows, as anybody may have written it.
 PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 # Settings of where images are found and read; the others that a reader takes say which are meant.
 PLACES = ("root", "dataset", "breeds_info", *PERMISSIONS)
-
-
-def _share(of: str, unset: str = "as the named augmentation") -> Any:
-    """Make the setting of a part of training views: which share of them it changes."""
-    about = {"metavar": "P", "unset": unset, "group": AUGMENTATION}
-    return setting(None, f"share of the views that {of}", SHARE, **about)
-
-
-def _fraction(partition: str) -> Any:
-    """Make the setting of a partition that is made of the training images."""
-    return setting(
-        None,
-        f"share of the training images of each class that is the {partition} partition, equal "
-        "pictures on one side",
-        Check(lambda share: 0 < share < 1, "a share above 0 and below 1"),
-        metavar="SHARE",
-        unset="the dataset's own partition",
-    )
 
 
 @dataclass(frozen=True)
@@ -181,11 +162,11 @@ class DataConfig:
         unset="as the named augmentation",
         group=AUGMENTATION,
     )
-    grayscale: float | None = _share("turn gray; 0: none")
-    blur: float | None = _share("are blurred by a Gaussian of 0.1 to 2 pixels; 0: none")
-    solarize: float | None = _share("have their bright half inverted; 0: none")
-    auto_augment: float | None = _share("AutoAugment's CIFAR policy changes; 0: none")
-    perspective: float | None = _share("are seen in perspective, weak ones too", "none")
+    grayscale: float | None = share_of_views("turn gray; 0: none")
+    blur: float | None = share_of_views("are blurred by a Gaussian of 0.1 to 2 pixels; 0: none")
+    solarize: float | None = share_of_views("have their bright half inverted; 0: none")
+    auto_augment: float | None = share_of_views("AutoAugment's CIFAR policy changes; 0: none")
+    perspective: float | None = share_of_views("are seen in perspective, weak ones too", "none")
     split: str | None = setting(
         None,
         "BREEDS: train on the source and evaluate on the target half of every superclass, "
@@ -224,8 +205,8 @@ class DataConfig:
         unset="labels.csv, if it is there",
         group=KIND,
     )
-    val_fraction: float | None = _fraction("validation")
-    test_fraction: float | None = _fraction("test")
+    val_fraction: float | None = share_of_images("validation")
+    test_fraction: float | None = share_of_images("test")
     partition_seed: int = setting(0, "seed of the drawing of these fractions")
 
     def __post_init__(self) -> None:

@@ -69,6 +69,15 @@ def decode(content: bytes, name: str, upright: bool = False, advice: str = ADVIC
     return _as_rgb(read, name, upright, advice)
 
 
+def stored_mode(content: bytes) -> str | None:
+    """Return how an image file stores its pixels (`JPEG RGB`), or None where nothing tells."""
+    try:
+        with _opened(content) as image:
+            return f"{image.format} {image.mode}"
+    except unreadable():
+        return None
+
+
 def _is_heic(content: bytes) -> bool:
     return content[4:8] == b"ftyp" and any(brand in content[8:40] for brand in HEIC)
 

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ancor.data.config import PARTITIONS, DataConfig
-from ancor.data.pack_config import PackConfig
+from ancor.data.file_config import PackConfig
 from ancor.data.packed import HEADER, RECORD, PackedFile, PackedImages, image_digest
 from ancor.data.partition import Partition
 from ancor.data.scan import report_skipped

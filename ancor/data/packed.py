@@ -27,9 +27,9 @@ from PIL import Image
 from torch import Tensor
 
 from ancor.data.decode import check_size, decode
+from ancor.data.file_config import ENCODINGS
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import state_of
-from ancor.data.pack_config import ENCODINGS
 from ancor.data.partition import Partition
 from ancor.errors import InputError, MissingPartition, RunError, capped
 from ancor.safe_io import bounded

@@ -1,13 +1,14 @@
 """What a dataset on disk is like, and what in it would stop a run."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 
+from ancor.data import repeats
 from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.episodes import EpisodeSampler, Protocol
 from ancor.data.notes import class_notes, name_notes, partition_notes
@@ -16,17 +17,25 @@ from ancor.data.scan import Finding, findings
 from ancor.errors import InputError, MissingPartition, capped
 
 
-def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
+def check(
+    config: DataConfig,
+    protocol: Protocol | None = None,
+    deep: bool = False,
+    outliers: Sequence[Mapping[str, Any]] = (),
+) -> dict:
     """Read every image of every partition and report.
 
     Args:
         config: which data; images that cannot be read are reported, whatever it says of them.
         protocol: episodes that every evaluation partition must have images for; None: the paper's.
+        deep: whether near duplicates are looked for, for which each image is read again.
+        outliers: the labels to doubt, as `ancor.evaluation.outliers.find` tells them.
 
     Returns:
         A dict of plain values: `dataset`; `root`; `partitions`, by name, what `_describe` returns;
         `problems`: lines, each of which would stop a run; `notes`: lines on what would not, such
-        as images that are in two partitions.
+        as images that are in two partitions; `duplicates`, of `ancor.data.repeats`, or None; and
+        `outliers`.
     """
     protocol = protocol or Protocol()
     described: dict[str, dict] = {}
@@ -46,7 +55,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         found = list(findings(partition.images))
         described[name] = _describe(partition, found, protocol)
         problems += [finding.problem for finding in found if finding.problem is not None]
-        notes += _repeated(partition, found)
+        notes += _repeated(partition, found) + _alone(partition)
         if name == "train":
             coarse, names = partition.coarse_labels, partition.hierarchy.coarse_names
             notes += class_notes(coarse, names, "coarse")
@@ -56,6 +65,7 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
             problems.append(f"partition {name!r}: {error}")
         loaded.append(partition)
         contents.append({f.digest: index for index, f in enumerate(found) if f.digest is not None})
+    duplicates = repeats.find(loaded) if deep else None
     if config.dataset == "folder":
         problems += _two_homes(loaded)
     return {
@@ -63,8 +73,45 @@ def check(config: DataConfig, protocol: Protocol | None = None) -> dict:
         "root": config.root,
         "partitions": described,
         "problems": list(dict.fromkeys(problems)),
-        "notes": partition_notes(loaded) + notes + name_notes(loaded) + _shared(loaded, contents),
+        "notes": [
+            *partition_notes(loaded),
+            *notes,
+            *name_notes(loaded),
+            *_shared(loaded, contents),
+            *(repeats.notes(duplicates) if duplicates else ()),
+            *_doubted(outliers),
+        ],
+        "duplicates": duplicates,
+        "outliers": list(outliers),
     }
+
+
+def _doubted(outliers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a note for each partition with doubtful labels."""
+    return [
+        f"partition {name!r}: {len(doubts)} labels are doubted by the nearest images, such as "
+        f"{first['name']!r} in {first['class']!r}, whose neighbors are in {first['suggested']!r}; "
+        "look at them"
+        for name in dict.fromkeys(each["partition"] for each in outliers)
+        for doubts in [[each for each in outliers if each["partition"] == name]]
+        for first in doubts[:1]
+    ]
+
+
+def _alone(partition: Partition) -> list[str]:
+    """Return a note on coarse classes in which a partition has one fine class."""
+    if partition.fine_labels is None:
+        return []
+    seen = np.unique(partition.fine_labels)
+    coarse, counts = np.unique(partition.hierarchy.coarse(seen), return_counts=True)
+    alone = [partition.hierarchy.coarse_names[label] for label in coarse[counts == 1]]
+    if not alone:
+        return []
+    return [
+        f"partition {partition.name!r}: {len(alone)} of {len(coarse)} coarse classes have one fine "
+        f"class ({capped(map(repr, alone))}): good for training and all-way episodes; nothing is "
+        "to be told apart inside them"
+    ]
 
 
 def _describe(partition: Partition, found: list[Finding], protocol: Protocol) -> dict:
@@ -83,6 +130,7 @@ def _describe(partition: Partition, found: list[Finding], protocol: Protocol) ->
         },
         "too_small": _too_small(partition, protocol),
         "unreadable": [finding.problem for finding in found if finding.problem is not None],
+        "modes": dict(Counter(finding.mode for finding in found if finding.mode is not None)),
         "width": _range([width for width, _ in sizes]),
         "height": _range([height for _, height in sizes]),
     }
@@ -169,6 +217,10 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         if found["width"]:
             (narrow, wide), (low, high) = found["width"], found["height"]
             yield f"  width {narrow} to {wide} px, height {low} to {high} px"
+        if found["modes"]:
+            yield "  stored as " + ", ".join(
+                f"{m} ({n})" for m, n in sorted(found["modes"].items())
+            )
         if found["too_small"]:
             names = capped(f"{c['name']!r} ({c['images']})" for c in found["too_small"])
             yield f"  fewer images than an episode asks for: {names}"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ancor.data.decode import stored_mode
 from ancor.data.partition import Images, Partition
 from ancor.errors import InputError, RunError
 
@@ -22,11 +23,13 @@ class Finding(NamedTuple):
         size: width and height in pixels; None where it cannot be read.
         digest: equal only for equal images; None likewise.
         problem: why it cannot be read, in one line; None where it can.
+        mode: how a file stores it, in Pillow's words; None where it is no file.
     """
 
     size: tuple[int, int] | None
     digest: bytes | None
     problem: str | None
+    mode: str | None = None
 
 
 def inspect(images: Images, index: int) -> Finding:
@@ -37,7 +40,8 @@ def inspect(images: Images, index: int) -> Finding:
     except (InputError, RunError) as error:
         return Finding(None, None, str(error))
     size = image.size if hasattr(image, "getbands") else tuple(image.shape[:0:-1])
-    return Finding(size, hashlib.blake2b(content, digest_size=16).digest(), None)
+    mode = stored_mode(content) if hasattr(image, "getbands") else None
+    return Finding(size, hashlib.blake2b(content, digest_size=16).digest(), None, mode)
 
 
 def findings(images: Images, threads: int | None = None) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from PIL import Image
 from ancor.cli import pack as command
 from ancor.data import pack as packing
 from ancor.data.config import DataConfig
-from ancor.data.pack_config import PackConfig
+from ancor.data.file_config import PackConfig
 from ancor.data.packed import RECORD, PackedFile
 from ancor.data.transforms import pixels_of, query_transform
 from tests import made

@@ -14,9 +14,9 @@ from ancor.cli import check_data, inspect, show
 from ancor.cli import eval as eval_command
 from ancor.cli import train as train_command
 from ancor.data.config import DataConfig
+from ancor.data.file_config import PackConfig
 from ancor.data.guess import guess
 from ancor.data.pack import pack
-from ancor.data.pack_config import PackConfig
 from ancor.data.packed import HEADER, RECORD, PackedFile, PackedImages
 from ancor.data.transforms import pixels_of
 from ancor.data.views import TrainingViews

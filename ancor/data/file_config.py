@@ -1,0 +1,63 @@
+"""The settings of the commands that write packed images and that look a dataset through."""
+
+from dataclasses import dataclass
+
+from ancor.data.transform_spec import SIDES
+from ancor.runtime.settings import at_least, between, check_settings, one_of, setting
+
+ENCODINGS = ("uncompressed", "jpeg")
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """How images are stored in one file (`ancor.data.pack`).
+
+    Attributes:
+        size: pixels of the shorter side; larger images are resized. None: 256, or as they are where
+            all images of the dataset are of one size.
+        encoding: `uncompressed`, of which a crop is read alone, or `jpeg`.
+        quality: of JPEG, 1 to 100.
+    """
+
+    size: int | None = setting(
+        None,
+        "shorter side of the stored images; smaller ones stay as they are",
+        between(*SIDES),
+        metavar="PX",
+        unset="256; images of one size as they are",
+    )
+    encoding: str = setting(
+        "uncompressed",
+        "uncompressed, of which a crop is read alone, or jpeg, of a tenth of the bytes",
+        one_of(ENCODINGS),
+    )
+    quality: int = setting(90, "of JPEG, 1 to 100", between(1, 100))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """How a dataset is looked through (`ancor.data.report`), beside the episodes it is to give.
+
+    Attributes:
+        n_shots: support images of those episodes.
+        deep: whether near duplicates are looked for.
+        model_path: the encoder by whose features labels are doubted; None: they are not.
+        html: file of the page with the pictures; None: none.
+    """
+
+    n_shots: int = setting(1, "support images a class", at_least(1), group="episodes")
+    deep: bool = setting(False, "look for near duplicates inside and across partitions too")
+    model_path: str | None = setting(
+        None,
+        "doubt labels by the features of this encoder: a checkpoint, or timm:NAME",
+        metavar="FILE",
+    )
+    html: str | None = setting(
+        None, "write a page with the pictures of what was found", metavar="FILE"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)

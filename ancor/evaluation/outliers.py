@@ -1,0 +1,93 @@
+"""Labels that an image's neighbors doubt: by the features of an encoder (ours)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancor.data.config import PARTITIONS, DataConfig
+from ancor.data.partition import Partition
+from ancor.data.repeats import told
+from ancor.data.scan import without_unreadable
+from ancor.data.views import QUERY_VIEW
+from ancor.errors import MissingPartition
+from ancor.evaluation.models import read_models
+from ancor.evaluation.neighbors import nearest
+from ancor.runtime.devices import Runtime
+from ancor.runtime.settings import defaults_of
+
+NEIGHBORS = 10
+AGREE = 0.7  # of the neighbors, on one other class: mislabeled images may come in threes
+LEAST = 4  # images of a class that could be among each other's neighbors
+
+
+def label_outliers(
+    features: Tensor, labels: np.ndarray, k: int = NEIGHBORS
+) -> list[tuple[int, int, float]]:
+    """Find images whose nearest neighbors are of another class, and agree which.
+
+    Args:
+        features: (N, F), of unit length.
+        labels: (N,). Images of classes of fewer than `LEAST` are left out, as neighbors too.
+        k: neighbors, or as many as there are.
+
+    Returns:
+        For each such image its number, the other class and the share of the neighbors that are of
+        it; those of the largest share first.
+    """
+    known = np.flatnonzero(np.bincount(labels)[labels] >= LEAST)
+    k = min(k, len(known) - 1)
+    if k < 1:
+        return []
+    everyone = torch.arange(len(known))
+    classes = labels[known][nearest(features[known], everyone, k).numpy()]
+    found = []
+    for number, own in zip(known.tolist(), classes, strict=True):
+        others, counts = np.unique(own, return_counts=True)
+        most = counts.argmax()
+        if others[most] != labels[number] and counts[most] >= AGREE * k:
+            found.append((number, int(others[most]), float(counts[most] / k)))
+    return sorted(found, key=lambda doubt: -doubt[2])
+
+
+def find(config: DataConfig, model_path: str) -> list[dict[str, Any]]:
+    """Find the doubtful labels of each partition of a dataset, of its finest level.
+
+    Args:
+        config: which data; images that cannot be read are left out.
+        model_path: the encoder's file, or a library's backbone.
+
+    Returns:
+        What `ancor.data.repeats.told` tells of each image, and `suggested`, a class, with its
+        `share` of the neighbors.
+
+    Raises:
+        InputError: the encoder cannot be read, or does not fit the data.
+    """
+    found = []
+    # What was given, not what a dataset has by default: an encoder brings its own preprocessing.
+    defaults = defaults_of(DataConfig)
+    given = {
+        name: v for name, v in vars(config).items() if v != defaults[name] or name == "dataset"
+    }
+    runtime = Runtime.named("auto", "fp32", None, batch_size=128, workers=0, quiet=False)
+    for name in PARTITIONS:
+        try:
+            partition = without_unreadable(config.read(name))
+        except MissingPartition:
+            continue
+        (model,), _ = read_models([model_path], given, partition, runtime)
+        found += _in_partition(partition, model.bank(partition))
+    return found
+
+
+def _in_partition(partition: Partition, bank: Any) -> list[dict[str, Any]]:
+    images = np.arange(len(partition))
+    features = bank.features(np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1))
+    level = "coarse" if partition.fine_labels is None else "fine"
+    names = partition.hierarchy.names(level)
+    return [
+        {**told(partition, number), "suggested": names[other], "share": share}
+        for number, other, share in label_outliers(features, partition.labels(level))
+    ]
