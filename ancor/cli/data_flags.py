@@ -3,7 +3,8 @@
 import argparse
 
 from ancor.cli.options import add_settings
-from ancor.data.config import AUGMENTATION, DataConfig
+from ancor.data.config import DataConfig
+from ancor.data.fields import AUGMENTATION
 from ancor.data.registry import DATASETS
 from ancor.runtime.settings import settings_of
 

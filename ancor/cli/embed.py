@@ -31,15 +31,14 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Embed as the arguments say."""
-    from ancor.evaluation import embed
-    from ancor.evaluation.models import read_one
+    from ancor.evaluation import embed, models
 
     path = output_path(args.output)
     embed.check_suffix(path)
     if not 0 <= args.views <= embed.MOST_VIEWS:
         raise InputError(f"--views {args.views}: accepted: 0 to {embed.MOST_VIEWS}")
     (source,) = model_paths(args)
-    model, data = read_one(source, vars(args), runtime_of(args))
+    model, data = models.read_one(source, vars(args), runtime_of(args))
     about = embed.facts(model, data, source, args.views, args.seed)
     written = {}
     for name, partition in embed.partitions_of(data, args.partition).items():

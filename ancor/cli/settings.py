@@ -25,7 +25,6 @@ def run_config(
         content: the checkpoint that is resumed; None: a new run.
     """
     from ancor.data.resolve import guessed, widening, without_parts
-    from ancor.runtime.devices import check_workers
 
     from_file: dict[str, Any] = {}
     if content is not None:
@@ -39,8 +38,6 @@ def run_config(
     if given.get("root") is not None and not {"dataset", "features"} & told.keys():
         given = {**given, "dataset": guessed(given["root"])}
     config, taken = resolve(given, from_file)
-    if config.training.workers is not None:
-        check_workers(config.training.workers)
     for whose, values in taken.items():
         shown = " ".join(as_typed(name, value) for name, value in values.items())
         notes += [f"{whose}: {shown}"] if shown else []

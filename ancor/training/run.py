@@ -274,6 +274,7 @@ def _spread(method: Method, config: RunConfig, device: torch.device) -> None:
 def _workers(config: RunConfig, partition: Partition) -> int:
     """Loading processes: as asked; else none for small images in memory, and the CPUs otherwise."""
     if config.training.workers is not None:
+        devices.check_workers(config.training.workers)
         return config.training.workers
     if isinstance(partition.images, GrayImages | FeatureRows):
         return 0
