@@ -17,7 +17,6 @@ from ancor.checkpoints.state_dicts import (
     QUERY,
     check_encoder_state,
     load_encoder_state,
-    parts,
     recognize,
     tensors_of,
 )
@@ -251,44 +250,3 @@ def sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def describe(path: Path | str) -> dict[str, Any]:
-    """Say what a file is, even one whose backbone is not whole, in plain values.
-
-    Returns:
-        `arch`, `head`, `mlp`, `dim`, `num_classes` (None where the head has none), `parameters`;
-        `epoch`, `dataset`, `selected_on` (None where the file does not tell); `class_names`, by
-        number, empty likewise; `ours`; `bytes` of
-        the file; `parts`: tensors and bytes by part; `missing`, `unexpected`: names.
-
-    Raises:
-        InputError: it cannot be read, or holds no encoder known here.
-    """
-    content = load(path)
-    tensors = tensors_of(content, str(path))
-    found = recognize(tensors, str(path))
-    own = own_encoder(content, path)
-    config, ours = own or found.config, own is not None
-    about = content["config"] if ours else {}
-    return {
-        "arch": config.arch,
-        "head": config.head,
-        "mlp": config.mlp,
-        "dim": config.dim if config.embeds else None,
-        "num_classes": config.num_classes if config.classifies else None,
-        "parameters": sum(
-            t.numel()
-            for name, t in found.state.items()
-            if t.is_floating_point() and "running_" not in name
-        ),
-        "epoch": content["epoch"] if isinstance(content.get("epoch"), int) else None,
-        "dataset": (about.get("data") or {}).get("dataset"),
-        "selected_on": about.get("selected_on"),
-        "class_names": list(class_names({"config": about}, path)),
-        "ours": ours,
-        "bytes": Path(path).stat().st_size,
-        "parts": parts(tensors),
-        "missing": list(found.missing),
-        "unexpected": list(found.unexpected),
-    }

@@ -8,7 +8,6 @@ from typing import Any
 from ancor.cli.arguments import Parser, add_device_flags, main_of
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.options import add_settings, flags_of, group_of
-from ancor.cli.settings import run_config
 from ancor.data.config import PERMISSIONS
 from ancor.errors import InputError, capped
 from ancor.methods.config import MethodConfig
@@ -16,6 +15,7 @@ from ancor.methods.registry import METHODS, differing_defaults
 from ancor.models.config import EncoderConfig
 from ancor.runtime.settings import show_as
 from ancor.training.config import TrainConfig
+from ancor.training.given import run_config
 from ancor.training.resolve import paper_defaults
 
 # Flags of one start only, and those that the command which goes on has or does not need.

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from ancor.checkpoints import checkpoint
+from ancor.checkpoints.description import describe
 from ancor.checkpoints.state_dicts import encoder_state, recognize
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
@@ -255,7 +256,7 @@ def in_zip(content: bytes) -> bytes:
 def test_crafted_pickle_is_refused_and_not_run(form, wrap, tmp_path):
     path = tmp_path / "model_best.pth.tar"
     path.write_bytes(wrap(payloads(tmp_path / "written")[form]))
-    for read in (checkpoint.load_encoder, checkpoint.read, checkpoint.describe):
+    for read in (checkpoint.load_encoder, checkpoint.read, describe):
         with refuses(repr(str(path)), NAME):
             read(path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
@@ -302,7 +303,7 @@ def test_description(tmp_path):
     del state["module.encoder_q.layer1.0.conv1.weight"]
     state["module.encoder_q.extra"] = tensor((3,))
     torch.save({"epoch": 7, "state_dict": state}, tmp_path / "x.pth")
-    report = checkpoint.describe(tmp_path / "x.pth")
+    report = describe(tmp_path / "x.pth")
     assert (report["arch"], report["head"], report["mlp"]) == ("resnet12", "fork", True)
     assert (report["dim"], report["num_classes"], report["epoch"]) == (128, 17, 7)
     assert report["missing"] == ["layer1.0.conv1.weight"]

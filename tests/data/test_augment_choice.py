@@ -13,7 +13,6 @@ from torchvision.transforms.v2 import functional
 import ancor
 from ancor.cli import eval as evaluation
 from ancor.cli import train
-from ancor.cli.settings import run_config
 from ancor.data.color import DEVIATION, GRAYED, ORDER, SOLARIZED, draw, recolor
 from ancor.data.config import DataConfig
 from ancor.data.images import ColorImages
@@ -24,6 +23,7 @@ from ancor.data.transforms import draw_crop, training_view
 from ancor.data.views import TrainingViews
 from ancor.errors import InputError
 from ancor.training.batches import TrainingBatches
+from ancor.training.given import run_config
 from tests.conftest import QUICK
 
 # SHA-256 of the crops and drawings of seeds 0-299 for an image of 60 x 80, by the code from before

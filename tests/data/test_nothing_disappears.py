@@ -13,7 +13,6 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from ancor.cli import check_data, eval, show, train
-from ancor.cli.settings import run_config
 from ancor.data import files
 from ancor.data.config import DataConfig
 from ancor.data.decode import decode
@@ -22,6 +21,7 @@ from ancor.data.notes import alike, class_notes
 from ancor.data.report import check
 from ancor.data.resolve import resolve_data
 from ancor.fewshot import inputs
+from ancor.training.given import run_config
 from tests import made
 from tests.data.test_folder import load, refusal, table, tree
 from tests.refusals import one_line, refused, refuses, tells

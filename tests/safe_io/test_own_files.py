@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ancor.checkpoints import checkpoint
+from ancor.checkpoints.description import describe
 from ancor.checkpoints.state_dicts import tensors_of
 from ancor.cli import check_data, eval, export, inspect, predict
 from ancor.safe_io.own_files import recognized
@@ -139,7 +140,7 @@ def test_names_of_compiled_modules_are_read(rename, quick_run, tmp_path):
         encoder.state_dict().values(), found.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
-    report = checkpoint.describe(tmp_path / "compiled.pth")
+    report = describe(tmp_path / "compiled.pth")
     assert (report["missing"], report["unexpected"]) == ([], [])
 
 

@@ -1,4 +1,4 @@
-"""From flags and files to the configuration of a training run."""
+"""From what is given and what files say to the configuration of a run, and what to tell of it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +49,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         return settings_in(bounded.parsed(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--config {str(path)!r} cannot be read as a run's config.json ({error}); give the one "
+            f"`config` {str(path)!r} cannot be read as a run's config.json ({error}); give the one "
             f"that train.py wrote into a run's folder{hint(path)}"
         ) from error
