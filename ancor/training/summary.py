@@ -51,6 +51,7 @@ def summary(
         yield f"{title:<9} {line}"
     yield f"{'Trains':<9} {what_trains(method, training)}"
     rise = f" after {training.warmup_epochs:g} epochs of warm-up" if training.warmup_epochs else ""
+    rise += " as SupContrast has it" if training.rates == "supcontrast" else ""
     yield (
         f"Schedule  {training.epochs} epochs of {len(batches)} steps of {batches.batch_size} "
         f"images, rate {training.lr}, {'cosine' if training.cos else 'steps'}{rise}; {precision}"
