@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ancor.errors import InputError
 from ancor.methods.balance import class_weights
 from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
@@ -26,7 +27,8 @@ class Ancor(Momentum):
     Args:
         encoder_config: the query encoder.
         config: the method's parts; checked against the head.
-        labels: of the training images, by which classes are weighted if asked for.
+        labels: of the training images, by which classes are weighted, and queues are as long as
+            classes, if asked for.
 
     Attributes:
         cls_weights: of the loss `cls`, (C,), or None.
@@ -40,12 +42,14 @@ class Ancor(Momentum):
         if config.contrastive:
             self.views = ("strong", "strong")  # query and key
             self.follow(config.encoder_momentum)
+            lengths = self._lengths(encoder_config.num_classes, labels)
             self.queue = build_queue(
                 config.queue,
                 encoder_config.num_classes,
                 encoder_config.dim,
-                config.queue_length,
+                config.queue_length if lengths is None else int(lengths.max()),
                 config.queue_dtype,
+                lengths,
             )
         weights = None
         if config.class_weighting != "none" and labels is not None:
@@ -71,10 +75,11 @@ class Ancor(Momentum):
             f"{shown}; metric {config.metric}, temperature {config.temperature}, "
             f"key momentum {config.encoder_momentum}",
         )
-        queue = self.queue.queue
+        queue, lengths = self.queue.queue, self.queue.lengths
+        uneven = f", {lengths.min()}-{lengths.max()} a class" * (config.queue_length == "class")
         yield (
             "Queue",
-            f"{config.queue}, {' x '.join(map(str, queue.shape))}, "
+            f"{config.queue}, {' x '.join(map(str, queue.shape))}{uneven}, "
             f"{megabytes(queue.nbytes)} of {config.queue_dtype}",
         )
 
@@ -110,6 +115,20 @@ class Ancor(Momentum):
         """Return the queue and its pointers by the names of the paper's files."""
         return {} if self.queue is None else self.queue.state_dict()
 
+    def _lengths(self, classes: int, labels: Tensor | None) -> Tensor | None:
+        """Return each class's queue length, (C,), where they differ; else None."""
+        if self.config.queue_length != "class":
+            return None
+        if labels is None:
+            raise InputError("`queue_length` class needs the labels of the training images")
+        return torch.bincount(labels, minlength=classes).clamp(min=1)
+
+    def _counting(self) -> Tensor | None:
+        """Return how many leading columns of each ring count, (R,); None: all."""
+        if self.config.drop_unfilled:
+            return self.queue.filled()
+        return self.queue.lengths if self.config.queue_length == "class" else None
+
     def _freeze_unused(self) -> None:
         """Take the layers that no loss reaches out of training: no gradient would come."""
         if self.encoder.config.head in ("seq", "fork"):
@@ -133,6 +152,6 @@ class Ancor(Momentum):
             labels=labels,
             class_weight=self.class_weights() if angular else None,
             temperature=self.config.temperature,
-            filled=self.queue.filled() if self.config.drop_unfilled else None,
+            filled=self._counting(),
         )
         return contrastive_loss(name, contrast)

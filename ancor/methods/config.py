@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ancor.errors import InputError
@@ -9,6 +10,7 @@ from ancor.runtime.settings import Check, above, between, check_settings, one_of
 
 QUEUES = ("multi", "single", "none")
 QUEUE_DTYPES = ("fp32", "bf16")
+QUEUE_LENGTHS = ("auto", "class")  # beside a number
 METRICS = ("angular", "norm")
 BALANCES = ("none", "class", "sqrt")
 CONTRASTIVE = ("cst_by_class", "cst_all_by_class", "cst_all")
@@ -16,12 +18,12 @@ CALCULATORS = ("cls", *CONTRASTIVE)
 
 
 def queue_length(text: str) -> int | str:
-    """Parse a queue length: a number, or `auto`."""
-    return text if text == "auto" else int(text)
+    """Parse a queue length: a number, or how it follows from the images."""
+    return text if text in QUEUE_LENGTHS else int(text)
 
 
-def _is_queue_length(value: int | str) -> bool:
-    return value == "auto" or (type(value) is int and value >= 1)
+def _is_queue_length(words: tuple[str, ...], value: int | str) -> bool:
+    return value in words or (type(value) is int and value >= 1)
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,14 @@ def momentum_setting(default: float) -> Any:
     )
 
 
-def length_setting(default: int) -> Any:
-    """Make the setting of a queue's length."""
+def length_setting(default: int, by_class: bool = False) -> Any:
+    """Make the setting of a queue's length; `by_class`: whether each class may have its own."""
+    of_each = "; class: in each class's as many as it has images" * by_class
+    words = QUEUE_LENGTHS if by_class else QUEUE_LENGTHS[:1]
     return setting(
         default,
-        "keys that a queue holds; auto: as many as the largest class has images",
-        Check(_is_queue_length, "1 or more, or auto"),
+        "keys that a queue holds; auto: as many as the largest class has images" + of_each,
+        Check(partial(_is_queue_length, words), f"1 or more, {' or '.join(words)}"),
         flags=("--queue-k",),
         metavar="K",
         parse=queue_length,
@@ -91,7 +95,8 @@ class AncorConfig(MethodConfig):
     Attributes:
         queue: `multi` (one a class), `single` or `none`.
         queue_length: keys K that a queue holds; `auto`: as many as there are images for it
-            (`resolved` replaces it by the number).
+            (`resolved` replaces it by the number); `class`: for each class as many as it has
+            images.
         queue_dtype: what keys are stored in, `fp32` or `bf16`.
         metric: `angular` or `norm`.
         calculators: which losses are computed, each named by how its logits are made.
@@ -105,7 +110,7 @@ class AncorConfig(MethodConfig):
     queue: str = setting(
         "multi", "multi (one for each class), single or none", one_of(QUEUES), metavar="KIND"
     )
-    queue_length: int | str = length_setting(65536)
+    queue_length: int | str = length_setting(65536, by_class=True)
     metric: str = setting("angular", "angular or norm", one_of(METRICS))
     calculators: tuple[str, ...] = setting(
         ("cls", "cst_by_class"),
@@ -169,6 +174,11 @@ class AncorConfig(MethodConfig):
             )
         if len(set(self.calculators)) < len(self.calculators):
             yield f"`calculators` {calculators} names one twice; name each once"
+        if self.queue_length == "class" and self.queue == "single":
+            yield (
+                "`queue_length` class is a length for each class and `queue` single has one for "
+                "all; use `queue` multi, or `queue_length` auto"
+            )
         if self.class_weighting != "none" and "cls" not in self.calculators:
             yield (
                 f"`class_weighting` {self.class_weighting} is of the loss cls, which `calculators` "

@@ -53,16 +53,16 @@ class Momentum(Method):
         """Raise an InputError where the queue would not fit into `free` bytes."""
         size = 0 if self.queue is None else self.queue.queue.nbytes
         if size > free:
-            length = self.config.queue_length
+            length = self.queue.length
             raise InputError(
-                f"`queue_length` {length}: the queue takes {megabytes(size)}, and "
-                f"{megabytes(free)} are free on {device}; `queue_length` "
+                f"`queue_length` {self.config.queue_length}: the queue takes {megabytes(size)}, "
+                f"and {megabytes(free)} are free on {device}; `queue_length` "
                 f"{length * free // size} would just fit"
             )
 
     def notices(self, images_of_class: Iterable[int]) -> Iterator[str]:
         """Yield where the queue holds several keys of an image."""
-        if self.queue is None:
+        if self.queue is None or self.config.queue_length == "class":
             return
         counts = list(images_of_class)
         single = self.queue.queue.ndim == 2
@@ -110,7 +110,8 @@ class Momentum(Method):
             "effective_rank": effective_rank(self.embedding),
         }
         if self.queue is not None:
-            figures["queue_fill"] = self.queue.filled().float().mean() / self.queue.length
+            used = self.queue.lengths.float().mean()
+            figures["queue_fill"] = self.queue.filled().float().mean() / used
         return figures
 
     def extra_state(self) -> dict[str, Any]:
@@ -125,7 +126,8 @@ class Momentum(Method):
         if len(told) != len(enqueued) or any(type(n) is not int or n < 0 for n in told):
             raise ValueError(f"enqueued is {told!r:.80}")
         enqueued.copy_(enqueued.new_tensor(told))
-        if not 0 <= self.queue.queue_ptr.min() <= self.queue.queue_ptr.max() < self.queue.length:
+        pointers = self.queue.queue_ptr
+        if pointers.min() < 0 or (pointers >= self.queue.lengths).any():
             raise ValueError("queue_ptr points outside the queue")
 
     def _averaged(self) -> list[tuple[Tensor, Tensor]]:

@@ -19,21 +19,31 @@ class KeyQueue(nn.Module):
 
     Attributes:
         queue: the columns, (D, K) or (C, D, K), each in one piece.
+        lengths: columns of each ring that are used, (1,) or (C,), at most K.
         queue_ptr: next column to write, (1,) or (C,).
         enqueued: keys written so far, shaped as `queue_ptr`; not part of `state_dict`, whose names
             are those of the published files.
     """
 
     queue: Tensor
+    lengths: Tensor
     queue_ptr: Tensor
     enqueued: Tensor
 
-    def __init__(self, shape: tuple[int, ...], rings: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        rings: int,
+        dtype: torch.dtype,
+        lengths: Tensor | None = None,
+    ) -> None:
         super().__init__()
         keys = torch.empty(*shape[:-2], shape[-1], shape[-2], dtype=dtype)
         for ring in keys.view(-1, *keys.shape[-2:]):  # one at a time, to save memory
             ring.copy_(F.normalize(torch.randn(ring.shape), dim=1))
         self.register_buffer("queue", keys.mT)
+        lengths = torch.full((rings,), shape[-1]) if lengths is None else lengths
+        self.register_buffer("lengths", lengths, persistent=False)
         self.register_buffer("queue_ptr", torch.zeros(rings, dtype=torch.int64))
         self.register_buffer("enqueued", torch.zeros(rings, dtype=torch.int64), persistent=False)
 
@@ -48,7 +58,7 @@ class KeyQueue(nn.Module):
 
     def filled(self) -> Tensor:
         """Columns that hold a key rather than a random start value, shaped as `queue_ptr`."""
-        return self.enqueued.clamp(max=self.length)
+        return torch.minimum(self.enqueued, self.lengths)
 
     def _write(self, place: tuple, keys: Tensor, counts: Tensor, good: Tensor | None) -> None:
         """Write keys at a place of the queue and move on, unless `good` does not hold."""
@@ -57,7 +67,7 @@ class KeyQueue(nn.Module):
             keys = torch.where(good, keys, self.queue[place])
             counts = counts * good
         self.queue[place] = keys
-        self.queue_ptr.copy_((self.queue_ptr + counts) % self.length)
+        self.queue_ptr.copy_((self.queue_ptr + counts) % self.lengths)
         self.enqueued.add_(counts)
 
 
@@ -111,12 +121,21 @@ class LabeledQueue(SingleQueue):
 
 
 class ClassQueues(KeyQueue):
-    """One ring (D, K) for each of C classes; in each, the last K win when a batch holds more."""
+    """One ring (D, K) for each of C classes; in each, the last K win when a batch holds more.
+
+    With `lengths` (C,), up to K each, the ring of a class is its own length's first columns.
+    """
 
     def __init__(
-        self, num_classes: int, dim: int, length: int, dtype: torch.dtype = torch.float32
+        self,
+        num_classes: int,
+        dim: int,
+        length: int,
+        dtype: torch.dtype = torch.float32,
+        lengths: Tensor | None = None,
     ) -> None:
-        super().__init__((num_classes, dim, length), num_classes, dtype)
+        super().__init__((num_classes, dim, length), num_classes, dtype, lengths)
+        self.shortest = length if lengths is None else int(lengths.min())
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, labels: Tensor, good: Tensor | None = None) -> None:
@@ -130,9 +149,10 @@ class ClassQueues(KeyQueue):
         sorted_labels = labels[order]
         starts = counts.cumsum(0) - counts
         rank = torch.arange(len(labels), device=labels.device) - starts[sorted_labels]
-        slots = (self.queue_ptr[sorted_labels] + rank) % self.length
-        if len(labels) > self.length:  # only then can two keys of this batch share a column
-            last = rank >= counts[sorted_labels] - self.length
+        lengths = self.lengths[sorted_labels]
+        slots = (self.queue_ptr[sorted_labels] + rank) % lengths
+        if len(labels) > self.shortest:  # only then can two keys of this batch share a column
+            last = rank >= counts[sorted_labels] - lengths
             order, sorted_labels, slots = order[last], sorted_labels[last], slots[last]
         place = (sorted_labels, slice(None), slots)
         self._write(place, F.normalize(keys[order], dim=1), counts, good)
@@ -142,9 +162,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def build_queue(
-    kind: str, num_classes: int, dim: int, length: int, dtype: str = "fp32"
+    kind: str,
+    num_classes: int,
+    dim: int,
+    length: int,
+    dtype: str = "fp32",
+    lengths: Tensor | None = None,
 ) -> KeyQueue:
-    """Build a `multi` or `single` queue, filled with random directions."""
+    """Build a `multi` or `single` queue, filled with random directions; see `ClassQueues`."""
     if kind == "multi":
-        return ClassQueues(num_classes, dim, length, DTYPES[dtype])
+        return ClassQueues(num_classes, dim, length, DTYPES[dtype], lengths)
     return SingleQueue(dim, length, DTYPES[dtype])

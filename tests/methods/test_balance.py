@@ -11,9 +11,13 @@ from torch.nn import functional as F
 
 from ancor.cli import eval as eval_command
 from ancor.cli import train
+from ancor.methods.ancor import Ancor
 from ancor.methods.balance import balanced_order, class_shares, class_weights
+from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
 from ancor.methods.losses import classification_loss
+from ancor.methods.queues import ClassQueues
+from ancor.models.config import EncoderConfig
 from ancor.training.batches import EpochBatches
 from tests.data.test_division import folder
 from tests.refusals import refuses, tells
@@ -102,16 +106,54 @@ def test_weights_without_the_loss_they_are_of():
 QUICK = "--mode coarse --arch conv4 --image-size 32 -b 8 -j 0 --epochs 2 --precision fp32"
 
 
-@pytest.mark.parametrize("how", ["--balance class", "--balance sqrt", "--class-weighting class"])
+def test_a_queue_as_long_as_its_class():
+    """Keys of small classes are forgotten after one round, those of large ones after theirs."""
+    lengths = torch.tensor([2, 7, 1])
+    uneven = ClassQueues(3, 4, 7, lengths=lengths)
+    alone = [ClassQueues(1, 4, length) for length in lengths.tolist()]
+    torch.manual_seed(0)
+    for count in (3, 1, 12, 5, 40):
+        keys, labels = torch.randn(count, 4), torch.randint(0, 3, (count,))
+        uneven.enqueue(keys, labels)
+        for label, queue in enumerate(alone):
+            own = keys[labels == label]
+            queue.enqueue(own, torch.zeros(len(own), dtype=torch.int64))
+            held = int(queue.filled()[0])  # the others are random start values
+            torch.testing.assert_close(uneven.queue[label, :, :held], queue.queue[0, :, :held])
+            assert uneven.queue_ptr[label] == queue.queue_ptr[0]
+            assert uneven.filled()[label] == queue.filled()[0]
+
+
+def test_the_loss_sees_no_column_beyond_a_classs_own():
+    labels = torch.arange(12) % 3
+    sizes = torch.repeat_interleave(torch.arange(3), torch.tensor([2, 9, 5]))
+    config = AncorConfig(queue_length="class")
+    method = Ancor(EncoderConfig("conv4", dim=8, num_classes=3), config, sizes)
+    batch = Batch((torch.randn(12, 3, 32, 32),) * 2, labels, torch.arange(12))
+    method.eval()
+    before = method.losses(batch)["cst_by_class"].value
+    with torch.no_grad():
+        for ring, length in enumerate((2, 9, 5)):
+            method.queue.queue[ring, :, length:] = float("nan")
+    assert torch.equal(method.losses(batch)["cst_by_class"].value, before)
+    with refuses("`queue_length`", "class", "labels"):
+        Ancor(EncoderConfig("conv4", dim=8, num_classes=3), config)
+    with refuses("`queue_length`", "class", "`queue`", "single"):
+        AncorConfig(queue="single", queue_length="class", calculators=("cst_all",)).check("none")
+
+
+@pytest.mark.parametrize(
+    "how", ["--balance class", "--balance sqrt", "--class-weighting class", "--queue-k class"]
+)
 def test_training_on_unequal_classes_resumes_exactly(tmp_path, how, capsys):
     """The queue of a class of 3 images and of one of 30 too."""
     root = folder(tmp_path / "own", {"a": 30, "b": 3, "c": 7})
     words = f"--data {root} {QUICK} --queue-k auto {how}"
     assert train.main(shlex.split(f"{words} --output-dir {tmp_path / 'whole'}")) == 0
     said = capsys.readouterr().out
-    assert tells(said, "queue of 30 keys", "3 images")
-    told = "cls by class" if how.startswith("--class") else how
-    assert tells(said, told)
+    assert tells(said, "queue of 30 keys", "3 images") != (how == "--queue-k class")
+    told = {"--class-weighting class": "cls by class", "--queue-k class": "3-30 a class"}
+    assert tells(said, told.get(how, how))
     again = f"--precision fp32 --output-dir {tmp_path / 'parts'}"
     first = f"{words} --output-dir {tmp_path / 'parts'}"
     assert train.main(shlex.split(f"{first} --max-steps 3")) == 0
