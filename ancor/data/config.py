@@ -36,7 +36,7 @@ ALIASES = {"tieredImageNet": "tiered"}
 # What no file allows, as anybody may have written it.
 PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 # Settings of where images are found and read; the others that a reader takes say which are meant.
-PLACES = ("root", "dataset", "breeds_info", *PERMISSIONS)
+PLACES = ("root", "dataset", "breeds_info", "labels", *PERMISSIONS)
 
 
 @dataclass(frozen=True)

@@ -194,9 +194,13 @@ class PackedImages:
             )
         return stored
 
+    def path(self, index: int) -> str:
+        """Return the path of the image's file below the folder that was packed."""
+        return self.file.name(self.positions[index])
+
     def name(self, index: int) -> str:
-        """Name an image in messages: its own name, and the file."""
-        return f"{self.file.name(self.positions[index])} in {self.file.path}"
+        """Name an image in messages: its path, and the file."""
+        return f"{self.path(index)} in {self.file.path}"
 
     def content(self, index: int) -> bytes:
         """Return the sides and the stored bytes, which are compared with their checksum."""

@@ -10,6 +10,7 @@ from ancor.data import division
 from ancor.data.config import DataConfig
 from ancor.data.datasets import labels_csv
 from ancor.data.images import ImageFiles
+from ancor.data.packed import PackedImages
 from ancor.errors import InputError
 from ancor.safe_io.writing import output_path, write_result
 
@@ -57,6 +58,8 @@ def write(config: DataConfig, path: Path) -> dict[str, int]:
     paths = [whole.images.name(index) for index in range(len(whole))]
     if isinstance(whole.images, ImageFiles) and config.root is not None:
         paths = [os.path.relpath(each, config.root) for each in paths]
+    if isinstance(whole.images, PackedImages):  # of the folder that was packed
+        paths = [whole.images.path(index) for index in range(len(whole))]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["path", *levels, "partition"])

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ancor.data.transform_spec import TransformSpec
+from ancor.errors import InputError
 from ancor.safe_io.own_files import is_packed
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class DatasetSpec:
     def load(self, partition: str, settings: Any) -> "Partition":
         """Read a partition under the settings of a `DataConfig`, of packed images too."""
         if is_packed(getattr(settings, "root", None)):
+            if settings.labels is not None:
+                raise InputError(
+                    f"`labels` {settings.labels!r}: packed images have labels of their own; give "
+                    "it when the folder is packed"
+                )
             packed = import_module("ancor.data.packed")
             return packed.load(partition, settings.root, settings.dataset, settings.choices)
         reader = self.reader

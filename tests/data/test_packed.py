@@ -13,6 +13,7 @@ import pytest
 from ancor.cli import check_data, inspect, show
 from ancor.cli import eval as eval_command
 from ancor.cli import train as train_command
+from ancor.data import partition_table
 from ancor.data.config import DataConfig
 from ancor.data.file_config import PackConfig
 from ancor.data.guess import guess
@@ -144,6 +145,24 @@ def test_coarse_labels_alone_stay_alone(tmp_path):
     found = load(pack(data, PackConfig(), str(tmp_path / "z")).path)
     assert found.fine_labels is None
     assert found.coarse_labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_division_of_packed_images_is_one_of_their_folder(file, folder, tmp_path):
+    """The table that a run writes of it divides the folder's images alike."""
+    packed = DataConfig("folder", root=file.path, val_fraction=0.3)
+    table = tmp_path / "labels.csv"
+    counts = partition_table.write(packed, table)
+    assert set(counts) == {"train", "validation"}
+    shutil.copytree(folder / "train", tmp_path / "train")
+    again = load(tmp_path, "validation", labels=str(table))
+    theirs = packed.load("validation").images
+    names = sorted(theirs.path(index) for index in range(len(theirs)))
+    assert names == sorted(
+        Path(again.images.name(index)).relative_to(tmp_path).as_posix()
+        for index in range(len(again))
+    )
+    with refuses("--labels", str(table)):
+        load(file.path, labels=str(table))
 
 
 # What a stranger, a disk or a cut connection may make of a file.
