@@ -1,7 +1,5 @@
 """Which image is in which partition, as a table that can be read again in place of a drawing."""
 
-import csv
-import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -12,7 +10,8 @@ from ancor.data.datasets import labels_csv
 from ancor.data.images import ImageFiles
 from ancor.data.packed import PackedImages
 from ancor.errors import InputError
-from ancor.safe_io.writing import output_path, write_result
+from ancor.runtime.text import write_csv
+from ancor.safe_io.writing import output_path
 
 
 def target(config: DataConfig, named: str | None) -> Path:
@@ -60,16 +59,12 @@ def write(config: DataConfig, path: Path) -> dict[str, int]:
         paths = [os.path.relpath(each, config.root) for each in paths]
     if isinstance(whole.images, PackedImages):  # of the folder that was packed
         paths = [whole.images.path(index) for index in range(len(whole))]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", *levels, "partition"])
-    writer.writerows(zip(paths, *names, found, strict=True))
+    rows = zip(paths, *names, found, strict=True)
     try:
-        content = file.getvalue().encode()
+        write_csv(path, ["path", *levels, "partition"], rows, read_again=True)
     except UnicodeEncodeError as error:
         raise InputError(
             "a table holds UTF-8 alone, and the name of a file or class has other bytes "
             f"({error.object[max(0, error.start - 40) : error.end]!a}); rename it"
         ) from error
-    write_result(path, content)
     return dict(Counter(found.tolist()))

@@ -207,5 +207,5 @@ def mean_and_interval(scores: np.ndarray) -> tuple[float, float]:
     """Mean, and half the width of its 95% interval: t_{0.975, n-1} * sd / sqrt(n)."""
     scores = np.asarray(scores, dtype=np.float64)
     quantile = special.stdtrit(len(scores) - 1, 0.975)  # scipy.stats takes a second to import
-    half = quantile * scores.std(ddof=1) / np.sqrt(len(scores))
+    half = quantile * (scores.std(ddof=1) / np.sqrt(len(scores)))
     return float(scores.mean()), float(half)

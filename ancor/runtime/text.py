@@ -96,19 +96,31 @@ def columns(rows: Sequence[Sequence[str]], right: int = 0) -> Iterator[str]:
         yield "  ".join(words).rstrip()
 
 
-def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(
+    path: Path | str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    read_again: bool = False,
+) -> None:
     """Write a table in UTF-8 that spreadsheets read as data.
 
     Strings are printable, and have an apostrophe in front where they would be formulas; numbers are
     written as they are. A string that is a formatted number must not begin with a sign.
 
+    Args:
+        path: the table's.
+        header: names of the columns.
+        rows: the lines.
+        read_again: whether this toolkit reads it, as its strings are.
+
     Raises:
         OSError: it cannot be written.
+        UnicodeEncodeError: a string that is read again is no text.
     """
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = csv.writer(file, lineterminator="\n" if read_again else "\r\n")
     writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows(rows if read_again else ([_cell(value) for value in row] for row in rows))
     write_result(path, file.getvalue())
 
 
