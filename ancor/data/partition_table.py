@@ -20,9 +20,10 @@ def target(config: DataConfig, named: str | None) -> Path:
     Raises:
         InputError: it cannot be written, or is there already.
     """
-    if named is None and config.root is None:
+    if named is None and not os.path.isdir(config.root or ""):
+        where = "no `root` is given" if config.root is None else f"`root` {config.root!r} is none"
         raise InputError(
-            f"no folder is given for {labels_csv.NAME}; give `root`, or `output` for the table"
+            f"{labels_csv.NAME} goes into a folder, and {where}; give one, or `output`"
         )
     path = output_path(named or os.path.join(config.root, labels_csv.NAME))
     if path.exists():

@@ -268,3 +268,12 @@ def test_without_shares_a_folder_trains_and_the_log_says_how_to_validate(tmp_pat
         said, "No validation", "`val_fraction`"
     )
     assert not (tmp_path / "run" / "labels.csv").exists()
+
+
+@pytest.mark.parametrize("place", ["missing", " "])
+def test_a_table_makes_no_folder_of_images(tmp_path, monkeypatch, place, capsys):
+    """A path with a slip in it became a folder."""
+    monkeypatch.chdir(tmp_path)
+    command = ["--data", place, "--val-fraction", "0.2"]
+    refused(partition.main, command, capsys, "labels.csv", "--data", "--output")
+    assert list(tmp_path.iterdir()) == []

@@ -63,7 +63,7 @@ SENSIBLE = {
 }
 # A run that is asked for a trillion steps takes them: no mistake, but nothing for here.
 NUMBERS_OF = {"max_steps": (-(10**30), -1, 0, 1, 2)}
-OUTPUTS = {"output", "output_dir", "json", "csv", "plot", "feature_cache", "save"}
+OUTPUTS = {"output", "output_dir", "json", "csv", "plot", "feature_cache", "save", "out"}
 
 
 def shelf_paths(shelf: Path) -> list[str]:
@@ -191,6 +191,6 @@ def places(command: str, parser: argparse.ArgumentParser, line: list[str]) -> li
     beside = beside[0] if isinstance(beside, list) else beside
     if beside and command in ("tsne", "board", "localize", "neighbors", "export"):
         named.append(str(Path(beside).resolve().parent))
-    if given.get("download") and "data" in given:
-        named.append(given["data"])
+    if (given.get("download") or command == "partition") and "root" in given:
+        named.append(str(given["root"]))
     return [Path(place) for place in named]
