@@ -177,6 +177,11 @@ def unit_vectors(output: EncoderOutput, kind: str) -> Tensor:
     return F.normalize(getattr(output, kind).float(), dim=1)
 
 
+def features_name(kind: str) -> str:
+    """Name one of `KINDS` as in `FEATURES_OUT`, if it is there."""
+    return next((name for name, of in FEATURES_OUT.items() if of == kind), kind)
+
+
 def kind_of(
     encoder: Encoder,
     content: Mapping[str, Any],

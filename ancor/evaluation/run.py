@@ -21,7 +21,7 @@ from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
 from ancor.evaluation import predictors
 from ancor.evaluation.config import EvaluationConfig
-from ancor.evaluation.feature_bank import kind_of
+from ancor.evaluation.feature_bank import features_name, kind_of
 from ancor.evaluation.models import Model
 from ancor.evaluation.plan import plan_evaluations
 from ancor.evaluation.predictors import Predictor
@@ -143,7 +143,7 @@ class Evaluation:
             "partition": self.partition.name,
             "classes": self.config.mode,
             "only_base": self.config.only_base,
-            "features_out": [bank.kind for bank in self.banks],
+            "features_out": [features_name(bank.kind) for bank in self.banks],
             "support_views": self.config.support_views,
             "seed": self.config.seed,
             "precision": self.models[0].runtime.precision,

@@ -22,6 +22,7 @@ from ancor.errors import InputError, choose
 from ancor.evaluation.feature_bank import (
     FEATURES_OUT,
     FeatureBank,
+    features_name,
     kind_of,
     predicted_class,
     unit_vectors,
@@ -154,7 +155,7 @@ class ImageEncoder:
             "config": asdict(self.network.config),
             "transforms": asdict(self.transforms),
             "only_base": self.only_base,
-            "features_out": next(out for out, kind in FEATURES_OUT.items() if kind == self.kind),
+            "features_out": features_name(self.kind),
         }
         state = self.network.state_dict()
         return about, {PACKED + name: tensor.cpu().numpy() for name, tensor in state.items()}
