@@ -68,7 +68,7 @@ NETWORKS = {
     "resnet12": (84, 32, 20),
     "resnet50": (224, 16, 17),
     "conv4": (32, 64, 3),
-    "timm:tf_efficientnet_lite0": (224, 32, 43),
+    "timm:tf_efficientnet_lite0": (224, 256, 43),
 }
 Step = Callable[[], object]
 
