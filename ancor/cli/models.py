@@ -85,11 +85,15 @@ def add_model_flags(
 
 def runtime_of(args: argparse.Namespace) -> "Runtime":
     """Return where and how passes run, as the flags say."""
-    from ancor.runtime.devices import Runtime
+    from ancor.runtime import devices
 
     names = args.device or "auto", args.precision or "fp32", args.gpu
     workers = getattr(args, "workers", 0)
-    return Runtime.named(*names, batch_size=args.batch_size, workers=workers, quiet=False)
+    size = args.batch_size
+    runtime = devices.Runtime.named(*names, batch_size=size, workers=workers, quiet=False)
+    if runtime.device.type == "cpu":
+        devices.keep_freed_memory()
+    return runtime
 
 
 def model_paths(args: argparse.Namespace) -> list[str]:
