@@ -63,7 +63,7 @@ SENSIBLE = {
 }
 # A run that is asked for a trillion steps takes them: no mistake, but nothing for here.
 NUMBERS_OF = {"max_steps": (-(10**30), -1, 0, 1, 2)}
-OUTPUTS = {"output", "output_dir", "json", "csv", "plot", "feature_cache", "save", "out"}
+OUTPUTS = {"output", "output_dir", "json", "csv", "plot", "feature_cache", "save", "out", "html"}
 
 
 def shelf_paths(shelf: Path) -> list[str]:
