@@ -95,7 +95,14 @@ def show_as(flags: Mapping[str, str]) -> None:
 
 def with_flags(message: str) -> str:
     """Return a message with flags, if a command runs, for the settings that backticks name."""
-    return re.sub(r"`(\w+)`", lambda found: _FLAGS.get(found[1], found[0]), message)
+
+    def shown(found: re.Match) -> str:
+        name, flag = found[1], _FLAGS.get(found[1].removeprefix("no_"))
+        if flag is None or name in _FLAGS:
+            return _FLAGS.get(name, found[0])
+        return f"{flag[:2]}no-{flag[2:]}"
+
+    return re.sub(r"`(\w+)`", shown, message)
 
 
 def check_settings(config: Any) -> None:
@@ -120,8 +127,13 @@ def as_words(value: Any) -> str:
 
 
 def as_typed(name: str, value: Any) -> str:
-    """Write a setting as a command has it, its name in backticks, which `with_flags` replaces."""
-    return f"`{name}`" if value is True else f"`{name}` {as_words(value)}".rstrip()
+    """Write a setting as a command has it, its name in backticks, which `with_flags` replaces.
+
+    One that is on or off has no value: `mlp`, `no_mlp`.
+    """
+    if isinstance(value, bool):
+        return f"`{name}`" if value else f"`no_{name}`"
+    return f"`{name}` {as_words(value)}".rstrip()
 
 
 def at_least(low: int | float) -> Check:
