@@ -18,6 +18,7 @@ from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.views import QUERY_VIEW, TrainingViews
 from ancor.errors import InputError, MissingPartition
+from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.models import Model
 from ancor.models.names import OWN_WEIGHTS
 from ancor.runtime.logging import progress
@@ -44,25 +45,24 @@ def embedded(model: Model, partition: Partition, views: int, seed: int = 0) -> P
     for output in bank.outputs(np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)):
         rows[start : start + len(output.features), 0] = output.features.float().cpu()
         start += len(output.features)
-    for index, found in _training_views(model, partition, views, seed) if views else ():
+    for index, found in _training_views(bank, partition, views) if views else ():
         rows[index, 1:] = found
     names = [partition.images.name(index) for index in range(len(partition))]
     return replace(partition, images=FeatureRows(rows, names))
 
 
 def _training_views(
-    model: Model, partition: Partition, views: int, seed: int
+    bank: FeatureBank, partition: Partition, views: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield positions (n,) and the features (n, V, F) of their training views."""
     kinds = ("strong",) * views
-    items = TrainingViews(partition.images, partition.coarse_labels, model.transforms, kinds, seed)
-    runtime = model.runtime
-    bank = model.bank(partition, "features", seed)
+    labels, runtime = partition.coarse_labels, bank.runtime
+    items = TrainingViews(partition.images, labels, bank.transforms, kinds, bank.seed)
     requests = [(0, index) for index in range(len(partition))]
     size = max(1, runtime.batch_size // views)
     batches = [requests[start : start + size] for start in range(0, len(requests), size)]
     loader = Loader(items, runtime.workers, runtime.device, batch_sampler=batches)
-    model.network.eval()
+    bank.encoder.eval()
     for pictures, _, _, indices in progress(loader, runtime.quiet, desc="views", unit="batch"):
         together = torch.stack(pictures, dim=1).flatten(0, 1)
         found = bank.encode(together).features.float().cpu()

@@ -203,7 +203,17 @@ def kind_of(
     if not only_base:
         return "embedding"
     data = (content.get("config") or {}).get("data") or {}
-    return "both" if data.get("features") and encoder.config.embeds else "features"
+    return default_kind(encoder, bool(data.get("features")))
+
+
+def default_kind(encoder: Encoder, on_features: bool) -> str:
+    """Return which of `KINDS` is scored where nothing is asked for.
+
+    Args:
+        encoder: whose features they are.
+        on_features: whether it is a head on the features of a frozen backbone.
+    """
+    return "both" if on_features and encoder.config.embeds else "features"
 
 
 def predicted_class(output: EncoderOutput) -> Tensor:

@@ -10,7 +10,7 @@ from ancor.data.features import FeatureRows
 from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError, MissingPartition
-from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.feature_bank import FeatureBank, default_kind
 from ancor.evaluation.plan import mean_and_interval, plan_evaluations
 from ancor.evaluation.predictors import single
 from ancor.evaluation.scoring import score
@@ -92,9 +92,7 @@ class Validator:
                 "Validation: no intra-class episodes, as no coarse class has 2 fine classes with "
                 "enough images"
             )
-        # As evaluation does by default (`ancor.evaluation.feature_bank.kind_of`).
-        on_rows = isinstance(partition.images, FeatureRows) and encoder.config.embeds
-        kind = "both" if on_rows else "features"
+        kind = default_kind(encoder, isinstance(partition.images, FeatureRows))
         bank = FeatureBank(encoder, partition.images, transforms, runtime, kind=kind)
         self.source = SharedSource(bank)
         self.predict = single("Cosine")

@@ -26,7 +26,7 @@ from tests.pages import ROOT
 from tests.refusals import refused, refuses, tells
 from tests.training.steps import at_each_step
 from tests.training.test_distributed import free_group
-from tests.training.test_hooks import BATCH, assert_same, register
+from tests.training.test_hooks import BATCH, assert_same, register, two_as_one
 
 SMALL = {"queue_length": 24}  # less than the 60 images, and no multiple of their batches
 NAMES = sorted(METHODS)
@@ -150,12 +150,7 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("case", TOGETHER)
 def test_two_processes_do_what_one_does(case, folders):
     """The same samples in a step, and a backbone without batch norm."""
-    one, two = (
-        torch.load(folders / f"{count} {case}" / "last.pth.tar", weights_only=True)
-        for count in (1, 2)
-    )
-    for name, tensor in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    two_as_one(folders, case)
 
 
 def test_the_table_lists_all_with_what_they_are(capsys):

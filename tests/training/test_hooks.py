@@ -451,16 +451,22 @@ def folders(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_do_what_one_does(case, folders):
-    """1 to 4, 8: passes, means beside the encoder, memory, and pairs over both processes."""
+def two_as_one(folders: Path, case: str) -> list[dict]:
+    """Assert that two processes end in the weights of one; return both checkpoints."""
     one, two = (
         torch.load(folders / f"{count} {case}" / "last.pth.tar", weights_only=True)
         for count in (1, 2)
     )
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    return [one, two]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_do_what_one_does(case, folders):
+    """1 to 4, 8: passes, means beside the encoder, memory, and pairs over both processes."""
+    one, two = two_as_one(folders, case)
     assert one["progress"].get("assignments") == two["progress"].get("assignments")
 
 
