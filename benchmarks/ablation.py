@@ -291,7 +291,7 @@ def main() -> None:
         if not args.tables and (args.rows is None or row in args.rows)
         if not cell_path(name, row, seed).exists()
     ]
-    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
     with ThreadPoolExecutor(args.jobs) as pool:
         waiting = [(cell, pool.submit(run_cell, *cell, threads)) for cell in cells]
         for (name, row, seed), cell in waiting:

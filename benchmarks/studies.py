@@ -53,6 +53,11 @@ class Study:
         return self.partition == "test" and self.rows.keys() >= {ANCOR, COARSE, MOCO}
 
 
+# The other methods of the field, by the names of `ancor methods`.
+OTHERS = (
+    *("supcon", "simclr", "maskcon", "grafit", "coins-maskcon"),
+    *("coins", "snca", "scgm-g", "scgm-a"),
+)
 # Settings are chosen by other images and seeds than those of the comparison.
 CHOICE = {"seeds": (10, 11), "partition": "validation", "shots": (1,)}
 QUICK = "--n_test_runs 300"
@@ -68,6 +73,14 @@ def one_by_one(base: str, changes: Mapping[str, str], name: str = "as chosen") -
     }
 
 
+def others(settings: Mapping[str, str], change: str = "") -> dict[str, str]:
+    """Rows of the methods in `settings`, with these flags, the row named by what they change."""
+    return {
+        f"{name}{change and ', '}{change}": f"--mode coarse --method {name} {flags}"
+        for name, flags in settings.items()
+    }
+
+
 DIGITS = f"{SMALL} --epochs 40 --cst-t 0.5 --queue-k 256 --encoder-m 0.99"
 GLYPHS = f"{SMALL} --epochs 10 --cst-t 0.2 --queue-k 1024 --encoder-m 0.99"
 FASHION = (
@@ -79,6 +92,15 @@ FASHION_METHODS = {
     row: f"{flags} --cst-t 1 --loss-weights 1 0.3" if BOTH in flags else f"{flags} --cst-t 0.5"
     for row, flags in METHODS.items()
 }
+# A queue turns over in an epoch of the 1,078 images, as ANCOR's do.
+ONE_QUEUE = "--queue-k 768 --encoder-m 0.99"
+DIGITS_OTHERS = {
+    **dict.fromkeys(OTHERS, ""),
+    **dict.fromkeys(("maskcon", "grafit", "coins-maskcon", "coins"), ONE_QUEUE),
+    "scgm-a": "--queue-k 256 --encoder-m 0.99",
+}
+OWN_RATES = {"supcon": 0.05, "simclr": 0.05, "maskcon": 0.02, "coins": 0.03, "scgm-g": 0.03}
+COLDER = ("supcon", "maskcon", "coins", "snca", "scgm-a")  # whose own temperature is lower
 STUDIES: dict[str, Study] = {
     "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
     "fashion-mnist": Study(
@@ -134,6 +156,17 @@ STUDIES: dict[str, Study] = {
             f"{MOCO}, 40 epochs": f"{METHODS[MOCO]} {DIGITS}",
         },
         **CHOICE,
+        evaluate=QUICK,
+    ),
+    "digits-methods-choice": Study(
+        "rates and temperatures of the other methods on digits",
+        f"--dataset digits {SMALL} --epochs 40",
+        {
+            **others(DIGITS_OTHERS),
+            **others({k: f"{DIGITS_OTHERS[k]} --lr {v}" for k, v in OWN_RATES.items()}, "own rate"),
+            **others({k: f"{DIGITS_OTHERS[k]} --cst-t 0.5" for k in COLDER}, "temperature 0.5"),
+        },
+        **{**CHOICE, "seeds": (10,)},
         evaluate=QUICK,
     ),
     "digits-norm": Study(
