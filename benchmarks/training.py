@@ -13,6 +13,7 @@ while the others wait, so that a ratio compares neighbors in time.
     python benchmarks/training.py compile      # what --compile changes
     python benchmarks/training.py frozen       # a frozen backbone's step against its passes
     python benchmarks/training.py features     # the same on features in place of images
+    python benchmarks/training.py epoch --arch resnet12:cifar100  # with what brings the images
     python benchmarks/training.py methods      # every method's step against its networks' passes
 """
 
@@ -41,6 +42,7 @@ from multiprocessing.connection import Connection
 
 from ancor.data.features import FeatureRows
 from ancor.data.hierarchy import Hierarchy
+from ancor.data.images import ColorImages
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.methods.ancor import Ancor
@@ -63,13 +65,15 @@ from ancor.training.trainer import Trainer
 CPU = torch.device("cpu")
 DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
 IMAGES = 50_000  # of a training set of which a method keeps something
-# arch: (pixels, images a batch, coarse classes)
+# arch, and what tells it apart behind a colon: (pixels, images a batch, coarse classes)
 NETWORKS = {
+    "resnet12:cifar100": (32, 256, 20),
     "resnet12": (84, 32, 20),
     "resnet50": (224, 16, 17),
     "conv4": (32, 64, 3),
     "timm:tf_efficientnet_lite0": (224, 256, 43),
 }
+EPOCH = 40  # batches of an epoch of `epoch`; CIFAR-100's would have 195
 Step = Callable[[], object]
 
 
@@ -86,7 +90,7 @@ def workload(
     """Return a method with its start weights, and a batch (this process's share of it)."""
     pixels, images, classes = NETWORKS[arch]
     torch.manual_seed(0)
-    encoder = EncoderConfig(arch, "seq", True, DIM, classes)
+    encoder = EncoderConfig(arch.removesuffix(":cifar100"), "seq", True, DIM, classes)
     method = Ancor(encoder, AncorConfig(queue_length=length)).to(memory_format=layout).train()
     views = torch.randn(2, images, 3, pixels, pixels)
     labels = torch.randint(0, classes, (images,))
@@ -209,6 +213,24 @@ def rows_step(arch: str, length: int, precision: str) -> Step:
     trainer = Trainer(method, batches, TrainConfig(freeze="all"), None, None, None, dtype)
     every = chain.from_iterable(map(batches.epoch, count_from(0)))
     return lambda: trainer._step(next(every), Meter())
+
+
+def epoch_step(arch: str, length: int, precision: str) -> Step:
+    """Return a step of an epoch of CIFAR-100's kind: drawn, cropped, recolored, learned, told."""
+    method, _ = workload(arch, length, torch.channels_last)
+    pixels, size, classes = NETWORKS[arch]
+    labels = torch.randint(0, classes, (EPOCH * size,)).numpy()
+    drawn = torch.randint(0, 256, (EPOCH * size, 3, pixels, pixels), dtype=torch.uint8)
+    names = Hierarchy(tuple(map(str, range(classes))))
+    partition = Partition("benchmark", "train", ColorImages(drawn.numpy()), labels, None, names)
+    spec = replace(DATASETS["cifar100"].transforms, size=pixels)
+    batches = TrainingBatches(partition, labels, spec, method.views, size, 0, 0, CPU)
+    dtype = autocast_dtype(precision, CPU)
+    trainer = Trainer(method, batches, TrainConfig(), None, None, None, dtype)
+    method.prepare(CPU)
+    every = chain.from_iterable(map(batches.epoch, count_from(0)))
+    meter = Meter()
+    return lambda: trainer._step(next(every), meter)
 
 
 def bare_step(arch: str, length: int, precision: str) -> Step:
@@ -337,6 +359,7 @@ STEPS = {
     "rows": rows_step,
     "method": method_step,
     "its passes": method_passes,
+    "epoch": epoch_step,
     "our loss": our_loss,
     "plain loss": plain_loss_alone,
 }
@@ -371,6 +394,7 @@ class Worker:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, *asked), daemon=True)
         self.process.start()
+        theirs.close()  # the death of the process is told, not waited for
         self.seconds: list[float] = []
         self.first = self.step()
         self.seconds.clear()
@@ -545,6 +569,26 @@ def compare_features(args: argparse.Namespace) -> None:
             )
 
 
+def compare_epochs(args: argparse.Namespace) -> None:
+    """Print what steps of an epoch, with all that brings their images, are to their bare work."""
+    print(
+        f"K {args.queue_k}: | network | precision | bare images/s | epoch images/s | bare / epoch |"
+    )
+    for precision in args.precision:
+        for arch in args.arch:
+            asked = (arch, args.queue_k, precision)
+            with Worker("epoch", *asked) as epoch, Worker("bare", *asked) as bare:
+                for _ in range(args.rounds):
+                    bare.step()
+                    epoch.step()
+            speeds = (NETWORKS[arch][1] / median(each.seconds) for each in (bare, epoch))
+            print(
+                f"| {arch} | {precision} | {' | '.join(f'{s:.0f}' for s in speeds)} "
+                f"| {ratio(epoch, bare):.2f} |",
+                flush=True,
+            )
+
+
 def compare_methods(args: argparse.Namespace) -> None:
     """Print every method's step against what its networks take of it."""
     print(f"K {args.queue_k}, {IMAGES} images: | method | network | precision ", end="")
@@ -572,6 +616,7 @@ PARTS = {
     "compile": compare_compiled,
     "frozen": compare_frozen,
     "features": compare_features,
+    "epoch": compare_epochs,
     "methods": compare_methods,
 }
 
