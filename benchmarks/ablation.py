@@ -7,6 +7,7 @@ that what was interrupted goes on with the next cell.
     python benchmarks/ablation.py --list                  # studies, and what is done of each
     python benchmarks/ablation.py digits glyphs --jobs 2  # run what is missing; print the tables
     python benchmarks/ablation.py digits --tables         # print only
+    python benchmarks/ablation.py grocery-heads --data GroceryStoreDataset
     python benchmarks/ablation.py --write                 # bring the pages' tables up to date
 """
 
@@ -48,16 +49,24 @@ def cell_path(study: str, row: str, seed: int) -> Path:
     return FOLDER / study / f"{name}-{seed}.json"
 
 
-def run_cell(name: str, row: str, seed: int, threads: int) -> None:
+def prepare(study: Study, places: dict[str, str]) -> None:
+    """Make what the cells of a study share, unless it is there."""
+    if study.first:
+        *command, output = shlex.split(study.first.format_map(places))
+        if not Path(output).exists():
+            subprocess.run([sys.executable, *command, output], cwd=ROOT, check=True)
+
+
+def run_cell(name: str, row: str, seed: int, threads: int, places: dict[str, str]) -> None:
     """Train and evaluate; write the result."""
     study = STUDIES[name]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    commands, seconds, results = [], [], {}
+    commands, seconds, results = [study.first] if study.first else [], [], {}
     with tempfile.TemporaryDirectory() as folder:
 
         def call(command: str) -> None:
-            script, *flags = shlex.split(command)
-            commands.append(shlex.join(["python", script, *flags]))
+            commands.append(shlex.join(["python", *shlex.split(command)]))
+            script, *flags = shlex.split(command.format_map(places))
             started = perf_counter()
             subprocess.run(
                 [sys.executable, str(ROOT / script), *flags],
@@ -74,7 +83,8 @@ def run_cell(name: str, row: str, seed: int, threads: int) -> None:
         )
         if study.then:
             call(study.then)
-        base = "--untrained" if study.compares_methods and row == ANCOR else ""
+        compared = study.gains or (study.compares_methods and row == ANCOR)
+        base = "--untrained" if compared else ""
         for flags in (base, f"{base} --fg"):
             call(
                 f"eval.py --model_path run/model_best.pth.tar --partition {study.partition} "
@@ -118,7 +128,8 @@ def read_report(folder: Path) -> dict[str, dict]:
         results[f"{MEASURES[result['mode']]}, {result['n_shots']}"] = {
             "accuracy": round(result["accuracy"], 3),
             "ci95": round(result["ci95"], 3),
-            **({"untrained": round(base["accuracy"], 3)} if base else {}),
+            **({UNTRAINED: round(base["accuracy"], 3)} if base else {}),
+            **({f: round(base[f], 3) for f in ("gain", "gain_ci95")} if base else {}),
             "episode_accuracies": [round(100 * score) for score in scores],  # hundredths of 1%
         }
     return results
@@ -158,8 +169,13 @@ def scores(cell: dict, measure: str) -> np.ndarray:
 
 def accuracies(cells: dict[str, dict[int, dict]], row: str, measure: str) -> list[float]:
     """Return a row's accuracy with each seed; those of the untrained row are in ANCOR's cells."""
-    source, field = (ANCOR, UNTRAINED) if row == UNTRAINED else (row, "accuracy")
+    source, field = (first_row(cells), UNTRAINED) if row == UNTRAINED else (row, "accuracy")
     return [cell["results"][measure][field] for cell in cells.get(source, {}).values()]
+
+
+def first_row(cells: dict[str, dict[int, dict]]) -> str:
+    """Return the row that was compared with untrained networks: ANCOR's where there is one."""
+    return ANCOR if ANCOR in cells else next(iter(cells))
 
 
 def accuracy_table(name: str) -> str:
@@ -167,7 +183,8 @@ def accuracy_table(name: str) -> str:
     study, cells = STUDIES[name], load(name)
     columns = measures(study)
     lines = [f"| {name} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
-    untrained = [UNTRAINED] if ANCOR in cells and study.compares_methods else []
+    compared = study.gains or (ANCOR in cells and study.compares_methods)
+    untrained = [UNTRAINED] if cells and compared else []
     for row in [*untrained, *cells]:
         shown = []
         for measure in columns:
@@ -176,7 +193,8 @@ def accuracy_table(name: str) -> str:
             shown.append(f"{np.mean(values):.1f}{spread}")
         whole = len(values) == len(study.seeds)
         part = "" if whole else f" ({len(values)} of {len(study.seeds)} seeds)"
-        lines.append(f"| {row}{part} | " + " | ".join(shown) + " |")
+        title = "frozen" if study.gains and row == UNTRAINED else row
+        lines.append(f"| {title}{part} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
@@ -199,10 +217,29 @@ def difference_table(name: str) -> str:
     return "\n".join([*head, "| --- " * (len(measures(study)) + 1) + "|", *lines])
 
 
+def gain_table(name: str) -> str:
+    """Lay out gains: the mean over seeds, and from where to where their intervals reach."""
+    study, cells = STUDIES[name], load(name)
+    columns = measures(study)
+    lines = [f"| {name}: gain | " + " | ".join(columns) + " |"]
+    lines += ["| --- " * (len(columns) + 1) + "|"]
+    for row, of_row in cells.items():
+        shown = []
+        for measure in columns:
+            found = [cell["results"][measure] for cell in of_row.values()]
+            gains, halves = (np.array([r[f] for r in found]) for f in ("gain", "gain_ci95"))
+            low, high = (gains - halves).min(), (gains + halves).max()
+            shown.append(f"{gains.mean():+.1f} ({low:+.1f} to {high:+.1f})")
+        lines.append(f"| {row} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
 def tables(name: str) -> str:
     """Return all of a study's tables."""
-    compared = [difference_table(name)] if STUDIES[name].compares_methods else []
-    return "\n\n".join([accuracy_table(name), *compared])
+    study = STUDIES[name]
+    compared = [difference_table(name)] if study.compares_methods else []
+    gains = [gain_table(name)] if study.gains else []
+    return "\n\n".join([accuracy_table(name), *compared, *gains])
 
 
 def comparisons() -> list[str]:
@@ -278,6 +315,10 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, help="cells side by side")
     parser.add_argument("--rows", nargs="+", help="only these rows")
+    parser.add_argument("--data", default="", help="folder of the dataset, where a study needs one")
+    parser.add_argument(
+        "--shared", default=str(ROOT / "runs"), help="folder of files that cells share"
+    )
     args = parser.parse_args()
     if args.list:
         for name, study in STUDIES.items():
@@ -291,9 +332,12 @@ def main() -> None:
         if not args.tables and (args.rows is None or row in args.rows)
         if not cell_path(name, row, seed).exists()
     ]
+    places = {name: os.path.abspath(getattr(args, name)) for name in ("data", "shared")}
+    for name in dict.fromkeys(cell[0] for cell in cells):
+        prepare(STUDIES[name], places)
     threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
     with ThreadPoolExecutor(args.jobs) as pool:
-        waiting = [(cell, pool.submit(run_cell, *cell, threads)) for cell in cells]
+        waiting = [(cell, pool.submit(run_cell, *cell, threads, places)) for cell in cells]
         for (name, row, seed), cell in waiting:
             cell.result()
             print(f"{name}, {row}, seed {seed}: done", flush=True)

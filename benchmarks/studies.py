@@ -36,6 +36,10 @@ class Study:
         shots: labeled images a class.
         evaluate: further flags of eval.py.
         then: a command between training and evaluation.
+        gains: whether every row is compared with what its training started from, episode by
+            episode; of a head on features, these features alone.
+        first: a command that makes what all cells share. In all commands `{data}` is the dataset's
+            folder (`--data`) and `{shared}` that of such files (`--shared`).
     """
 
     about: str
@@ -46,6 +50,8 @@ class Study:
     shots: tuple[int, ...] = (1, 5)
     evaluate: str = ""
     then: str = ""
+    gains: bool = False
+    first: str = ""
 
     @property
     def compares_methods(self) -> bool:
@@ -108,6 +114,18 @@ COLDER = ("supcon", "maskcon", "grafit", "coins-maskcon", "snca")  # whose own t
 CHOSEN = {
     **{name: f"--lr {OWN_RATES[name]}" for name in ("supcon", "simclr", "scgm-g")},
     **dict.fromkeys(("maskcon", "grafit", "coins-maskcon"), "--cst-t 0.5"),
+}
+# Every method of the table on one dataset, the paper's parts by their names there.
+PRESETS = {
+    **{COARSE: METHODS[COARSE], MOCO: METHODS[MOCO]},
+    **{"fork + norm": METHODS["fork + norm"], "seq + norm": METHODS["seq + norm"]},
+    ANCOR: METHODS[ANCOR],
+}
+FROZEN = "timm:tf_efficientnet_lite0"
+HEADS = ("ce", "moco", "ancor", "ancor-norm", *OTHERS)
+GROCERY_HEADS = {
+    **{name: f"--mode coarse --method {name}" for name in HEADS},
+    "fine labels": "--mode fine --method fine",
 }
 STUDIES: dict[str, Study] = {
     "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
@@ -177,6 +195,30 @@ STUDIES: dict[str, Study] = {
         },
         **{**CHOICE, "seeds": (10,)},
         evaluate=QUICK,
+    ),
+    "digits-methods": Study(
+        "the other methods of the field on digits, as long as the paper's comparison",
+        f"--dataset digits {SMALL} --epochs 40",
+        others({name: f"{DIGITS_OTHERS[name]} {CHOSEN.get(name, '')}" for name in OTHERS}),
+    ),
+    "fashion-mnist-methods": Study(
+        "all methods on Fashion-MNIST, an epoch",
+        f"{FASHION_CHOSEN} --epochs 1",
+        {
+            **{row: FASHION_METHODS[row] for row in PRESETS},
+            **others({name: CHOSEN.get(name, "") for name in OTHERS}),
+        },
+    ),
+    "grocery-heads": Study(
+        "heads of every method on features of a frozen ImageNet network, Grocery Store",
+        "--features {shared}/grocery.npz",
+        GROCERY_HEADS,
+        evaluate="--cls Proto --n-augmentations 1",
+        gains=True,
+        first=(
+            f"-m ancor embed --arch {FROZEN} --pretrained --dataset grocery --data {{data}} "
+            "--augment crops --views 8 --output {shared}/grocery.npz"
+        ),
     ),
     "digits-norm": Study(
         "whether the angle or its temperature makes the difference on digits",
