@@ -132,6 +132,12 @@ def _makes_wheels() -> bool:
     return bool(find_spec("wheel")) or int(version("setuptools").split(".")[0]) > 70
 
 
+RELEASED = (
+    *("setup.py", "pyproject.toml", "README.md", "LICENSE"),
+    *("MANIFEST.in", "requirements.txt"),
+)
+
+
 @pytest.mark.slow
 def test_an_installation_has_the_command_and_its_data(tmp_path):
     """Installed from a copy, without its dependencies, and called from an empty folder."""
@@ -139,11 +145,22 @@ def test_an_installation_has_the_command_and_its_data(tmp_path):
         pytest.skip("pip and setuptools 71 or newer are needed")
     source, target, empty = tmp_path / "source", tmp_path / "target", tmp_path / "empty"
     shutil.copytree(ROOT / "ancor", source / "ancor", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+    for name in RELEASED:
         shutil.copy(ROOT / name, source)
     empty.mkdir()
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", str(target), str(source)], check=True)
+    # As it is released: an archive of the source, a wheel of it, and that installed.
+    build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+    made = subprocess.run(
+        [sys.executable, "-c", build], cwd=source, check=True, capture_output=True, text=True
+    )
+    archive = source / "dist" / made.stdout.split()[-1]
+    pip = [sys.executable, "-m", "pip"]
+    wheel = [*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(source / "dist")]
+    subprocess.run([*wheel, str(archive)], check=True)
+    (wheel,) = (source / "dist").glob("ancor_toolkit-*.whl")
+    subprocess.run(
+        [*pip, "install", "-q", "--no-deps", "--target", str(target), str(wheel)], check=True
+    )
     command = [sys.executable, str(target / "bin" / "ancor")]
     environment = {**os.environ, "PYTHONPATH": str(target)}
 
