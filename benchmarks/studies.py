@@ -213,7 +213,7 @@ STUDIES: dict[str, Study] = {
         "heads of every method on features of a frozen ImageNet network, Grocery Store",
         "--features {shared}/grocery.npz",
         GROCERY_HEADS,
-        evaluate="--cls Proto --n-augmentations 1",
+        evaluate=f"--cls Proto --n-augmentations 1 {QUICK}",
         gains=True,
         first=(
             f"-m ancor embed --arch {FROZEN} --pretrained --dataset grocery --data {{data}} "
