@@ -5,36 +5,32 @@ there stands in each file's metadata.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 import ancor
-from ancor.checkpoints import checkpoint, state_dicts
+from ancor.checkpoints import checkpoint, formats, state_dicts
 from ancor.checkpoints.checksum import CHECKSUM, checksum
 from ancor.checkpoints.pretrained import weights_file
 from ancor.data.config import DataConfig
-from ancor.errors import InputError, RunError, choose
+from ancor.errors import InputError, choose
 from ancor.models.encoder import Encoder
 from ancor.models.names import library_of
 from ancor.runtime.seeding import generator
 from ancor.safe_io import weights
-from ancor.safe_io.writing import replacing
 
 OUTPUTS = ("features", "embedding", "logits")
-TOLERANCE = 1e-4
-BATCHES = (1, 8)  # numbers of images that a written file is tried on
 
 
 class Graph(nn.Module):
     """An encoder that returns some of its outputs, by name."""
+
+    takes = "images"
 
     def __init__(self, encoder: Encoder, outputs: Sequence[str]) -> None:
         super().__init__()
@@ -128,24 +124,17 @@ def export(
     Raises:
         InputError: a package is missing, images are too small for the backbone, or the file cannot
             be written.
-        RunError: the difference is above `TOLERANCE`; nothing is left behind.
+        RunError: the difference is above `formats.TOLERANCE`; nothing is left behind.
     """
     graph = Graph(encoder, outputs)
     about = metadata(source, encoder, content, data, outputs)
     if to == "safetensors":
         about[weights.CONTENT] = json.dumps(_own_content(content, data))
     size = data.transforms.size
-    images = torch.randn(max(BATCHES), 3, size, size, generator=generator(0, "export"))
+    count = max(formats.BATCHES)
+    images = torch.randn(count, 3, size, size, generator=generator(0, "export"))
     _check_size(graph, images)
-    with _renamed_when_right(path) as temporary:
-        run = WRITERS[to](graph, images, about, temporary)
-        difference = max(_difference(graph, run, images[:count]) for count in BATCHES)
-        if not difference <= TOLERANCE:  # nan is no agreement
-            raise RunError(
-                f"{str(path)!r} was not written: its outputs differ from PyTorch's by "
-                f"{difference:.2g}, and {TOLERANCE:g} is accepted"
-            )
-    return difference
+    return formats.write(path, WRITERS[to], graph, images, about, graph)
 
 
 def metadata(
@@ -209,79 +198,7 @@ def _own_content(content: dict, data: DataConfig) -> dict:
     return {"epoch": content["epoch"], "config": kept}
 
 
-@contextmanager
-def _renamed_when_right(path: Path) -> Iterator[Path]:
-    """Yield a name in the same folder; rename it to `path` at the end, or remove it on an error."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, f".tmp{path.suffix}") as temporary:  # readers go by it
-            temporary.touch()
-            yield temporary
-    except OSError as error:
-        raise InputError(
-            f"cannot write {str(path)!r} ({error.strerror}); name another `output`"
-        ) from error
-
-
-@torch.inference_mode()
-def _difference(graph: Graph, run: Callable, images: Tensor) -> float:
-    """Largest difference of any output, relative to the output's largest value if above 1."""
-    expected, found = graph(images), run(images)
-    return max(
-        ((found[name] - right).abs().max() / right.abs().max().clamp(min=1)).item()
-        for name, right in expected.items()
-    )
-
-
-def _package(name: str, to: str) -> ModuleType:
-    """Import a package of the extra; InputError where it is missing."""
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"`to` {to} needs the package {error.name!r}, which is not installed: "
-            "pip install 'ancor-toolkit[export]'"
-        ) from error
-
-
-def _any_number() -> dict:
-    return {"images": {0: torch.export.Dim("batch", min=1)}}
-
-
-def _write_onnx(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
-    for name in ("onnx", "onnxscript"):
-        _package(name, "onnx")
-    runtime = _package("onnxruntime", "onnx")
-    program = torch.onnx.export(
-        graph,
-        (images[:2],),
-        dynamo=True,
-        verbose=False,
-        input_names=["images"],
-        output_names=list(graph.outputs),
-        dynamic_shapes=_any_number(),
-    )
-    program.model.metadata_props.update(about)
-    program.save(path, external_data=False)
-    # Bytes and open files: these libraries open no name that is not UTF-8.
-    session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-
-    def run(images: Tensor) -> dict[str, Tensor]:
-        found = session.run(list(graph.outputs), {"images": images.numpy()})
-        return dict(zip(graph.outputs, map(torch.from_numpy, found), strict=True))
-
-    return run
-
-
-def _write_pt2(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
-    program = torch.export.export(graph, (images[:2],), dynamic_shapes=_any_number())
-    with open(path, "wb") as file:
-        torch.export.save(program, file, extra_files={"metadata.json": json.dumps(about)})
-    with open(path, "rb") as file:
-        return torch.export.load(file).module()
-
-
-def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) -> Callable:
+def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) -> Graph:
     tensors = sorted(state_dicts.encoder_state(graph.encoder, state_dicts.QUERY).items())
     # As they will be read: in this order, and laid out in the plain way.
     state = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors}
@@ -292,4 +209,4 @@ def _write_safetensors(graph: Graph, images: Tensor, about: dict, path: Path) ->
     return Graph(checkpoint.load_encoder(path)[0], graph.outputs)
 
 
-WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2, "safetensors": _write_safetensors}
+WRITERS = {**formats.GRAPHS, "safetensors": _write_safetensors}

@@ -1,9 +1,12 @@
-"""Write an encoder for other programs, with its preprocessing, and check it against PyTorch."""
+"""Write an encoder, or a few-shot classifier with its encoder, for other programs.
+
+What was written is compared with PyTorch.
+"""
 
 import argparse
 
 from ancor.cli.arguments import Parser, main_of, say
-from ancor.cli.data_flags import add_view_flags
+from ancor.cli.data_flags import VIEWS, add_view_flags
 from ancor.errors import InputError
 
 EXAMPLE = """example, after the one of train.py --help:
@@ -13,13 +16,20 @@ EXAMPLE = """example, after the one of train.py --help:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor export", description=__doc__, epilog=EXAMPLE)
-    add = parser.add_argument_group("export").add_argument
-    add(
+    group = parser.add_argument_group("export")
+    source = group.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--model-path",
-        required=True,
         metavar="FILE",
         help="a checkpoint that train.py wrote, or any other file that eval.py reads",
     )
+    source.add_argument(
+        "--with-classifier",
+        metavar="FILE",
+        help="a few-shot classifier that ancor predict --save wrote: from pixels to the "
+        "probabilities of its classes",
+    )
+    add = group.add_argument
     add(
         "--to",
         metavar="FORMAT",
@@ -42,6 +52,9 @@ def command(args: argparse.Namespace) -> None:
     from ancor.checkpoints import export, pretrained
     from ancor.data.resolve import resolve_data
 
+    if args.with_classifier is not None:
+        _with_classifier(args)
+        return
     path, to = export.output_file(args.model_path, args.to, args.output)
     if to == "safetensors" and args.output_layer:
         raise InputError(
@@ -54,6 +67,26 @@ def command(args: argparse.Namespace) -> None:
     difference = export.export(args.model_path, encoder, content, data, path, to, outputs)
     size = data.transforms.size
     say(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
+    print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")
+
+
+def _with_classifier(args: argparse.Namespace) -> None:
+    """Export a saved few-shot classifier."""
+    from ancor.checkpoints import export
+    from ancor.fewshot import classifier, deploy
+
+    source = args.with_classifier
+    for name in ("output_layer", "head", *VIEWS):
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"`{name}` was given with --with-classifier {source!r}, which brings its encoder "
+                "and its preprocessing along; leave it out"
+            )
+    path, to = export.output_file(source, args.to, args.output)
+    model = classifier.FewShotClassifier.load(source, device="cpu")
+    difference, about = deploy.export(source, model, path, to)
+    size = about["image_size"]
+    say(f"Wrote {path}: {', '.join(about['outputs'])} of pixels (N, {size}, {size}, 3)")
     print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")
 
 

@@ -21,7 +21,6 @@ from ancor.runtime.devices import Runtime
 from ancor.safe_io.broken import BROKEN
 
 UNKNOWN = "unknown"
-
 RENAMED = {"n_aug_support_samples": "n_augmentations"}  # settings in files of earlier versions
 
 
@@ -195,6 +194,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         model.set_params(encoder=ImageEncoder(network, transforms, runtime, **others))
         model._check_width(support)
         return model
+
+    @property
+    def episode(self) -> Support:
+        """What queries are compared with; NotFittedError before `fit`."""
+        self._check_fitted()
+        return self._episode
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "classes_"):

@@ -30,7 +30,7 @@ from ancor.evaluation.feature_bank import (
 from ancor.fewshot import inputs
 from ancor.fewshot.support_set import Features, known_features
 from ancor.models.config import EncoderConfig
-from ancor.models.encoder import Encoder
+from ancor.models.encoder import Encoder, EncoderOutput
 from ancor.models.libraries import check_image_size
 from ancor.models.own import named_module
 from ancor.runtime.devices import Runtime, usable_cpus
@@ -87,6 +87,14 @@ class ImageEncoder:
         weight = self.network.class_weight
         return 0 if weight is None else len(weight)
 
+    @property
+    def coarse_names(self) -> tuple[str, ...]:
+        """Names of these classes, by number; () where its file does not tell them."""
+        config = self.content.get("config") or {}
+        fine = (config.get("training") or {}).get("mode") == "fine"
+        names = () if fine or not config else checkpoint.class_names(self.content, repr(self))
+        return names if len(names) == self.num_coarse else ()
+
     def encode(self, images: Any, n_augmentations: int = 0, seed: int = 0) -> Features:
         """Compute the features of images; `np.asarray` of them is their vectors, (N, F) of float32.
 
@@ -139,15 +147,25 @@ class ImageEncoder:
             distinct_views(wanted, self.transforms, seed), axis=0, return_inverse=True
         )
         bank = self._bank(dict(zip(addresses, images, strict=True)), seed)
-        outputs = list(bank.outputs(pairs))
-        vectors = torch.cat([unit_vectors(output, bank.kind) for output in outputs])
-        if self.num_coarse:
-            coarse = torch.cat([predicted_class(output) for output in outputs])
-        else:
-            coarse = torch.full((len(pairs),), -1)
+        found = Features.join([self._read_off(output) for output in bank.outputs(pairs)])
         rows = torch.from_numpy(rows.reshape(len(images), 1 + copies))
-        vectors, coarse = vectors.cpu()[rows], coarse.cpu()[rows]
+        vectors, coarse = found.vectors[rows], found.coarse[rows]
         return Features(vectors[:, 0], vectors[:, 1:], coarse[:, 0], coarse[:, 1:])
+
+    def encode_prepared(self, pixels: Tensor) -> Features:
+        """Compute the features of images that are resized and cropped already.
+
+        Args:
+            pixels: as the network sees them, (N, 3, S, S) of uint8.
+        """
+        return self._read_off(self._bank({}, 0).encode(pixels))
+
+    def _read_off(self, output: EncoderOutput) -> Features:
+        """Take features, without views, from what the network gives."""
+        vectors = unit_vectors(output, self.kind).cpu()
+        none = torch.full((len(vectors),), -1)
+        coarse = predicted_class(output).cpu() if self.num_coarse else none
+        return Features(vectors, vectors[:, None][:, :0], coarse, coarse[:, None][:, :0])
 
     def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what `unpack` makes its parts of again: plain values, and arrays by name."""
@@ -156,6 +174,7 @@ class ImageEncoder:
             "transforms": asdict(self.transforms),
             "only_base": self.only_base,
             "features_out": features_name(self.kind),
+            "coarse_names": self.coarse_names,
         }
         state = self.network.state_dict()
         return about, {PACKED + name: tensor.cpu().numpy() for name, tensor in state.items()}
@@ -176,9 +195,14 @@ class ImageEncoder:
         encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         spec = TransformSpec.from_file(about["transforms"])
-        out = about.get("features_out")  # files of versions before tell none
+        # Files of versions before tell neither of these.
+        out, names = about.get("features_out"), about.get("coarse_names")
         told = None if out is None else choose("features_out", out, FEATURES_OUT)
-        return encoder, spec, {"only_base": bool(about["only_base"]), "features_out": told}
+        content = checkpoint.untold(config)
+        content["config"]["classes"] = names or ()
+        checkpoint.class_names(content, "the saved classifier")
+        others = {"only_base": bool(about["only_base"]), "features_out": told}
+        return encoder, spec, others | ({"content": content} if names else {})
 
     def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
         quiet = replace(

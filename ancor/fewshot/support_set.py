@@ -161,21 +161,11 @@ class Support:
         scores = torch.full((len(query), self.n_ways), -torch.inf, dtype=torch.float64)
         together = [(torch.arange(len(labels)), torch.arange(len(query)))]
         for chosen, asked in divide(coarse, query.coarse) if self.coarse_first else together:
-            present, local = labels[chosen].unique(return_inverse=True)
+            present = labels[chosen].unique()
             queries, key = query.vectors[asked][None], chosen.numpy().tobytes()
             found = torch.zeros(1, len(asked), 1, dtype=torch.float64)
             if len(present) > 1 and key not in fits:
-                # Of all images, not of those behind the gate: evaluation's cascade has no weights.
-                weights = balanced(labels.bincount()[present])
-                batch = EpisodeBatch(
-                    vectors[chosen][None],
-                    local[None],
-                    torch.arange(len(chosen))[None],
-                    queries,
-                    len(present),
-                    part_evidence(len(present)) if self.coarse_first else 1.0,
-                    None if weights is None else weights[None],
-                )
+                batch = self._episode(vectors, labels, chosen)._replace(query=queries)
                 if self.classifier == "LR":
                     fits[key] = fit_logistic(batch)
                 else:
@@ -184,6 +174,38 @@ class Support:
                 found = logarithms(logistic_probabilities(fits[key], queries))
             scores[asked[:, None], present] = found[0]
         return scores
+
+    def compared_with(self, predicted: int | None = None) -> tuple[Tensor, EpisodeBatch]:
+        """Return what queries of a predicted coarse class are compared with; None: with all.
+
+        Returns:
+            The classes that are there, (m,) of int64, and an episode of these alone, without
+            queries.
+        """
+        vectors, coarse, labels = self._whole
+        chosen = torch.arange(len(labels)) if predicted is None else coarse.eq(predicted).nonzero()
+        chosen = chosen.flatten()
+        return labels[chosen].unique(), self._episode(vectors, labels, chosen)
+
+    @property
+    def coarse_classes(self) -> Tensor:
+        """The predicted coarse classes of what is learned from, (m,) of int64, rising."""
+        return self._whole[1].unique()
+
+    def _episode(self, vectors: Tensor, labels: Tensor, chosen: Tensor) -> EpisodeBatch:
+        """Return the chosen vectors as an episode of their classes alone, without queries."""
+        present, local = labels[chosen].unique(return_inverse=True)
+        # Of all images, not of those behind the gate: evaluation's cascade has no weights.
+        weights = balanced(labels.bincount()[present])
+        return EpisodeBatch(
+            vectors[chosen][None],
+            local[None],
+            torch.arange(len(chosen))[None],
+            vectors[None, :0],
+            len(present),
+            part_evidence(len(present)) if self.coarse_first else 1.0,
+            None if weights is None else weights[None],
+        )
 
     @cached_property
     def _whole(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,177 @@
+"""A few-shot classifier as a graph: from pixels to probabilities.
+
+A new classifier has a place in `GRAPHS`, a new kind of "unknown" in `ClassifierGraph._unknown`.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ancor.data.transforms import normalize
+from ancor.errors import choose
+from ancor.evaluation.classifiers import (
+    MAX_NEIGHBORS,
+    TIE,
+    EpisodeBatch,
+    fit_logistic,
+    logarithms,
+)
+from ancor.evaluation.feature_bank import predicted_class, unit_vectors
+from ancor.fewshot.classifier import FewShotClassifier
+
+
+class Probabilistic(nn.Module):
+    """LR and Proto: logarithms of the softmax of query @ weight + bias."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.float().contiguous())
+        self.register_buffer("bias", bias.float())
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Return scores (N, m) of queries (N, F)."""
+        return logarithms((query @ self.weight + self.bias).softmax(1))
+
+    @classmethod
+    def logistic(cls, batch: EpisodeBatch) -> "Probabilistic":
+        """LR, fitted here."""
+        if batch.n_ways == 1:  # no boundary to fit
+            return cls.prototypes(batch)
+        fit = fit_logistic(batch)
+        return cls(fit.weight[0], fit.bias[0, 0])
+
+    @classmethod
+    def prototypes(cls, batch: EpisodeBatch) -> "Probabilistic":
+        """Proto: of minus the squared distance, |query|^2 is common to all classes."""
+        member = F.one_hot(batch.labels[0], batch.n_ways).double()
+        means = (member / member.sum(0)).T @ batch.support[0].double()
+        return cls(2 * means.T, -means.square().sum(1))
+
+
+class Nearest(nn.Module):
+    """NN and Cosine: the best similarity to a support vector of each class.
+
+    Of NN that is minus the squared distance, but for |query|^2, which is common to all classes.
+    """
+
+    def __init__(self, batch: EpisodeBatch, euclidean: bool) -> None:
+        super().__init__()
+        support, labels = batch.support[0].double(), batch.labels[0]
+        weight = 2 * support if euclidean else F.normalize(support, dim=1)
+        bias = -support.square().sum(1) if euclidean else torch.zeros(len(support))
+        own = [labels.eq(label).nonzero()[:, 0] for label in range(batch.n_ways)]
+        # Classes of unequal sizes: the first is the best of its class as often as it is there.
+        most = max(map(len, own))
+        rows = torch.stack([torch.cat([each, each[:1].expand(most - len(each))]) for each in own])
+        self.register_buffer("weight", weight.T.float().contiguous())
+        self.register_buffer("bias", bias.float())
+        self.register_buffer("rows", rows)
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Return scores (N, m) of queries (N, F)."""
+        similarity = query @ self.weight + self.bias
+        return similarity[:, self.rows.flatten()].unflatten(1, self.rows.shape).amax(2)
+
+
+class Neighbors(nn.Module):
+    """KNN, by the rules of `ancor.evaluation.classifiers.k_nearest`.
+
+    In fp64, as there: weights are inverse distances, which may be next to 0.
+    """
+
+    def __init__(self, batch: EpisodeBatch) -> None:
+        super().__init__()
+        support, labels = batch.support[0].double(), batch.labels[0]
+        weighted = batch.class_weights is not None
+        self.kept = len(labels) if weighted else min(MAX_NEIGHBORS, len(labels))
+        worth = batch.class_weights[0][labels] if weighted else torch.ones(len(labels))
+        self.register_buffer("support", support.T.contiguous())
+        self.register_buffer("squares", support.square().sum(1))
+        self.register_buffer("worth", worth.double())
+        self.register_buffer("member", F.one_hot(labels, batch.n_ways).double())
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Return scores (N, m) of queries (N, F)."""
+        query = query.double()
+        squared = query.square().sum(1, keepdim=True) + self.squares - 2 * query @ self.support
+        nearest, order = squared.clamp(min=0).topk(self.kept, largest=False)
+        votes = torch.where(nearest[:, :1] <= TIE, (nearest <= TIE).double(), nearest.rsqrt())
+        worth = self.worth[order]
+        votes = votes * worth * (worth.cumsum(1) - worth < MAX_NEIGHBORS)
+        found = (votes[:, :, None] * self.member[order]).sum(1)
+        return logarithms(found / found.sum(1, keepdim=True)).float()
+
+
+GRAPHS: dict[str, Callable[[EpisodeBatch], nn.Module]] = {
+    "LR": Probabilistic.logistic,
+    "Proto": Probabilistic.prototypes,
+    "Cosine": partial(Nearest, euclidean=False),
+    "NN": partial(Nearest, euclidean=True),
+    "KNN": Neighbors,
+}
+
+
+class Compared(nn.Module):
+    """Scores of all n classes by support images of some: -inf of the others."""
+
+    def __init__(self, classifier: str, n_ways: int, present: Tensor, batch: EpisodeBatch) -> None:
+        super().__init__()
+        self.scores = GRAPHS[classifier](batch)
+        columns = torch.full((n_ways,), len(present))
+        columns[present] = torch.arange(len(present))
+        self.register_buffer("columns", columns)
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Return scores (N, n) of queries (N, F)."""
+        return F.pad(self.scores(query), (0, 1), value=-torch.inf)[:, self.columns]
+
+
+class ClassifierGraph(nn.Module):
+    """A fitted classifier: pixels (N, S, S, 3) of uint8 to outputs by name.
+
+    `probabilities` (N, n) and `unknown` (N,) of bool, which is false where the classifier has no
+    threshold; `coarse_probabilities` (N, C) where the encoder has a classifier of its own.
+    """
+
+    takes = "pixels"
+
+    def __init__(self, model: FewShotClassifier) -> None:
+        super().__init__()
+        episode, encoder = model.episode, model.encoder
+        name = choose("`classifier`", episode.classifier, GRAPHS)
+        # torch.export's archives hold tensors whole that lie in memory in the plain way.
+        self.network = deepcopy(encoder.network).to(memory_format=torch.contiguous_format)
+        self.kind, self.transforms = encoder.kind, encoder.transforms
+        self.temperature, self.threshold = model.temperature_, model.unknown
+        self.outputs = ("probabilities", "unknown")
+        if encoder.num_coarse:
+            self.outputs += ("coarse_probabilities",)
+        self.whole = Compared(name, episode.n_ways, *episode.compared_with())
+        self.gates: list[int] = []
+        if episode.coarse_first:
+            self.gates = episode.coarse_classes.tolist()
+        self.parts = nn.ModuleList(
+            Compared(name, episode.n_ways, *episode.compared_with(gate)) for gate in self.gates
+        )
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return outputs by name of pixels (N, S, S, 3)."""
+        output = self.network(normalize(pixels.permute(0, 3, 1, 2), self.transforms))
+        query = unit_vectors(output, self.kind)
+        scores = self.whole(query)
+        for gate, part in zip(self.gates, self.parts, strict=True):
+            scores = torch.where(predicted_class(output)[:, None] == gate, part(query), scores)
+        probabilities = (scores / self.temperature).softmax(1)
+        found = {"probabilities": probabilities, "unknown": self._unknown(probabilities)}
+        if "coarse_probabilities" in self.outputs:
+            found["coarse_probabilities"] = output.logits.softmax(1)
+        return found
+
+    def _unknown(self, probabilities: Tensor) -> Tensor:
+        """Tell, (N,) of bool, where `predict` answers "unknown"."""
+        return probabilities.amax(1) < (0 if self.threshold is None else self.threshold)
