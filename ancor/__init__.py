@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ancor.fewshot.api import evaluate, load_dataset, train
+    from ancor.fewshot.api import embed, evaluate, load_dataset, train
     from ancor.fewshot.classifier import FewShotClassifier
     from ancor.fewshot.image_encoder import load_encoder
 
@@ -13,12 +13,13 @@ __version__ = "0.1.0"
 # `import ancor` leaves torch alone.
 _PUBLIC = {
     "FewShotClassifier": "ancor.fewshot.classifier",
+    "embed": "ancor.fewshot.api",
     "evaluate": "ancor.fewshot.api",
     "load_dataset": "ancor.fewshot.api",
     "load_encoder": "ancor.fewshot.image_encoder",
     "train": "ancor.fewshot.api",
 }
-__all__ = ["FewShotClassifier", "evaluate", "load_dataset", "load_encoder", "train"]
+__all__ = ["FewShotClassifier", "embed", "evaluate", "load_dataset", "load_encoder", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -90,10 +90,7 @@ def runtime_of(args: argparse.Namespace) -> "Runtime":
     names = args.device or "auto", args.precision or "fp32", args.gpu
     workers = getattr(args, "workers", 0)
     size = args.batch_size
-    runtime = devices.Runtime.named(*names, batch_size=size, workers=workers, quiet=False)
-    if runtime.device.type == "cpu":
-        devices.keep_freed_memory()
-    return runtime
+    return devices.Runtime.named(*names, batch_size=size, workers=workers, quiet=False)
 
 
 def model_paths(args: argparse.Namespace) -> list[str]:

@@ -136,8 +136,6 @@ def _train(given: dict[str, Any]) -> None:
         gpu = distributed.local_rank()
     precision, quiet = given.get("precision", "auto"), given.get("quiet", False)
     runtime = devices.Runtime.named(device, precision, gpu, quiet=quiet)
-    if runtime.device.type == "cpu":
-        devices.keep_freed_memory()
     losses = set(given.get("loss_types", ())) - {"ce"}
     if losses:
         raise InputError(f"--loss-types {capped(sorted(losses))}: expected ce, the only loss")

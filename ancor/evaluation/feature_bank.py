@@ -177,6 +177,12 @@ def unit_vectors(output: EncoderOutput, kind: str) -> Tensor:
     return F.normalize(getattr(output, kind).float(), dim=1)
 
 
+def plain_vectors(output: EncoderOutput, kind: str) -> Tensor:
+    """The same as the network gives them, of any length, (N, F) of float32."""
+    parts = ("features", "embedding") if kind == "both" else (kind,)
+    return torch.cat([getattr(output, part).float() for part in parts], dim=1)
+
+
 def features_name(kind: str) -> str:
     """Name one of `KINDS` as in `FEATURES_OUT`, if it is there."""
     return next((name for name, of in FEATURES_OUT.items() if of == kind), kind)

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from ancor.checkpoints import checkpoint
 from ancor.data.config import PARTITIONS, DataConfig
@@ -18,7 +20,7 @@ from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.models import Model, read_models
 from ancor.evaluation.report import Result
 from ancor.evaluation.run import Evaluation
-from ancor.fewshot.image_encoder import ImageEncoder
+from ancor.fewshot.image_encoder import ImageEncoder, load_encoder
 from ancor.runtime.devices import Runtime
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import settings_of
@@ -214,6 +216,37 @@ def evaluate(
         )
         (baseline,), _ = read_models([str(against)], own, partition, runtime)
     return list(Evaluation(chosen, partition, config, combine, baseline).results())
+
+
+def embed(
+    images: Any,
+    encoder: ImageEncoder | str | Path | nn.Module,
+    *,
+    unit_length: bool = False,
+    **settings: Any,
+) -> np.ndarray:
+    """Compute the features of any images as an array, (N, F) of float32.
+
+    Args:
+        images: a list of paths, PIL images, NumPy arrays or tensors, also mixed; one array
+            (N, H, W, 3) or tensor (N, 3, H, W); a folder's path; a `Partition`; or a torch dataset.
+        encoder: what `load_encoder` returns, or its first argument: a file, `timm:NAME`, a network.
+        unit_length: whether each is scaled to length 1; else they are as the network gives them,
+            and those of a partition are the first view of `ancor embed`.
+        settings: others of `load_encoder`, where the encoder is loaded here: `dataset`, `device`.
+
+    Raises:
+        InputError: an image cannot be read, or the encoder cannot be loaded.
+    """
+    if not isinstance(encoder, ImageEncoder):
+        _check_names(settings, load_encoder.__kwdefaults__)
+        encoder = load_encoder(encoder, **settings)
+    elif settings:
+        raise InputError(
+            f"settings {', '.join(settings)} were given with an encoder that is loaded; give them "
+            "to load_encoder"
+        )
+    return encoder.encode(images, unit_length=unit_length)
 
 
 def _model(encoder: ImageEncoder, partition: Partition, combine: str) -> Model:

@@ -252,7 +252,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             images, labels = inputs.class_folders(images)
         images = known_features(images) or inputs.listed(images)
         labels = inputs.labels_of(labels, len(images), like)
-        found = self.encoder.encode(images, self.n_augmentations, self.seed)
+        found = self.encoder.features(images, self.n_augmentations, self.seed)
         self._check_width(found)
         views = found.views.shape[1]
         if views < self.n_augmentations:
@@ -292,7 +292,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """Scores (Q, n) of images."""
         self._check_fitted()
         self._check_settings()
-        query = self.encoder.encode(images)
+        query = self.encoder.features(images)
         self._check_width(query)
         return self._episode.scores(query)
 

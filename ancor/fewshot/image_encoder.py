@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.pretrained import load_encoder as read_encoder
 from ancor.data.config import PREPROCESSING, DataConfig
+from ancor.data.dataset_images import DatasetImages
+from ancor.data.partition import Images, Partition
 from ancor.data.registry import DATASETS
 from ancor.data.resolve import own_preprocessing
 from ancor.data.transform_spec import TransformSpec
@@ -24,6 +26,7 @@ from ancor.evaluation.feature_bank import (
     FeatureBank,
     features_name,
     kind_of,
+    plain_vectors,
     predicted_class,
     unit_vectors,
 )
@@ -90,17 +93,36 @@ class ImageEncoder:
     @property
     def coarse_names(self) -> tuple[str, ...]:
         """Names of these classes, by number; () where its file does not tell them."""
-        config = self.content.get("config") or {}
-        fine = (config.get("training") or {}).get("mode") == "fine"
-        names = () if fine or not config else checkpoint.class_names(self.content, repr(self))
+        if not self.content or self.content["config"]["training"].get("mode") == "fine":
+            return ()
+        names = checkpoint.class_names(self.content, repr(self))
         return names if len(names) == self.num_coarse else ()
 
-    def encode(self, images: Any, n_augmentations: int = 0, seed: int = 0) -> Features:
-        """Compute the features of images; `np.asarray` of them is their vectors, (N, F) of float32.
+    def encode(self, images: Any, *, unit_length: bool = True) -> np.ndarray:
+        """Compute the features of images as an array, (N, F) of float32.
+
+        Args:
+            images: as for `features`, with its errors; or a `Partition`, as evaluation sees it.
+            unit_length: whether each is scaled to length 1, as they are compared; else they are as
+                the network gives them.
+        """
+        vectors = unit_vectors if unit_length else plain_vectors
+        outputs = self._outputs(images)
+        return np.concatenate([vectors(each, self.kind).numpy(force=True) for each in outputs])
+
+    def _outputs(self, images: Any) -> Iterator[EncoderOutput]:
+        """Yield what the network gives of images under the test transform, in order."""
+        whole = isinstance(images, Partition)
+        for some in [images.images] if whole else self._read(inputs.listed(images)):
+            pairs = np.array([(number, QUERY_VIEW) for number in range(len(some))])
+            yield from self._bank(some, 0).outputs(pairs)
+
+    def features(self, images: Any, n_augmentations: int = 0, seed: int = 0) -> Features:
+        """Compute the features of images, which may be given wherever images are taken.
 
         Args:
             images: a list of paths, PIL images, arrays or tensors (`ancor.fewshot.inputs`),
-                or a folder's path; of features, nothing is computed.
+                a folder's path, or a torch dataset; of features, nothing is computed.
             n_augmentations: random views of each, A, as evaluation makes of support images. A
                 view follows from seed, the image's content and the view's number alone.
             seed: of the views.
@@ -118,7 +140,7 @@ class ImageEncoder:
             ]
         )
 
-    def _read(self, images: list) -> Iterator[list[Tensor]]:
+    def _read(self, images: list | DatasetImages) -> Iterator[list[Tensor]]:
         """Read as many images as a pass takes, or as fill `HELD`.
 
         In threads, as decoding leaves Python's lock; a few images each at a time.
@@ -127,8 +149,8 @@ class ImageEncoder:
         starts = range(0, len(images), step)
         with ThreadPoolExecutor(usable_cpus()) as pool:
             for start in progress(starts, self.runtime.quiet, desc="images", unit="step"):
-                some = images[start : start + step]
-                held += pool.map(self._formed, some, range(start, start + len(some)))
+                positions = range(start, min(start + step, len(images)))
+                held += pool.map(self._formed, map(images.__getitem__, positions), positions)
                 while len(held) >= size or sum(image.nbytes for image in held) > HELD:
                     yield held[:size]
                     held = held[size:]
@@ -163,8 +185,9 @@ class ImageEncoder:
     def _read_off(self, output: EncoderOutput) -> Features:
         """Take features, without views, from what the network gives."""
         vectors = unit_vectors(output, self.kind).cpu()
-        none = torch.full((len(vectors),), -1)
-        coarse = predicted_class(output).cpu() if self.num_coarse else none
+        coarse = (
+            predicted_class(output).cpu() if self.num_coarse else torch.full((len(vectors),), -1)
+        )
         return Features(vectors, vectors[:, None][:, :0], coarse, coarse[:, None][:, :0])
 
     def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -204,10 +227,8 @@ class ImageEncoder:
         others = {"only_base": bool(about["only_base"]), "features_out": told}
         return encoder, spec, others | ({"content": content} if names else {})
 
-    def _bank(self, images: dict[int, Tensor], seed: int) -> FeatureBank:
-        quiet = replace(
-            self.runtime, workers=0, quiet=True
-        )  # its own bar is of images that are read
+    def _bank(self, images: Images | list[Tensor] | dict[int, Tensor], seed: int) -> FeatureBank:
+        quiet = replace(self.runtime, workers=0, quiet=True)  # the bar is of images that are read
         return FeatureBank(self.network, images, self.transforms, quiet, seed, self.kind)
 
 

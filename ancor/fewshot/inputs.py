@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from ancor.data.dataset_images import DatasetImages
 from ancor.data.decode import as_rgb, check_size, read_image
 from ancor.data.files import extensions, left_out, listing
 from ancor.data.notes import alike
@@ -28,15 +30,20 @@ ADVICE = "replace or remove it"
 KINDS = (str, bool, int)  # of labels; a boolean is an integer too, so it comes first
 
 
-def listed(images: Any) -> list:
+def listed(images: Any) -> list | DatasetImages:
     """Return images as a list: of a sequence its items, of a folder the images in it.
 
     Args:
-        images: a sequence of images, each as `ACCEPTED` says; a folder's path, or a file's.
+        images: a sequence of images, each as `ACCEPTED` says; a folder's path, or a file's; or a
+            torch dataset of a length, whose items are read when they are asked for.
 
     Raises:
         InputError: it is none of these, it is empty, or a path leads nowhere.
     """
+    if isinstance(images, DatasetImages):
+        return images
+    if isinstance(images, Dataset):
+        return DatasetImages(images, "the dataset of images")
     if isinstance(images, str | os.PathLike):
         images = image_paths(images)
     shape = getattr(images, "shape", None)
@@ -49,7 +56,7 @@ def listed(images: Any) -> list:
     except TypeError as error:
         raise InputError(
             f"a {type(images).__name__} was given for images; accepted: a list of images, each "
-            f"{ACCEPTED}; or a folder's path"
+            f"{ACCEPTED}; a folder's path; or a torch dataset"
         ) from error
     if not images:
         raise InputError("no images were given; give at least one")

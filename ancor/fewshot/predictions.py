@@ -20,7 +20,7 @@ def classify(
 
     With `top_k`, its likeliest classes too; the answer is the first unless it is "unknown".
     """
-    features = model.encoder.encode([path for _, path in queries])
+    features = model.encoder.features([path for _, path in queries])
     classes, answers = model.classes_.tolist(), model.predict(features).tolist()
     if top_k is not None and top_k > len(classes):
         log.warning("Notice: `top_k` %d: there are %d classes, all are listed", top_k, len(classes))

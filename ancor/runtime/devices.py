@@ -122,8 +122,13 @@ class Runtime:
         gpu: int | None = None,
         **others: int,
     ) -> "Runtime":
-        """Make one from a device's and a precision's name (`pick_device`, `autocast_dtype`)."""
+        """Make one from a device's and a precision's name (`pick_device`, `autocast_dtype`).
+
+        On the CPU, this process keeps freed memory from then on (`keep_freed_memory`).
+        """
         found = device if isinstance(device, torch.device) else pick_device(device, gpu)
+        if found.type == "cpu":
+            keep_freed_memory()
         return cls(found, autocast_dtype(precision, found), **others)
 
     @property

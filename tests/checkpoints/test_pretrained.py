@@ -66,7 +66,7 @@ def test_features_are_those_of_a_plain_timm_loop(tmp_path):
     images = torch.stack([transform(Image.open(path)) for path in paths])
     with torch.inference_mode():
         expected = torch.nn.functional.normalize(network(images))
-    np.testing.assert_allclose(np.asarray(encoder.encode(paths)), expected, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(encoder.features(paths)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.encoder_q."])

@@ -7,10 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.utils.data import Dataset
 
 import ancor
+from ancor import __main__ as toolkit
 from ancor.cli import eval as scripts
 from ancor.cli.train import main as train_script
+from ancor.data import features
+from tests import made
 from tests.refusals import refuses
 
 SETTINGS = {"epochs": 2, "batch_size": 64, "val_episodes": 20}
@@ -105,6 +110,87 @@ def test_several_encoders_are_combined(data, encoder):
 def test_bad_input_is_one_line(call, words, data, encoder):
     with refuses(*words):
         call(data, encoder)
+
+
+class Items(Dataset):
+    """Items of a torch dataset, (image, label)."""
+
+    def __init__(self, images) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number):
+        return self.images[number], 0
+
+
+def test_features_of_any_images_are_those_that_the_command_writes(tmp_path, quick_run):
+    """The rows of `ancor embed` are the oracle: of files, by another way from pixels to a batch."""
+    for number in range(9):
+        made.write(tmp_path / f"p/train/coarse/{'ab'[number % 2]}/{number}.png", number, (40, 33))
+    out, weights = tmp_path / "f.npz", ["--model-path", str(quick_run / "last.pth.tar")]
+    command = ["embed", *weights, "--dataset", "folder", "--data", str(tmp_path / "p")]
+    # Photographs of their own size, as those of a folder are.
+    command += ["--image-size", "32", "--mean", "0.3", "0.3", "0.3", "--std", "0.2", "0.2", "0.2"]
+    assert toolkit.main([*command, "--views", "2", "--output", str(out)]) == 0
+    partition = features.load("train", str(out))
+    expected = partition.images.rows[:, 0].numpy()
+    root = tmp_path / "p/train"
+    paths = [root / partition.images.name(number) for number in range(9)]
+    settings = {"dataset": "folder", "image_size": 32, "mean": (0.3,) * 3, "std": (0.2,) * 3}
+    encoder = ancor.load_encoder(quick_run / "last.pth.tar", device="cpu", **settings)
+    opened = [Image.open(path) for path in paths]
+    arrays = np.stack([np.asarray(image) for image in opened])
+    forms = {
+        "paths": paths,
+        "open": opened,
+        "an array": arrays,
+        "a tensor": torch.from_numpy(arrays).permute(0, 3, 1, 2),
+        "a torch dataset": Items(opened),
+        "a partition": ancor.load_dataset("folder", tmp_path / "p", image_size=32)["train"],
+    }
+    for name, images in forms.items():
+        found = ancor.embed(images, encoder)
+        assert (type(found), found.dtype, found.shape) == (np.ndarray, np.float32, (9, 64)), name
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6, err_msg=name)
+    found = ancor.embed(root, quick_run / "last.pth.tar", device="cpu", **settings)
+    order = np.argsort([str(path) for path in paths])
+    np.testing.assert_allclose(found, expected[order], rtol=0, atol=1e-6)
+    unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    for found in (encoder.encode(paths), ancor.embed(paths, encoder, unit_length=True)):
+        assert type(found) is np.ndarray
+        np.testing.assert_allclose(found, unit, atol=1e-6)
+    np.testing.assert_allclose(encoder.features(paths).vectors, unit, atol=1e-6)
+
+
+def test_features_of_the_head_and_of_both(quick_run):
+    images = [made.picture(number, (40, 33)) for number in range(3)]
+    found = {}
+    for kind in ("head", "frozen", "both"):
+        encoder = ancor.load_encoder(quick_run / "last.pth.tar", features_out=kind)
+        found[kind] = ancor.embed(images, encoder)
+        assert found[kind].shape == (3, encoder.width)
+    parts = np.concatenate([found["frozen"], found["head"]], axis=1)
+    np.testing.assert_array_equal(found["both"], parts)
+
+
+def test_settings_of_an_encoder_that_is_loaded_are_refused(encoder):
+    with refuses("device", "load_encoder"):
+        ancor.embed([made.picture(0)], encoder, device="cpu")
+    with refuses("'devise'", "device"):
+        ancor.embed([made.picture(0)], "timm:resnet18", devise="cpu")
+
+
+def test_a_classifier_takes_a_torch_dataset(encoder):
+    """Whose items are read when they are asked for, also where their number is not a batch's."""
+    pictures = [made.picture(number, (40, 33)) for number in range(7)]
+    labels = ["a", "b", "a", "b", "a", "b", "b"]
+    model = ancor.FewShotClassifier(encoder).fit(Items(pictures), labels)
+    other = ancor.FewShotClassifier(encoder).fit(pictures, labels)
+    np.testing.assert_array_equal(
+        model.predict_proba(Items(pictures)), other.predict_proba(pictures)
+    )
 
 
 def test_importing_is_quick_and_leaves_torch_alone():

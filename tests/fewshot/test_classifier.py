@@ -98,7 +98,7 @@ def test_files_and_open_images_are_turned_upright(encoder, tmp_path):
     made.picture(0, (40, 30)).save(tmp_path / "turned.png", exif=exif)
     upright = made.picture(0, (40, 30)).transpose(Image.Transpose.ROTATE_270)
     forms = [tmp_path / "turned.png", Image.open(tmp_path / "turned.png"), upright]
-    vectors = encoder.encode(forms).vectors
+    vectors = encoder.features(forms).vectors
     assert vectors[0].equal(vectors[1])
     assert vectors[0].equal(vectors[2])
 
@@ -139,7 +139,7 @@ def test_probabilities_are_scikit_learns_on_the_views(encoder, images, digits, q
     assert len(views[0].unique(dim=0)) > 1
     other = LogisticRegression(max_iter=10_000, tol=1e-10)
     other.fit(views.flatten(0, 1), np.repeat(labels[some], 5))
-    expected = other.predict_proba(encoder.encode(list(queries.images)).vectors)
+    expected = other.predict_proba(encoder.features(list(queries.images)).vectors)
     np.testing.assert_allclose(found.predict_proba(list(queries.images)), expected, atol=1e-5)
 
 
@@ -147,7 +147,7 @@ def test_probabilities_are_scikit_learns_on_the_views(encoder, images, digits, q
 def test_nearest_neighbors_have_defined_probabilities(classifier, best, encoder, images, digits):
     found = model(encoder, classifier=classifier, n_augmentations=0)
     found.fit(images[::4], digits.fine_labels[::4])
-    query, support = encoder.encode(images).vectors.double(), found.support_.vectors.double()
+    query, support = encoder.features(images).vectors.double(), found.support_.vectors.double()
     similar = query @ support.T if best == "cosine" else -torch.cdist(query, support).square()
     per_class = [similar[:, found.labels_ == n].amax(1) for n in range(4)]
     expected = torch.stack(per_class, 1).softmax(1)
@@ -156,10 +156,10 @@ def test_nearest_neighbors_have_defined_probabilities(classifier, best, encoder,
 
 def test_views_follow_from_seed_and_content_alone(encoder, images, quick_run):
     small = ancor.load_encoder(quick_run / "model_best.pth.tar", device="cpu", batch_size=3)
-    whole = encoder.encode(images, 5)
-    backwards = small.encode(images[::-1], 5)[list(range(len(images)))[::-1]]
+    whole = encoder.features(images, 5)
+    backwards = small.features(images[::-1], 5)[list(range(len(images)))[::-1]]
     torch.testing.assert_close(whole.views, backwards.views, atol=1e-5, rtol=0)
-    assert not torch.allclose(whole.views, encoder.encode(images, 5, seed=1).views, atol=1e-3)
+    assert not torch.allclose(whole.views, encoder.features(images, 5, seed=1).views, atol=1e-3)
 
 
 @pytest.mark.parametrize("settings", [{}, {"coarse_first": True}, {"classifier": "Cosine"}])
@@ -193,7 +193,7 @@ def left_out_scores(encoder, features, labels, **settings):
 @pytest.mark.parametrize("classifier", ["LR", "NN"])
 def test_the_temperature_explains_left_out_images_best(classifier, encoder, digits):
     some = np.concatenate([np.arange(n, n + 5) for n in (0, 6, 12, 18)])
-    features = encoder.encode(list(digits.images), 2)[some]
+    features = encoder.features(list(digits.images), 2)[some]
     settings = {"classifier": classifier, "n_augmentations": 2}
     labels = digits.fine_labels[some]
     found = model(encoder, **settings).fit(features, labels)
@@ -223,7 +223,7 @@ def test_the_temperature_never_changes_an_answer(classifier, encoder, images, di
 
 
 def test_many_images_are_left_out_by_tenths(encoder, digits, monkeypatch):
-    features, labels = encoder.encode(list(digits.images), 1), digits.fine_labels
+    features, labels = encoder.features(list(digits.images), 1), digits.fine_labels
     one_by_one = model(encoder, n_augmentations=1).fit(features, labels).temperature_
     monkeypatch.setattr("ancor.fewshot.support_set.MOST_FITS", 23)
     tenths = model(encoder, n_augmentations=1).fit(features, labels).temperature_
@@ -235,7 +235,7 @@ def test_many_images_are_left_out_by_tenths(encoder, digits, monkeypatch):
 def test_the_coarse_gate_is_the_cascade(classifier, encoder, digits, queries, images):
     found = model(encoder, classifier=classifier, coarse_first=True)
     found.fit(images, digits.fine_labels)
-    query, support = encoder.encode(list(queries.images)), found.support_
+    query, support = encoder.features(list(queries.images)), found.support_
     labels = torch.from_numpy(found.labels_).repeat(5)[None]
     ids = torch.arange(labels.shape[1])[None]
     coarse_views = support.coarse_views.T.reshape(1, -1, 1).float()
@@ -252,7 +252,7 @@ def test_the_coarse_gate_is_the_cascade(classifier, encoder, digits, queries, im
 
 def test_two_classes_behind_the_gate_are_the_cascades(encoder, images, digits):
     """Which takes scikit-learn's binary form there; catches the multinomial one."""
-    features = encoder.encode([*images[:4], *images[6:10]])
+    features = encoder.features([*images[:4], *images[6:10]])
     same = torch.zeros_like(features.coarse)
     features = type(features)(features.vectors, features.views, same, features.coarse_views)
     labels = np.repeat([0, 1], 4)
@@ -362,7 +362,7 @@ def test_it_follows_scikit_learn(encoder, images, paths, digits):
     scores = cross_val_score(model(encoder), paths, digits.fine_labels, cv=3)
     assert scores.shape == (3,)
     assert scores.mean() > 0.5
-    features = list(encoder.encode(paths, 5))  # encoded once for all folds
+    features = list(encoder.features(paths, 5))  # encoded once for all folds
     assert (cross_val_score(model(encoder), features, digits.fine_labels, cv=3) == scores).all()
     assert found.score(paths, digits.fine_labels) > 0.5
     assert "FewShotClassifier(" in repr(found)
@@ -384,7 +384,7 @@ def test_a_folder_of_folders_gives_the_classes(encoder, paths, digits, tmp_path)
 
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (64, 32), (31, 300), (500, 400)])
 def test_images_of_any_size_are_fitted(size, encoder):
-    small = encoder.encode([made.picture(0, size), made.picture(1, (32, 32))], 2)
+    small = encoder.features([made.picture(0, size), made.picture(1, (32, 32))], 2)
     assert small.vectors.shape == (2, 64)
     assert small.views.shape == (2, 2, 64)
 
@@ -399,7 +399,7 @@ def test_published_files_need_to_be_told_how_images_are_prepared(tmp_path):
     told = ancor.load_encoder(file, image_size=112, **values, device="cpu", only_base=False)
     assert (told.transforms.size, told.transforms.resize) == (112, 128)
     assert told.transforms.mean == values["mean"]
-    found = told.encode([made.picture(0, (150, 130)), made.picture(1, (90, 200))], 2)
+    found = told.features([made.picture(0, (150, 130)), made.picture(1, (90, 200))], 2)
     assert found.views.shape == (2, 2, 128)  # the head's embedding
     assert encoder_norms(found.vectors)
 
@@ -447,26 +447,26 @@ BAD = {
     ),
     "a lone image": (lambda e: model(e).fit(GOOD[0], [0, 1]), ["(8, 8)", "list"]),
     "no images": (lambda e: model(e).fit([], []), ["no images"]),
-    "a number": (lambda e: e.encode(7), ["int", "list"]),
-    "numbers": (lambda e: e.encode([7]), ["image 0", "int", "PIL"]),
-    "floats in an array": (lambda e: e.encode(GOOD / 255), ["image 0", "float64", "uint8"]),
-    "four channels": (lambda e: e.encode([np.zeros((8, 8, 4), np.uint8)]), ["(8, 8, 4)"]),
+    "a number": (lambda e: e.features(7), ["int", "list"]),
+    "numbers": (lambda e: e.features([7]), ["image 0", "int", "PIL"]),
+    "floats in an array": (lambda e: e.features(GOOD / 255), ["image 0", "float64", "uint8"]),
+    "four channels": (lambda e: e.features([np.zeros((8, 8, 4), np.uint8)]), ["(8, 8, 4)"]),
     "normalized floats": (
-        lambda e: e.encode([torch.randn(3, 8, 8)]),
+        lambda e: e.features([torch.randn(3, 8, 8)]),
         ["image 0", "-", "0-1"],
     ),
-    "not a number": (lambda e: e.encode([torch.full((3, 8, 8), torch.nan)]), ["image 0", "nan"]),
-    "one channel": (lambda e: e.encode([torch.zeros(1, 8, 8)]), ["(1, 8, 8)", "(3, H, W)"]),
-    "a thread": (lambda e: e.encode([np.zeros((1, 500), np.uint8)]), ["500 x 1", "100"]),
-    "nothing to see": (lambda e: e.encode([np.zeros((0, 4), np.uint8)]), ["4 x 0"]),
-    "a missing file": (lambda e: e.encode(["/nowhere/a.png"]), ["'/nowhere/a.png'"]),
-    "a folder in a list": (lambda e: e.encode(["/tmp"]), ["'/tmp'", "folder"]),
+    "not a number": (lambda e: e.features([torch.full((3, 8, 8), torch.nan)]), ["image 0", "nan"]),
+    "one channel": (lambda e: e.features([torch.zeros(1, 8, 8)]), ["(1, 8, 8)", "(3, H, W)"]),
+    "a thread": (lambda e: e.features([np.zeros((1, 500), np.uint8)]), ["500 x 1", "100"]),
+    "nothing to see": (lambda e: e.features([np.zeros((0, 4), np.uint8)]), ["4 x 0"]),
+    "a missing file": (lambda e: e.features(["/nowhere/a.png"]), ["'/nowhere/a.png'"]),
+    "a folder in a list": (lambda e: e.features(["/tmp"]), ["'/tmp'", "folder"]),
     "other features": (
-        lambda e: model(e).fit(GOOD, [0, 1]).predict(_narrow(e.encode(GOOD))),
+        lambda e: model(e).fit(GOOD, [0, 1]).predict(_narrow(e.features(GOOD))),
         ["60", "64"],
     ),
     "features without views": (
-        lambda e: model(e).fit(e.encode(GOOD), [0, 1]),
+        lambda e: model(e).fit(e.features(GOOD), [0, 1]),
         ["0 views", "n_augmentations", "5"],
     ),
     "an embedding that is not there": (
@@ -495,7 +495,7 @@ def test_bad_input_is_one_line(name, encoder):
 def test_few_images_lie_in_memory_at_once(held, encoder, images, monkeypatch):
     """B17: not a whole batch of photographs in full size, nor of long images when resized."""
     batches, outputs = [], FeatureBank.outputs
-    expected = encoder.encode(images).vectors
+    expected = encoder.features(images).vectors
 
     def watched(self, pairs):
         batches.append(len(pairs))
@@ -504,7 +504,7 @@ def test_few_images_lie_in_memory_at_once(held, encoder, images, monkeypatch):
     monkeypatch.setattr(FeatureBank, "outputs", watched)
     monkeypatch.setattr(image_encoder, "usable_cpus", lambda: 1)
     monkeypatch.setattr(image_encoder, "HELD", held)  # an image takes 3,072 bytes
-    assert (encoder.encode(images).vectors - expected).abs().max() < 1e-5
+    assert (encoder.features(images).vectors - expected).abs().max() < 1e-5
     full = [min(256, len(images) - start) for start in range(0, len(images), 256)]
     assert batches == full if held > 10_000 else max(batches) <= 4 + 3
     assert sum(batches) == len(images)
@@ -530,7 +530,7 @@ def test_images_are_resized_as_they_are_read(encoder, images, monkeypatch):
 
     monkeypatch.setattr(inputs, "read", counted)
     monkeypatch.setattr(image_encoder, "stored_form", lambda transforms: formed)
-    type(encoder)(encoder.network, encoder.transforms, encoder.runtime).encode(images)
+    type(encoder)(encoder.network, encoder.transforms, encoder.runtime).features(images)
     assert counts == {"alive": 0, "most": counts["most"]}
     assert counts["most"] <= usable_cpus()
 
@@ -539,7 +539,7 @@ def test_a_bomb_is_an_error(encoder, tmp_path, monkeypatch):
     path = made.write(tmp_path / "a\nb.png", size=(40, 40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
     with refuses(repr(str(path)), "1600", "1400") as error:
-        encoder.encode([path])
+        encoder.features([path])
     assert "--skip-bad-images" not in str(error.value)
 
 

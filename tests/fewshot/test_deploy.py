@@ -98,7 +98,7 @@ def test_the_coarse_class_is_the_encoders(encoder, digits, queries):
         found = ClassifierGraph(model)(queries)["coarse_probabilities"]
     assert found.shape == (80, 3)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
-    expected = encoder.encode(list(queries.numpy())).coarse
+    expected = encoder.features(list(queries.numpy())).coarse
     assert torch.equal(found.argmax(1), expected)
     assert len(expected.unique()) > 1
 

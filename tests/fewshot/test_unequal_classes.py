@@ -27,8 +27,8 @@ def digits(encoder):
     """Features and labels of 12 training images of each class, and of 200 test images."""
     train, test = (DataConfig("digits").load(name) for name in ("train", "test"))
     kept = np.concatenate([np.flatnonzero(train.fine_labels == c)[:12] for c in range(10)])
-    support = encoder.encode([train.images[n] for n in kept], 5)
-    queries = encoder.encode([test.images[n] for n in range(200)])
+    support = encoder.features([train.images[n] for n in kept], 5)
+    queries = encoder.features([test.images[n] for n in range(200)])
     return support, train.fine_labels[kept], queries, test.fine_labels[:200]
 
 
@@ -228,11 +228,11 @@ def test_weights_that_do_not_fit_are_refused(weights, encoder, digits):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_numpy_takes_what_encode_returns(precision, quick_run):
+def test_numpy_takes_features(precision, quick_run):
     """E26: it was an array of no numbers; float32 of the vectors, whatever the precision."""
     path = quick_run / "model_best.pth.tar"
     encoder = ancor.load_encoder(path, device="cpu", precision=precision)
-    features = encoder.encode(np.zeros((4, 8, 8), dtype=np.uint8), 2)
+    features = encoder.features(np.zeros((4, 8, 8), dtype=np.uint8), 2)
     found = np.asarray(features)
     assert (found.shape, found.dtype) == ((4, encoder.width), np.float32)
     np.testing.assert_array_equal(found, features.vectors.numpy())
