@@ -39,7 +39,7 @@ SCRIPTS = {
         "Score an encoder by few-shot episodes: 5-way and all-way, or inside coarse classes.",
         "runs/digits/model_best.pth.tar --partition test",
         "after the one of train.py --help",
-        ("untrained", "baseline"),
+        ("untrained", "baseline", "open_set"),
     ),
     "ensemble": Script(
         "ensemble",
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None, name: str = "eval") -> int:
 
 def command(name: str, args: argparse.Namespace) -> None:
     """Evaluate as the arguments say, and report."""
-    from ancor.evaluation import report, run
+    from ancor.evaluation import open_set, report, run
 
     given = vars(args)
     config = EvaluationConfig(**{n: given[n] for n in settings_of(EvaluationConfig) if n in given})
@@ -108,8 +108,13 @@ def command(name: str, args: argparse.Namespace) -> None:
         print("\n".join(result.lines(args.partition)), flush=True)
         results.append(result)
     print(f"\n{report.table(results)}")
+    about = evaluation.about(name)
+    if config.open_set:
+        found = evaluation.open_set()
+        print("", *open_set.lines(found, config.classifier), sep="\n")
+        about["open_set"] = [each.as_dict() for each in found]
     if json_path is not None:
-        report.write_json(json_path, results, evaluation.about(name))
+        report.write_json(json_path, results, about)
     if csv_path is not None:
         report.write_episodes(csv_path, results)
     if args.plot:

@@ -33,6 +33,7 @@ class EvaluationConfig:
         only_base: whether features are the backbone's, or the head's embedding.
         features_out: `head`, `frozen` (the backbone's) or `both` side by side; None: as `only_base`
             says, and both of a head that was trained on features (`ancor.data.features`).
+        open_set: score too how well unknown classes are told (`Evaluation.open_set`).
         seed: of every draw; 0 draws the paper's episodes.
     """
 
@@ -110,6 +111,11 @@ class EvaluationConfig:
         "file, timm:NAME or torchvision:NAME",
         metavar="MODEL",
         group="baseline",
+    )
+    open_set: bool = setting(
+        False,
+        "score too how well unknown classes are told, by AUROC: half of the classes get no support",
+        group="episodes",
     )
     seed: int = setting(0, "of every draw; 0 draws the paper's episodes")
 

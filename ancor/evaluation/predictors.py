@@ -4,6 +4,7 @@ A predictor is all in which eval, ensemble, concat and cascade differ.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
@@ -26,10 +27,34 @@ TWO_CLASS_EVIDENCE = 0.5
 CASCADE_BATCH = 64  # parts of episodes that are classified at once
 
 
+@dataclass(frozen=True)
+class Likeliest:
+    """The predictor that answers the likeliest class.
+
+    Attributes:
+        probabilities: from one batch a model to each class's probability, (E, Q, n).
+    """
+
+    probabilities: Callable[[Sequence[EpisodeBatch]], Tensor]
+
+    def __call__(self, batches: Sequence[EpisodeBatch]) -> Tensor:
+        """Return labels (E, Q)."""
+        return self.probabilities(batches).argmax(2)
+
+
 def single(classifier: str) -> Predictor:
     """Return the predictor of one model."""
+    return _on_one_batch(classifier, lambda batches: batches[0])
+
+
+def _on_one_batch(
+    classifier: str, batch_of: Callable[[Sequence[EpisodeBatch]], EpisodeBatch]
+) -> Predictor:
+    """Return the predictor by one classifier on what is made of the models' batches."""
+    if classifier in PROBABILISTIC:
+        return Likeliest(lambda batches: PROBABILISTIC[classifier](batch_of(batches)))
     classify = build_classifier(classifier)
-    return lambda batches: classify(batches[0])
+    return lambda batches: classify(batch_of(batches))
 
 
 def ensemble(classifier: str, average: str = "geometric") -> Predictor:
@@ -45,26 +70,25 @@ def ensemble(classifier: str, average: str = "geometric") -> Predictor:
         )
     probabilities = PROBABILISTIC[choose("`classifier`", classifier, PROBABILISTIC)]
 
-    def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
+    def averaged(batches: Sequence[EpisodeBatch]) -> Tensor:
         each = torch.stack([probabilities(batch) for batch in batches])
-        # The root of a geometric mean does not move its maximum.
-        return (each.prod(0) if average == "geometric" else each.sum(0)).argmax(2)
+        mean = each.prod(0) ** (1 / len(each)) if average == "geometric" else each.mean(0)
+        total = mean.sum(2, keepdim=True)
+        return mean / total.where(total > 0, 1)  # the models' KNN may share no vote
 
-    return predict
+    return Likeliest(averaged)
 
 
 def concat(classifier: str) -> Predictor:
     """Return the predictor by one classifier on the models' features side by side."""
-    classify = build_classifier(classifier)
 
-    def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
-        joined = batches[0]._replace(
+    def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
+        return batches[0]._replace(
             support=torch.cat([batch.support for batch in batches], dim=2),
             query=torch.cat([batch.query for batch in batches], dim=2),
         )
-        return classify(joined)
 
-    return predict
+    return _on_one_batch(classifier, joined)
 
 
 def cascade(classifier: str) -> Predictor:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ancor.data.episodes import ALL_WAYS, Protocol, span
+from ancor.evaluation.calibration import Calibration
 from ancor.evaluation.plan import Plan, mean_and_interval
 from ancor.runtime.text import columns, write_csv
 from ancor.safe_io.writing import write_result
@@ -32,6 +33,9 @@ class Result:
         confusion: queries of class i that were taken for class j, over all episodes, (C, C).
         errors_in_coarse: share of the errors that stay inside the right coarse class; None where
             that says nothing.
+        coarse: of each episode the accuracy at the coarse level, (episodes,), in 0-1; None where
+            classes are coarse or an episode has one coarse class.
+        calibration: what the probabilities are worth; None: the classifier has none.
     """
 
     mode: str
@@ -45,6 +49,8 @@ class Result:
     seconds: float
     confusion: np.ndarray
     errors_in_coarse: float | None = None
+    coarse: np.ndarray | None = None
+    calibration: Calibration | None = None
 
     @property
     def accuracy(self) -> float:
@@ -92,6 +98,8 @@ class Result:
                 f"Over all queries: {self.over_queries:.2f}; the accuracy is balanced, the mean "
                 f"over classes, of which an episode has {span(self.queries)} queries each"
             )
+        if details := self._details():
+            lines.append(f"{details[0].upper()}{details[1:]}")
         if self.baseline is not None:
             base, base_half = mean_and_interval(self.baseline)
             gain, gain_half = mean_and_interval(self.scores - self.baseline)
@@ -103,6 +111,16 @@ class Result:
                 f"gain {over}: {100 * gain:+.2f} ± {100 * gain_half:.2f} (paired)"
             )
         return lines
+
+    def _details(self) -> str:
+        """Tell the accuracy at the coarse level and what the probabilities are worth, if known."""
+        parts = []
+        if self.coarse is not None:
+            mean, half = mean_and_interval(self.coarse)
+            parts.append(f"coarse class right: {100 * mean:.2f} ± {100 * half:.2f}")
+        if self.calibration is not None:
+            parts.append(str(self.calibration))
+        return "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON; accuracies in percent."""
@@ -122,6 +140,11 @@ class Result:
             result["accuracy_over_queries"] = self.over_queries
         if self.errors_in_coarse is not None:
             result["errors_in_coarse"] = 100 * self.errors_in_coarse
+        if self.coarse is not None:
+            mean, half = mean_and_interval(self.coarse)
+            result["coarse"] = {"accuracy": 100 * mean, "ci95": 100 * half}
+        if self.calibration is not None:
+            result["calibration"] = self.calibration.as_dict()
         if self.baseline is not None:
             base, base_half = mean_and_interval(self.baseline)
             gain, gain_half = mean_and_interval(self.scores - self.baseline)

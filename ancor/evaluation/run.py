@@ -8,6 +8,7 @@ into labels, by `classifiers`; `scoring` drives them; `report` says the results.
 
 import platform
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ from ancor.checkpoints.pretrained import weights_file
 from ancor.data.episodes import ALL_WAYS, EpisodeSampler, Protocol
 from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
-from ancor.evaluation import predictors
+from ancor.evaluation import open_set, predictors
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.feature_bank import features_name, kind_of
 from ancor.evaluation.models import Model
-from ancor.evaluation.plan import plan_evaluations
+from ancor.evaluation.open_set import Rejection
+from ancor.evaluation.plan import Plan, plan_evaluations
 from ancor.evaluation.predictors import Predictor
 from ancor.evaluation.report import Result, confusion, episodes_hash, errors_in_coarse
-from ancor.evaluation.scoring import Scored, score
+from ancor.evaluation.scoring import Scored, coarse_accuracies, measure_episodes, score
 from ancor.runtime.settings import with_flags
 
 # For each way of combining models, how few and how many it takes.
@@ -69,6 +71,10 @@ class Evaluation:
         baseline: Model | None = None,
     ) -> None:
         check_count(combine, len(models))
+        if config.open_set and combine != "single":
+            raise InputError(
+                f"`open_set` scores one model, and {combine} takes several; leave it out"
+            )
         self.models, self.partition, self.config = models, partition, config
         self.combine, self.predict = combine, _predictor(combine, config)
         self.protocols = _protocols(config)
@@ -78,13 +84,8 @@ class Evaluation:
         if combine == "cascade":
             _check_coarse(models[0], partition)
             kinds[0] = "predicted class"
-        self.plan = plan_evaluations(
-            EpisodeSampler.of(partition, config.mode),
-            [protocol for _, protocol in self.protocols],
-            config.n_test_runs,
-            config.support_views,
-            config.seed,
-            models[0].transforms,
+        self.plan = self._plan(
+            EpisodeSampler.of(partition, config.mode), [protocol for _, protocol in self.protocols]
         )
         self.banks = [m.bank(partition, k, config.seed) for m, k in zip(models, kinds, strict=True)]
         if config.untrained:
@@ -107,9 +108,11 @@ class Evaluation:
         mode, protocol = self.protocols[which]
         hierarchy, level = self.partition.hierarchy, self.config.mode
         counts = confusion(self.plan, which, scored.predictions, len(hierarchy.names(level)))
-        within = None
+        within = coarse = None
         if level == "fine" and not protocol.intra_class:
-            within = errors_in_coarse(counts, np.array(hierarchy.coarse_of_fine))
+            coarse_of = np.array(hierarchy.coarse_of_fine)
+            within = errors_in_coarse(counts, coarse_of)
+            coarse = coarse_accuracies(self.plan.episodes[which], scored.predictions, coarse_of)
         return Result(
             mode,
             protocol,
@@ -122,6 +125,38 @@ class Evaluation:
             scored.seconds + (base.seconds if base else 0),
             counts,
             within,
+            coarse,
+            scored.calibration,
+        )
+
+    def open_set(self) -> list[Rejection]:
+        """Score how well unknown classes are told from known ones, in episodes of their own."""
+        ordinary, fine = (
+            EpisodeSampler.of(self.partition, self.config.mode),
+            self.config.mode == "fine",
+        )
+        asked = open_set.protocols([protocol for _, protocol in self.protocols], ordinary)
+        coarse_of = np.array(self.partition.hierarchy.coarse_of_fine) if fine else None
+        plan = self._plan(open_set.OpenSetSampler(ordinary, coarse_of), asked)
+        measure = partial(open_set.measure, self.predict, self.config.classifier)
+        episodes = measure_episodes(plan, self.banks, measure, self.models[0].runtime.quiet)
+        return [
+            found
+            for which, rows in enumerate(episodes)
+            for found in open_set.rejections(
+                asked[which], plan.ways(which), np.stack([own for (own,) in rows])
+            )
+        ]
+
+    def _plan(self, sampler: EpisodeSampler, protocols: list[Protocol]) -> Plan:
+        config = self.config
+        return plan_evaluations(
+            sampler,
+            protocols,
+            config.n_test_runs,
+            config.support_views,
+            config.seed,
+            self.models[0].transforms,
         )
 
     def about(self, script: str) -> dict[str, Any]:

@@ -4,19 +4,26 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ancor.data.episodes import Episode
+from ancor.evaluation.calibration import Calibration, episode_sums
 from ancor.evaluation.classifiers import EpisodeBatch
 from ancor.evaluation.feature_store import Chunk, FeatureSource, FeatureStore
 from ancor.evaluation.plan import Plan
-from ancor.evaluation.predictors import Predictor
+from ancor.evaluation.predictors import Likeliest, Predictor
 from ancor.runtime.logging import progress
 
 # Features of the episodes that are classified at once: much work for a GPU, near caches for a CPU.
 BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
+# From what the models see of some episodes, and the right labels (E, Q) of their queries, -1 for
+# padding, to tensors whose rows are the episodes.
+Measure = Callable[[Sequence[EpisodeBatch], Tensor], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,13 @@ class Scored:
         predictions: for each episode the predicted episode labels, (Q,).
         accuracies: of each episode (`accuracy`), (episodes,), in 0-1.
         seconds: time taken; the features that all evaluations share are in the first one's.
+        calibration: what the probabilities are worth; None where there are none.
     """
 
     predictions: list[np.ndarray]
     accuracies: np.ndarray
     seconds: float
+    calibration: Calibration | None = None
 
 
 def score(
@@ -46,47 +55,96 @@ def score(
         quiet: whether to show no progress.
     """
     started = perf_counter()
+    measured = measure_episodes(plan, sources, partial(_answers, predict), quiet)
+    for episodes, rows in zip(plan.episodes, measured, strict=True):
+        pairs = [(row[0][: len(e.query)], e) for row, e in zip(rows, episodes, strict=True)]
+        accuracies = [accuracy(found, episode.query_labels) for found, episode in pairs]
+        calibration = Calibration.of(np.stack([row[1] for row in rows])) if rows[0][1:] else None
+        predictions = [found for found, _ in pairs]
+        yield Scored(predictions, np.array(accuracies), perf_counter() - started, calibration)
+        started = perf_counter()
+
+
+def _answers(predict: Predictor, batches: Sequence[EpisodeBatch], labels: Tensor) -> list[Tensor]:
+    """Return predicted labels (E, Q) and, of probabilities, what `episode_sums` makes of them."""
+    if not isinstance(predict, Likeliest):
+        return [predict(batches).int()]
+    probabilities = predict.probabilities(batches)
+    found = probabilities.argmax(2)
+    return [found.int(), episode_sums(probabilities, found, labels)]
+
+
+def measure_episodes(
+    plan: Plan, sources: Sequence[FeatureSource], measure: Measure, quiet: bool = False
+) -> Iterator[list[tuple[np.ndarray, ...]]]:
+    """Measure every episode, one evaluation after the other; yield each one's rows, in order."""
     device = sources[0].device
     device = device if device.type == "cuda" else torch.device("cpu")  # MPS has no fp64
     with closing(FeatureStore(plan, sources, device)) as store:
         for which, episodes in enumerate(plan.episodes):
-            predictions: list[np.ndarray] = []
+            rows: list[tuple[np.ndarray, ...]] = []
             with progress(None, quiet, total=len(episodes), desc="episodes") as bar:
                 for chunk in store.chunks(which):
-                    predictions += _predict_chunk(plan, store, chunk, predict, bar.update)
-            pairs = zip(predictions, episodes, strict=True)
-            accuracies = [accuracy(found, episode.query_labels) for found, episode in pairs]
-            yield Scored(predictions, np.array(accuracies), perf_counter() - started)
-            started = perf_counter()
+                    rows += _measure_chunk(plan, store, chunk, measure, bar.update)
+            yield rows
 
 
 def accuracy(found: np.ndarray, labels: np.ndarray) -> float:
     """Share of right answers (Q,) of an episode; of unequal classes the mean of each one's own."""
-    right, counts = found == labels, np.bincount(labels)
+    return _mean_over_classes(found == labels, labels)
+
+
+def coarse_accuracies(
+    episodes: Sequence[Episode], predictions: Sequence[np.ndarray], coarse_of: np.ndarray
+) -> np.ndarray:
+    """Of each episode of fine classes, how often the answer is of the right coarse class.
+
+    Args:
+        episodes: theirs.
+        predictions: of each the episode labels (Q,).
+        coarse_of: the coarse class of each fine class.
+
+    Returns:
+        (episodes,), in 0-1; the mean over queries or fine classes as in `accuracy`.
+    """
+    found = []
+    for episode, answers in zip(episodes, predictions, strict=True):
+        coarse = coarse_of[episode.classes]
+        right = coarse[answers] == coarse[episode.query_labels]
+        found.append(_mean_over_classes(right, episode.query_labels))
+    return np.array(found)
+
+
+def _mean_over_classes(right: np.ndarray, labels: np.ndarray) -> float:
+    counts = np.bincount(labels)
     if counts.min() == counts.max():
         return np.mean(right)
     return np.mean(np.bincount(labels, weights=right) / counts)
 
 
-def _predict_chunk(
-    plan: Plan, store: FeatureStore, chunk: Chunk, predict: Predictor, done: Callable
-) -> list[np.ndarray]:
-    """Predict the episodes of a chunk, many at a time; return them in order."""
+def _measure_chunk(
+    plan: Plan, store: FeatureStore, chunk: Chunk, measure: Measure, done: Callable
+) -> list[tuple[np.ndarray, ...]]:
+    """Measure the episodes of a chunk, many at a time; return their rows in order."""
     store.load(chunk)
     episodes = plan.episodes[chunk.which]
 
-    def predict_some(numbers: list[int]) -> np.ndarray:
+    def measure_some(numbers: list[int]) -> list[np.ndarray]:
         ways = len(episodes[numbers[0]].classes)
-        return predict(_batches(plan, store, chunk.which, numbers, ways)).cpu().numpy()
+        batches = _batches(plan, store, chunk.which, numbers, ways)
+        labels = np.full(batches[0].query.shape[:2], -1)
+        for row, number in zip(labels, numbers, strict=True):
+            row[: len(episodes[number].query)] = episodes[number].query_labels
+        parts = measure(batches, torch.from_numpy(labels).to(store.device))
+        return [part.cpu().numpy() for part in parts]
 
-    found: dict[int, np.ndarray] = {}
+    found: dict[int, tuple[np.ndarray, ...]] = {}
     groups = list(_groups(plan, store, chunk))
-    for numbers, labels in zip(
-        groups, run_parallel(predict_some, groups, store.device), strict=True
+    for numbers, parts in zip(
+        groups, run_parallel(measure_some, groups, store.device), strict=True
     ):
-        # A copy, made in this thread: what threads leave behind pins the memory that they used.
-        for number, answers in zip(numbers, labels.astype(np.int32), strict=True):
-            found[number] = answers[: len(episodes[number].query)]
+        # Copies, made in this thread: what threads leave behind pins the memory that they used.
+        found |= zip(numbers, zip(*map(np.array, parts), strict=True), strict=True)
         done(len(numbers))
     return [found[number] for number in chunk.numbers]
 
