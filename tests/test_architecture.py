@@ -37,7 +37,7 @@ ARROWS = {
         "safe_io",
     },
     "fewshot": {"checkpoints", "data", "evaluation", "models", "runtime", "safe_io", "training"},
-    "evaluation": {"checkpoints", "data", "models", "runtime", "safe_io"},
+    "evaluation": {"checkpoints", "data", "methods", "models", "runtime", "safe_io"},
     "plots": {"data", "evaluation", "runtime"},
     "methods": {"models", "runtime"},
     "checkpoints": {"data", "models", "runtime", "safe_io"},

@@ -12,6 +12,7 @@ from ancor.cli.options import add_settings
 from ancor.cli.pictures import save
 from ancor.evaluation.config import EvaluationConfig
 from ancor.runtime.settings import settings_of, with_flags
+from ancor.runtime.text import printable
 from ancor.safe_io.writing import output_path
 
 
@@ -39,7 +40,7 @@ SCRIPTS = {
         "Score an encoder by few-shot episodes: 5-way and all-way, or inside coarse classes.",
         "runs/digits/model_best.pth.tar --partition test",
         "after the one of train.py --help",
-        ("untrained", "baseline", "open_set"),
+        ("untrained", "baseline", "open_set", "clusters"),
     ),
     "ensemble": Script(
         "ensemble",
@@ -101,7 +102,7 @@ def command(name: str, args: argparse.Namespace) -> None:
     json_path, csv_path = output_path(args.json), output_path(args.csv)
     if args.plot:
         output_path(f"{args.plot}/report.txt")
-    results = []
+    whole, results = evaluation.whole_partition(), []
     for result in evaluation.results():
         if len(config.n_shots) > 1:
             print(f"Shots: {result.protocol.n_shots}")
@@ -113,6 +114,9 @@ def command(name: str, args: argparse.Namespace) -> None:
         found = evaluation.open_set()
         print("", *open_set.lines(found, config.classifier), sep="\n")
         about["open_set"] = [each.as_dict() for each in found]
+    for key, found in whole.items():
+        print("\n" + "\n".join(map(printable, found.lines())))
+        about[key] = found.as_dict()
     if json_path is not None:
         report.write_json(json_path, results, about)
     if csv_path is not None:

@@ -34,6 +34,8 @@ class EvaluationConfig:
         features_out: `head`, `frozen` (the backbone's) or `both` side by side; None: as `only_base`
             says, and both of a head that was trained on features (`ancor.data.features`).
         open_set: score too how well unknown classes are told (`Evaluation.open_set`).
+        clusters: score sub-classes that are found inside coarse classes
+            (`ancor.evaluation.clusters`).
         seed: of every draw; 0 draws the paper's episodes.
     """
 
@@ -116,6 +118,11 @@ class EvaluationConfig:
         False,
         "score too how well unknown classes are told, by AUROC: half of the classes get no support",
         group="episodes",
+    )
+    clusters: bool = setting(
+        False,
+        "find sub-classes inside coarse classes without fine labels, and score them by these",
+        group="whole partition",
     )
     seed: int = setting(0, "of every draw; 0 draws the paper's episodes")
 

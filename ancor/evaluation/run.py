@@ -19,8 +19,10 @@ from ancor.checkpoints.checkpoint import sha256
 from ancor.checkpoints.pretrained import weights_file
 from ancor.data.episodes import ALL_WAYS, EpisodeSampler, Protocol
 from ancor.data.partition import Partition
+from ancor.data.views import QUERY_VIEW
 from ancor.errors import InputError, choose
 from ancor.evaluation import open_set, predictors
+from ancor.evaluation.clusters import ClusterReport, cluster_report
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.feature_bank import features_name, kind_of
 from ancor.evaluation.models import Model
@@ -158,6 +160,21 @@ class Evaluation:
             config.seed,
             self.models[0].transforms,
         )
+
+    def whole_partition(self) -> dict[str, ClusterReport]:
+        """Return the reports over all images of the partition, by their setting's name.
+
+        They are of the first model's features of the test views.
+
+        Raises:
+            InputError: the labels that a report is scored by are not known.
+        """
+        if not self.config.clusters:
+            return {}
+        self.partition.labels("fine")  # before the images are passed
+        images = np.arange(len(self.partition))
+        features = self.banks[0].features(np.stack([images, np.full_like(images, QUERY_VIEW)], 1))
+        return {"clusters": cluster_report(features, self.partition, self.config.seed)}
 
     def about(self, script: str) -> dict[str, Any]:
         """Collect what the results depend on, in plain values; `script` computes them."""
