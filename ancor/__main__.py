@@ -19,6 +19,7 @@ COMMANDS = {
     "cascade": ("ancor.cli.eval", "score two encoders, coarse class first"),
     "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "embed": ("ancor.cli.embed", "write features of images, for training heads on them"),
+    "discover": ("ancor.cli.discover", "find sub-classes inside coarse classes"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
     "neighbors": ("ancor.cli.neighbors", "draw images beside their nearest neighbors"),

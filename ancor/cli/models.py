@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def add_model_flags(
-    parser: Parser, many: bool = False, batch_size: int = 256, training: bool = False
+    parser: Parser,
+    many: bool = False,
+    batch_size: int = 256,
+    training: bool = False,
+    partition: str = "validation",
 ) -> None:
     """Add the flags that say which trained encoders, on which partition, and how they run.
 
@@ -25,13 +29,14 @@ def add_model_flags(
         many: whether it takes several models.
         batch_size: default of the images a forward pass.
         training: whether the command draws training views, of all partitions.
+        partition: the one that is taken by default, of those that take one.
     """
     data = add_data_flags(parser, default="the one trained on", training=training)
-    default = "all there are" if training else "validation"
+    default = "all there are" if training else partition
     data.add_argument(
         "--partition",
         nargs="+" if training else None,
-        default=None if training else "validation",
+        default=None if training else partition,
         metavar="NAME",
         help=f"train, validation or test (default: {default})",
     )

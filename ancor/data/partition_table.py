@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ancor.data import division
@@ -60,12 +61,21 @@ def write(config: DataConfig, path: Path) -> dict[str, int]:
         paths = [os.path.relpath(each, config.root) for each in paths]
     if isinstance(whole.images, PackedImages):  # of the folder that was packed
         paths = [whole.images.path(index) for index in range(len(whole))]
-    rows = zip(paths, *names, found, strict=True)
+    write_table(path, ["path", *levels, "partition"], zip(paths, *names, found, strict=True))
+    return dict(Counter(found.tolist()))
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a labels.csv.
+
+    Raises:
+        InputError: a path or name is not text.
+        OSError: it cannot be written.
+    """
     try:
-        write_csv(path, ["path", *levels, "partition"], rows, read_again=True)
+        write_csv(path, header, rows, read_again=True)
     except UnicodeEncodeError as error:
         raise InputError(
             "a table holds UTF-8 alone, and the name of a file or class has other bytes "
             f"({error.object[max(0, error.start - 40) : error.end]!a}); rename it"
         ) from error
-    return dict(Counter(found.tolist()))

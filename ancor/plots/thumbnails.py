@@ -20,8 +20,13 @@ def thumbnail(image: Image.Image | Tensor, side: int) -> Image.Image:
     return ImageOps.fit(Image.fromarray(np.ascontiguousarray(picture(image))), (side, side))
 
 
-def data_uri(image: Image.Image | Tensor, side: int) -> str:
-    """Return an image's thumbnail as the text that an HTML page shows as a picture."""
+def data_uri(image: Image.Image | Tensor, side: int, kind: str = "PNG") -> str:
+    """Return an image's thumbnail as the text that an HTML page shows as a picture.
+
+    JPEG, the other kind, takes a fifth of the room.
+    """
     buffer = io.BytesIO()
-    thumbnail(image, side).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    thumbnail(image, side).save(buffer, kind)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode(
+        "ascii"
+    )

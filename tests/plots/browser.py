@@ -43,42 +43,75 @@ def chromium(path: str, page: Path, folder: Path):
         process.wait()
 
 
-async def hover(port: str) -> tuple[list, list[str], bytes]:
-    """Move the mouse to the first image; return the tooltips, what was fetched, a screenshot."""
+class Session:
+    """A page that is driven: calls of the protocol, and the addresses that the page asked for."""
+
+    def __init__(self, socket) -> None:
+        self.socket, self.fetched, self.number = socket, [], 0
+
+    async def call(self, method: str, **params) -> dict:
+        """Call a method of the protocol and return its result."""
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": params}
+        await self.socket.write_message(json.dumps(message))
+        while True:
+            message = json.loads(await self.socket.read_message())
+            if message.get("method") == "Network.requestWillBeSent":
+                self.fetched.append(message["params"]["request"]["url"])
+            if message.get("id") == self.number:
+                return message.get("result", {})
+
+    async def value(self, expression: str):
+        """Return the value of an expression of JavaScript; an AssertionError if it throws."""
+        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    async def until(self, expression: str, enough):
+        """Evaluate an expression that gives JSON until it is enough, and return what it gives."""
+        for _ in range(150):
+            found = (await self.call("Runtime.evaluate", expression=expression))["result"]
+            if found.get("value") is not None and enough(json.loads(found["value"])):
+                return json.loads(found["value"])
+            await asyncio.sleep(0.2)
+        raise TimeoutError(expression)
+
+    async def press(self, key: str, text: str = "") -> None:
+        """Press and release a key."""
+        codes = {"Tab": 9, " ": 32, "Enter": 13, "Backspace": 8, "ArrowDown": 40}
+        about = {"key": key, "windowsVirtualKeyCode": codes.get(key, 0), "text": text}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", **about)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    async def reload(self) -> None:
+        """Load the page again; from now on `fetched` tells what it asks for."""
+        await self.call("Network.enable")
+        await self.call("Page.reload")
+        await asyncio.sleep(0.5)
+        await self.until("JSON.stringify(document.readyState)", lambda state: state == "complete")
+
+    async def screenshot(self) -> bytes:
+        """Return what is seen as a PNG."""
+        return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
+
+
+async def connect(port: str) -> Session:
+    """Return a session with the page of a debugger."""
     from tornado.httpclient import AsyncHTTPClient
     from tornado.websocket import websocket_connect
 
     answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/json")
     (address,) = [p["webSocketDebuggerUrl"] for p in json.loads(answer.body) if p["type"] == "page"]
-    socket = await websocket_connect(address, max_message_size=2**30)
-    fetched, number = [], 0
+    return Session(await websocket_connect(address, max_message_size=2**30))
 
-    async def call(method: str, **params):
-        nonlocal number
-        number += 1
-        await socket.write_message(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            message = json.loads(await socket.read_message())
-            if message.get("method") == "Network.requestWillBeSent":
-                fetched.append(message["params"]["request"]["url"])
-            if message.get("id") == number:
-                return message.get("result", {})
 
-    async def until(expression: str, enough):
-        for _ in range(150):
-            found = (await call("Runtime.evaluate", expression=expression))["result"].get("value")
-            if found is not None and enough(json.loads(found)):
-                return json.loads(found)
-            await asyncio.sleep(0.2)
-        raise TimeoutError(expression)
-
-    await call("Network.enable")
-    await call("Page.reload")
-    await asyncio.sleep(0.5)
-    x, y = await until(PLACE, lambda place: None not in place)
+async def hover(port: str) -> tuple[list, list[str], bytes]:
+    """Move the mouse to the first image; return the tooltips, what was fetched, a screenshot."""
+    session = await connect(port)
+    await session.reload()
+    x, y = await session.until(PLACE, lambda place: None not in place)
     for distance in (20, 5, 0):
-        await call("Input.dispatchMouseEvent", type="mouseMoved", x=x + distance, y=y)
+        await session.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + distance, y=y)
         await asyncio.sleep(0.1)
-    told = await until(TOLD, lambda tips: any(text for text, _ in tips))
-    shot = base64.b64decode((await call("Page.captureScreenshot"))["data"])
-    return [tip for tip in told if tip[0]], fetched, shot
+    told = await session.until(TOLD, lambda tips: any(text for text, _ in tips))
+    return [tip for tip in told if tip[0]], session.fetched, await session.screenshot()
