@@ -57,8 +57,8 @@ def what_trains(method: Method, config: TrainConfig) -> str:
     return said + (f"; gradient norm at most {config.clip_grad:g}" if config.clip_grad else "")
 
 
-def freezing_notices(config: TrainConfig) -> Iterator[str]:
-    """Yield what of freezing might surprise."""
+def freezing_notices(config: TrainConfig, embeds: bool) -> Iterator[str]:
+    """Yield what of freezing might surprise, of a head that gives an embedding or does not."""
     if config.freeze and config.pretrained is None:
         yield (
             "What `freeze` names keeps the weights that the seed drew: none are loaded "
@@ -68,6 +68,12 @@ def freezing_notices(config: TrainConfig) -> Iterator[str]:
         yield (
             f"`freeze_epochs` {config.freeze_epochs} with {config.epochs} epochs: what `freeze` "
             "names never trains"
+        )
+    if config.frozen(config.epochs - 1) == "all" and not embeds:
+        yield (
+            "The backbone's features are all that is evaluated of a head without an embedding, and "
+            "`freeze` all leaves them as they are: the training changes no score; `head` seq has "
+            "an embedding"
         )
 
 

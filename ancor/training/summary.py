@@ -115,7 +115,7 @@ def notices(
             "here: `augment` auto, color or full makes the strong ones differ"
         )
     yield from _balance_notices(config, Counter(labels.tolist()))
-    yield from freezing_notices(training)
+    yield from freezing_notices(training, config.encoder.embeds)
     if training.warmup_epochs >= training.epochs:
         yield (
             f"`warmup_epochs` {training.warmup_epochs:g} with {training.epochs} epochs: the rate "

@@ -347,6 +347,16 @@ def test_the_start_says_what_trains(tmp_path, capsys):
     assert "--freeze names keeps the weights that the seed drew" in said
 
 
+@pytest.mark.parametrize(
+    ("method", "freeze", "told"), [("ce", "all", True), ("ancor", "all", False), ("ce", "2", False)]
+)
+def test_a_training_that_can_change_no_score_is_told(method, freeze, told, tmp_path, capsys):
+    flags = ["-a", "conv4", "--method", method, "--freeze", freeze, "--max-steps", "1"]
+    command = [*[flag for flag in QUICK if flag != "--quiet"], *flags]
+    assert main([*command, "--output-dir", str(tmp_path)]) == 0
+    assert ("--head seq has an embedding" in capsys.readouterr().out) is told
+
+
 def test_defaults_follow_from_pretrained_weights_and_the_optimizer():
     own = "timm:test_resnet", "default"
     assert following("conv4", None, {}, {})[1] == {}
