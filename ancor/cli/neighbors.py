@@ -31,7 +31,8 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.plots import neighbors
+    from ancor.evaluation import neighbors, retrieval
+    from ancor.plots import neighbors as plot
 
     (model,), partition = read_models_of(args, args.only_base)
     partition.labels(args.mode)  # refuses a partition without them
@@ -41,16 +42,18 @@ def command(args: argparse.Namespace) -> None:
     chosen = chosen_images(args, partition)
     path = picture_path(args.output or f"{beside_model(args)}/neighbors_{args.partition}.png")
     kind = "features" if args.only_base else "embedding"
-    found = neighbors.find(model.bank(partition, kind, args.seed), args.k)
-    right = 100 * neighbors.right_share(partition.labels(args.mode), found)
+    features, labels = model.bank(partition, kind).test_features(), partition.labels(args.mode)
+    found = neighbors.nearest_others(features, args.k).numpy()
+    right = 100 * plot.right_share(labels, found)
     print(f"Of the {args.k} nearest, of the right {args.mode} class (images drawn, all {size}):")
     print(f"{right[chosen].mean():.2f}  {right.mean():.2f}")
-    shares = neighbors.recall_words(partition.labels(args.mode), found)
-    print(f"Recall (one of the right class among the nearest, all {size}): {shares}")
+    if len(set(labels.tolist())) < size:
+        scores = retrieval.retrieve(features, labels)
+        print(f"Recall (one of the right class among the nearest): {scores.recall_words()}")
     title = f"{partition.dataset}, {args.partition}: {args.k} nearest of {size - 1} images"
     title += f", {right.mean():.1f}% of the right {args.mode} class"
-    rows = list(neighbors.rows(partition, args.mode, chosen, found))
-    save(neighbors.neighbors_figure(rows, title), path)
+    rows = list(plot.rows(partition, args.mode, chosen, found))
+    save(plot.neighbors_figure(rows, title), path)
     tell_skipped(partition)
 
 

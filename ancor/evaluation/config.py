@@ -33,7 +33,9 @@ class EvaluationConfig:
         only_base: whether features are the backbone's, or the head's embedding.
         features_out: `head`, `frozen` (the backbone's) or `both` side by side; None: as `only_base`
             says, and both of a head that was trained on features (`ancor.data.features`).
-        open_set: score too how well unknown classes are told (`Evaluation.open_set`).
+        open_set: score too how well unknown classes are told (`ancor.evaluation.open_set`).
+        retrieval: report recall@K, MAP@R and k-NN over the whole partition too
+            (`ancor.evaluation.retrieval`).
         clusters: score sub-classes that are found inside coarse classes
             (`ancor.evaluation.clusters`).
         seed: of every draw; 0 draws the paper's episodes.
@@ -118,6 +120,11 @@ class EvaluationConfig:
         False,
         "score too how well unknown classes are told, by AUROC: half of the classes get no support",
         group="episodes",
+    )
+    retrieval: bool = setting(
+        False,
+        "report recall@K, MAP@R and k-NN accuracy, each image against all others",
+        group="whole partition",
     )
     clusters: bool = setting(
         False,

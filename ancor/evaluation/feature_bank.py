@@ -15,9 +15,10 @@ from ancor.data.loading import Loader
 from ancor.data.partition import Images
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize, query_transform, support_transform
-from ancor.data.views import EvaluationViews
+from ancor.data.views import QUERY_VIEW, EvaluationViews
 from ancor.errors import InputError, RunError, choose
 from ancor.evaluation.feature_cache import FeatureCache
+from ancor.evaluation.rows import RowReader
 from ancor.models.encoder import Encoder, EncoderOutput
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import progress
@@ -127,6 +128,15 @@ class FeatureBank:
     def features(self, pairs: np.ndarray) -> Tensor:
         """Features of pairs (P, 2) of image and view, (P, F) of float32."""
         return torch.cat(list(self.stream(pairs)))
+
+    def test_features(self) -> Tensor:
+        """Features of every image under the test transform, (N, F) of float32."""
+        images = np.arange(len(self.images))
+        features = torch.empty((len(images), self.width))
+        pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
+        with closing(RowReader(self.stream(pairs))) as reader:
+            reader.read_into(features)  # in place: joining a million of them would hold them twice
+        return features
 
     def _computed(self, pairs: np.ndarray) -> Iterator[Tensor]:
         with closing(self.outputs(pairs)) as outputs:

@@ -1,44 +1,86 @@
-"""Nearest neighbors by the cosine of features (ours)."""
+"""Nearest neighbors by the cosine of features: exact, in bounded memory (ours)."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-RECALL_AT = (1, 2, 5, 10, 50, 100)  # MaskCon's
-CHUNK = 1024  # queries whose cosines with all images are in memory at once
+QUERIES, GALLERY = 1024, 16_384  # images whose cosines with each other are in memory at once
+# MKL sums the last columns of a product in another order than the others, by which a copy of an
+# image may differ from it in the last bit. Rows of zeros take these places.
+PADDING = 64
 
 
-def nearest(features: Tensor, queries: Tensor, k: int) -> Tensor:
-    """Return the k nearest other images of each query, nearest first.
+class Found(NamedTuple):
+    """The neighbors of queries, nearest first; of equally near ones the lowest number first.
+
+    Attributes:
+        similarities: cosines, (Q, k).
+        numbers: which images of the gallery, (Q, k) of int64.
+    """
+
+    similarities: Tensor
+    numbers: Tensor
+
+
+def nearest(gallery: Tensor, queries: Tensor, k: int, own: Tensor | None = None) -> Found:
+    """Find the k nearest images of a gallery for each query.
 
     Args:
-        features: (N, F), of unit length.
-        queries: numbers of the queries among them, (Q,).
-        k: neighbors, fewer than N.
-
-    Returns:
-        Numbers, (Q, k).
+        gallery: features (N, F), of unit length.
+        queries: features (Q, F), of unit length.
+        k: neighbors, from 1 to N.
+        own: number (Q,) of each query in the gallery, where it is passed over; -1: it is not there.
+            With k = N it comes last, with a similarity of minus infinity. None: no query is there.
     """
-    found = []
-    for part in queries.split(CHUNK):
-        cosines = features[part] @ features.T
-        cosines[torch.arange(len(part)), part] = -torch.inf
-        found.append(cosines.topk(k, dim=1).indices)
-    return torch.cat(found)
+    if own is None:
+        own = torch.full((len(queries),), -1, device=queries.device)
+    parts = zip(queries.split(QUERIES), own.split(QUERIES), strict=True)
+    found = [_of_part(gallery, part, k, mine) for part, mine in parts]
+    return Found(*map(torch.cat, zip(*found, strict=True)))
 
 
-def recall(labels: np.ndarray, found: np.ndarray, counts: Sequence[int]) -> list[float]:
-    """Return recall at K: the share of queries of which a neighbor among the first K is right.
+def nearest_others(features: Tensor, k: int) -> Tensor:
+    """Return the numbers (N, k) of each image's nearest others, by features (N, F); k below N."""
+    everyone = torch.arange(len(features), device=features.device)
+    return nearest(features, features, k, everyone).numbers
 
-    As MaskCon and CoIns report it, every image being a query; it is left out of its own neighbors
-    by its number (MaskCon's code: by its place, the same where no two images are alike).
 
-    Args:
-        labels: (N,).
-        found: neighbors of all images, nearest first, (N, k).
-        counts: each K, from 1 to k.
+def _of_part(gallery: Tensor, queries: Tensor, k: int, own: Tensor) -> Found:
+    """Find the neighbors of at most `QUERIES` queries, one part of the gallery after the other."""
+    found = _of_block(gallery[:GALLERY], queries, k, own, 0)
+    for start in range(GALLERY, len(gallery), GALLERY):
+        more = _of_block(gallery[start : start + GALLERY], queries, k, own, start)
+        # A stable sort: of equal ones those found before, of lower numbers, stay before.
+        both = torch.cat([found.similarities, more.similarities], dim=1)
+        similarities, order = both.sort(dim=1, descending=True, stable=True)
+        numbers = torch.cat([found.numbers, more.numbers], dim=1).gather(1, order[:, :k])
+        found = Found(similarities[:, :k], numbers)
+    return found
+
+
+def _of_block(block: Tensor, queries: Tensor, k: int, own: Tensor, start: int) -> Found:
+    """Find neighbors in the part of a gallery that begins at the number `start`."""
+    padded = torch.cat([block, block.new_zeros(PADDING, block.shape[1])])
+    cosines = (queries @ padded.T)[:, : len(block)]
+    here = torch.nonzero((own >= start) & (own < start + len(block)))[:, 0]
+    cosines[here, own[here] - start] = -torch.inf
+    similarities, columns = _largest(cosines, min(k, len(block)))
+    return Found(similarities, columns + start)
+
+
+def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest of each row, largest first, and their columns.
+
+    `topk` leaves open which of equal values it takes, and in which order.
     """
-    right = labels[found] == labels[:, None]
-    return [float(right[:, :count].any(1).mean()) for count in counts]
+    found, columns = values.topk(min(k + 1, values.shape[1]), dim=1)
+    last, next_ = found[:, k - 1], found[:, k:]
+    columns, order = columns[:, :k].sort(dim=1)
+    found, order = found.gather(1, order).sort(dim=1, descending=True, stable=True)
+    columns = columns.gather(1, order)
+    open_ = torch.nonzero((next_ == last[:, None]).any(dim=1))[:, 0]
+    if len(open_):  # the last one taken has equals that were not
+        ordered, order = values[open_].sort(dim=1, descending=True, stable=True)
+        found[open_], columns[open_] = ordered[:, :k], order[:, :k]
+    return found, columns

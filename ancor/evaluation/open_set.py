@@ -5,29 +5,24 @@ side by side: the similarity to the nearest class mean, and the classifier's hig
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ancor.data.episodes import ALL_WAYS, Episode, EpisodeSampler, Protocol, span
+from ancor.data.episodes import ALL_WAYS, Episode, EpisodeSampler, Protocol
 from ancor.errors import InputError
 from ancor.evaluation.classifiers import EpisodeBatch, class_scores
-from ancor.evaluation.plan import mean_and_interval
 from ancor.evaluation.predictors import Likeliest, Predictor
 from ancor.runtime.seeding import address_seed
-from ancor.runtime.text import columns
 
 log = logging.getLogger(__name__)
 
 ACCEPTED = 0.95  # share of the known queries at which false acceptance is measured
 LEAST_CLASSES = 3  # of an episode: two known ones, as of one alone the probability is 1
-KINDS = ("anywhere", "same coarse class")  # where unknown classes come from
-SCORES = ("similarity", "probability")
 
 
 class OpenSetSampler:
@@ -106,81 +101,6 @@ class OpenSetSampler:
         )
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """How well two scores tell known from unknown classes in the episodes of a protocol.
-
-    Attributes:
-        protocol: of the episodes; its `n_ways` are the known classes that were asked for.
-        ways: known classes of each episode, (episodes,).
-        unknown: one of `KINDS`.
-        auroc: for each of `SCORES` and each episode, (2, episodes), in 0-1; NaN of an episode
-            without such unknown classes.
-        fpr: the share of unknown queries that are accepted where 95% of the known ones are,
-            likewise.
-    """
-
-    protocol: Protocol
-    ways: np.ndarray
-    unknown: str
-    auroc: np.ndarray
-    fpr: np.ndarray
-
-    @property
-    def counted(self) -> np.ndarray:
-        """The episodes that have such unknown classes."""
-        return np.flatnonzero(np.isfinite(self.auroc[0]))
-
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """Means and half widths of 95% intervals, in percent; `gain` is of the AUROC, paired."""
-        found = {}
-        for index, name in enumerate(SCORES):
-            found[f"auroc_{name}"] = self.auroc[index]
-            found[f"fpr95_{name}"] = self.fpr[index]
-        found["auroc_gain"] = self.auroc[0] - self.auroc[1]
-        return {
-            name: tuple(100 * part for part in mean_and_interval(values[self.counted]))
-            for name, values in found.items()
-        }
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON, in percent."""
-        return {
-            "n_shots": self.protocol.n_shots,
-            "n_ways_range": [int(self.ways.min()), int(self.ways.max())],
-            "unknown": self.unknown,
-            "episodes": len(self.counted),
-            **{
-                name: {"mean": mean, "ci95": half}
-                for name, (mean, half) in self.intervals().items()
-            },
-        }
-
-    def row(self) -> list[str]:
-        """Return its cells of `lines`."""
-        told = {name: f"{mean:.1f} ± {half:.1f}" for name, (mean, half) in self.intervals().items()}
-        figures = [told[f"{what}_{score}"] for what in ("auroc", "fpr95") for score in SCORES]
-        figures.insert(2, told["auroc_gain"])
-        shots, episodes = str(self.protocol.n_shots), str(len(self.counted))
-        return [self.unknown, span(self.ways.tolist()), shots, episodes, *figures]
-
-
-TITLES = (
-    *("unknown from", "known", "shots", "episodes", "AUROC, similarity", "probability", "gain"),
-    *("FPR at 95%, similarity", "probability"),
-)
-
-
-def lines(found: Sequence[Rejection], classifier: str) -> Iterator[str]:
-    """Lay rejections out as a table."""
-    yield (
-        "Open set: half of the classes unknown; told by the similarity to the nearest class mean "
-        f"and by {classifier}'s highest probability, in percent"
-    )
-    head, *rows = columns([TITLES, *(each.row() for each in found)], right=len(TITLES) - 1)
-    yield from (head, "-" * len(head), *rows)
-
-
 def protocols(ordinary: Sequence[Protocol], sampler: EpisodeSampler) -> list[Protocol]:
     """Return the protocols of an open-set evaluation, by those of an ordinary one.
 
@@ -200,21 +120,6 @@ def protocols(ordinary: Sequence[Protocol], sampler: EpisodeSampler) -> list[Pro
     return [*few, *near, *whole]
 
 
-def rejections(protocol: Protocol, ways: np.ndarray, rows: np.ndarray) -> Iterator[Rejection]:
-    """Yield what episodes of a protocol say of each kind of unknown class that it is about.
-
-    Args:
-        protocol: the protocol.
-        ways: known classes of each episode, (episodes,).
-        rows: what `measure` made of each episode, (episodes, 2, 2, 2).
-    """
-    kinds = (0, 1) if protocol.n_ways >= ALL_WAYS else (int(protocol.intra_class),)
-    for kind in kinds:
-        auroc, fpr = rows[:, kind].transpose(1, 2, 0)
-        if np.isfinite(auroc[0]).sum() > 1:
-            yield Rejection(protocol, ways, KINDS[kind], auroc, fpr)
-
-
 def measure(
     predict: Predictor, classifier: str, batches: Sequence[EpisodeBatch], labels: Tensor
 ) -> list[Tensor]:
@@ -227,7 +132,8 @@ def measure(
         labels: as `OpenSetSampler` tells, -1 for padding, (E, Q).
 
     Returns:
-        For each of `KINDS` the AUROC and the false acceptance of each of `SCORES`, (E, 2, 2, 2).
+        For each kind and score (`KINDS` and `SCORES` of `ancor.evaluation.rejection`) the AUROC and
+        the false acceptance, (E, 2, 2, 2).
     """
     (batch,) = batches
     if isinstance(predict, Likeliest):

@@ -3,17 +3,15 @@
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.partition import Partition
 from ancor.data.repeats import told
 from ancor.data.scan import without_unreadable
-from ancor.data.views import QUERY_VIEW
 from ancor.errors import MissingPartition
 from ancor.evaluation.models import read_models
-from ancor.evaluation.neighbors import nearest
+from ancor.evaluation.neighbors import nearest_others
 from ancor.runtime.devices import Runtime
 from ancor.runtime.settings import defaults_of
 
@@ -40,8 +38,7 @@ def label_outliers(
     k = min(k, len(known) - 1)
     if k < 1:
         return []
-    everyone = torch.arange(len(known))
-    classes = labels[known][nearest(features[known], everyone, k).numpy()]
+    classes = labels[known][nearest_others(features[known], k).numpy()]
     found = []
     for number, own in zip(known.tolist(), classes, strict=True):
         others, counts = np.unique(own, return_counts=True)
@@ -83,11 +80,9 @@ def find(config: DataConfig, model_path: str) -> list[dict[str, Any]]:
 
 
 def _in_partition(partition: Partition, bank: Any) -> list[dict[str, Any]]:
-    images = np.arange(len(partition))
-    features = bank.features(np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1))
     level = "coarse" if partition.fine_labels is None else "fine"
     names = partition.hierarchy.names(level)
     return [
         {**told(partition, number), "suggested": names[other], "share": share}
-        for number, other, share in label_outliers(features, partition.labels(level))
+        for number, other, share in label_outliers(bank.test_features(), partition.labels(level))
     ]

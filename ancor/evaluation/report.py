@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,16 @@ from ancor.evaluation.calibration import Calibration
 from ancor.evaluation.plan import Plan, mean_and_interval
 from ancor.runtime.text import columns, write_csv
 from ancor.safe_io.writing import write_result
+
+
+class Report(typing.Protocol):
+    """A part of an evaluation that is printed and written."""
+
+    def lines(self) -> Iterable[str]:
+        """Return it for people."""
+
+    def as_dict(self) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return it for JSON."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +226,7 @@ def episodes_hash(plan: Plan) -> str:
 
 
 def write_json(path: Path, results: list[Result], about: dict[str, Any]) -> None:
-    """Write `{"results": [...], ...}`."""
+    """Write `{"results": [...], ...}`; `about` holds the reports over the whole partition too."""
     content = {"results": [result.as_dict() for result in results], **about}
     write_result(path, json.dumps(content, indent=2) + "\n")
 

@@ -8,6 +8,7 @@ into labels, by `classifiers`; `scoring` drives them; `report` says the results.
 
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,17 +20,16 @@ from ancor.checkpoints.checkpoint import sha256
 from ancor.checkpoints.pretrained import weights_file
 from ancor.data.episodes import ALL_WAYS, EpisodeSampler, Protocol
 from ancor.data.partition import Partition
-from ancor.data.views import QUERY_VIEW
 from ancor.errors import InputError, choose
-from ancor.evaluation import open_set, predictors
-from ancor.evaluation.clusters import ClusterReport, cluster_report
+from ancor.evaluation import open_set, predictors, retrieval
+from ancor.evaluation.clusters import cluster_report
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.feature_bank import features_name, kind_of
 from ancor.evaluation.models import Model
-from ancor.evaluation.open_set import Rejection
 from ancor.evaluation.plan import Plan, plan_evaluations
 from ancor.evaluation.predictors import Predictor
-from ancor.evaluation.report import Result, confusion, episodes_hash, errors_in_coarse
+from ancor.evaluation.rejection import OpenSet, Rejection, rejections
+from ancor.evaluation.report import Report, Result, confusion, episodes_hash, errors_in_coarse
 from ancor.evaluation.scoring import Scored, coarse_accuracies, measure_episodes, score
 from ancor.runtime.settings import with_flags
 
@@ -73,10 +73,9 @@ class Evaluation:
         baseline: Model | None = None,
     ) -> None:
         check_count(combine, len(models))
-        if config.open_set and combine != "single":
-            raise InputError(
-                f"`open_set` scores one model, and {combine} takes several; leave it out"
-            )
+        for name in ("open_set", "retrieval", "clusters"):
+            if getattr(config, name) and combine != "single":
+                raise InputError(f"`{name}` is of one model, and {combine} takes several")
         self.models, self.partition, self.config = models, partition, config
         self.combine, self.predict = combine, _predictor(combine, config)
         self.protocols = _protocols(config)
@@ -131,12 +130,33 @@ class Evaluation:
             scored.calibration,
         )
 
-    def open_set(self) -> list[Rejection]:
+    def further(self) -> dict[str, Report]:
+        """Make the reports beside episodes' accuracies that are asked for, by their setting's name.
+
+        Raises:
+            InputError: the labels that one is scored by are not known.
+        """
+        config, partition, found = self.config, self.partition, {}
+        if config.open_set:
+            found["open_set"] = OpenSet(self._rejections(), config.classifier)
+        if config.retrieval:
+            own, *others = [
+                retrieval.of_partition(bank.test_features().to(bank.device), partition, config.mode)
+                for bank in (*self.banks, *self.baseline)
+            ]
+            found["retrieval"] = replace(
+                own, baseline=next(iter(others), None), baseline_name=config.baseline
+            )
+        if config.clusters:
+            partition.labels("fine")  # before the images are passed
+            features = self.banks[0].test_features()
+            found["clusters"] = cluster_report(features, partition, config.seed)
+        return found
+
+    def _rejections(self) -> list[Rejection]:
         """Score how well unknown classes are told from known ones, in episodes of their own."""
-        ordinary, fine = (
-            EpisodeSampler.of(self.partition, self.config.mode),
-            self.config.mode == "fine",
-        )
+        ordinary = EpisodeSampler.of(self.partition, self.config.mode)
+        fine = self.config.mode == "fine"
         asked = open_set.protocols([protocol for _, protocol in self.protocols], ordinary)
         coarse_of = np.array(self.partition.hierarchy.coarse_of_fine) if fine else None
         plan = self._plan(open_set.OpenSetSampler(ordinary, coarse_of), asked)
@@ -145,7 +165,7 @@ class Evaluation:
         return [
             found
             for which, rows in enumerate(episodes)
-            for found in open_set.rejections(
+            for found in rejections(
                 asked[which], plan.ways(which), np.stack([own for (own,) in rows])
             )
         ]
@@ -160,21 +180,6 @@ class Evaluation:
             config.seed,
             self.models[0].transforms,
         )
-
-    def whole_partition(self) -> dict[str, ClusterReport]:
-        """Return the reports over all images of the partition, by their setting's name.
-
-        They are of the first model's features of the test views.
-
-        Raises:
-            InputError: the labels that a report is scored by are not known.
-        """
-        if not self.config.clusters:
-            return {}
-        self.partition.labels("fine")  # before the images are passed
-        images = np.arange(len(self.partition))
-        features = self.banks[0].features(np.stack([images, np.full_like(images, QUERY_VIEW)], 1))
-        return {"clusters": cluster_report(features, self.partition, self.config.seed)}
 
     def about(self, script: str) -> dict[str, Any]:
         """Collect what the results depend on, in plain values; `script` computes them."""

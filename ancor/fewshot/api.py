@@ -18,7 +18,7 @@ from ancor.data.resolve import without_parts
 from ancor.errors import InputError, choose
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.models import Model, read_models
-from ancor.evaluation.report import Result
+from ancor.evaluation.report import Report, Result
 from ancor.evaluation.run import Evaluation
 from ancor.fewshot.image_encoder import ImageEncoder, load_encoder
 from ancor.runtime.devices import Runtime
@@ -157,7 +157,7 @@ def evaluate(
     precision: str = "fp32",
     quiet: bool = True,
     **settings: Any,
-) -> list[Result]:
+) -> list[Result | Report]:
     """Score one or more encoders by few-shot episodes, as eval.py and its like do.
 
     Args:
@@ -172,7 +172,8 @@ def evaluate(
 
     Returns:
         Few-way and all-way results for each number of shots, or with `intra_class=True` few-way and
-        intra-class ones; `accuracy` and `ci95` of each are in percent.
+        intra-class ones; `accuracy` and `ci95` of each are in percent. What
+        `open_set`, `retrieval` and `clusters` ask for comes last, in this order, a `Report` each.
 
     Raises:
         InputError: a setting is not accepted, or models and data do not fit together.
@@ -215,7 +216,8 @@ def evaluate(
             else {"dataset": "folder"}
         )
         (baseline,), _ = read_models([str(against)], own, partition, runtime)
-    return list(Evaluation(chosen, partition, config, combine, baseline).results())
+    evaluation = Evaluation(chosen, partition, config, combine, baseline)
+    return [*evaluation.results(), *evaluation.further().values()]
 
 
 def embed(

@@ -9,7 +9,6 @@ from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.localization import position_norms
-from ancor.evaluation.neighbors import nearest
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime
@@ -67,13 +66,3 @@ def test_a_larger_image_gives_a_map_and_later_passes_are_as_before():
     assert found[0, 1, 3] == pytest.approx(expected.item(), rel=1e-4)
     assert not encoder.backbone.avgpool._forward_pre_hooks
     torch.testing.assert_close(outputs(made).embedding, before.embedding)
-
-
-def test_the_nearest_are_those_of_a_plain_loop():
-    generator = torch.Generator().manual_seed(0)
-    features = torch.nn.functional.normalize(torch.randn(40, 6, generator=generator), dim=1)
-    queries = torch.tensor([7, 0, 39])
-    found = nearest(features, queries, 4)
-    for query, row in zip(queries.tolist(), found.tolist(), strict=True):
-        cosines = {i: float(features[query] @ features[i]) for i in range(40) if i != query}
-        assert row == sorted(cosines, key=cosines.get, reverse=True)[:4]

@@ -33,7 +33,8 @@ def tsne(names=NAMES):
 
 
 def neighbors():
-    rows = [(Shown(PIXELS, n, 0), [Shown(PIXELS, n, 1), Shown(PIXELS, "b", 2)]) for n in NAMES]
+    found = [Shown(PIXELS, "a", True), Shown(PIXELS, "b", False)]
+    rows = [(Shown(PIXELS, n, name=n), [Shown(PIXELS, n), *found]) for n in NAMES]
     return neighbors_figure(rows, NAMES[0])
 
 
