@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancor.data.transforms import normalize
-from ancor.errors import choose
+from ancor.errors import InputError
 from ancor.evaluation.classifiers import (
     MAX_NEIGHBORS,
     TIE,
@@ -142,7 +142,12 @@ class ClassifierGraph(nn.Module):
     def __init__(self, model: FewShotClassifier) -> None:
         super().__init__()
         episode, encoder = model.episode, model.encoder
-        name = choose("`classifier`", episode.classifier, GRAPHS)
+        name = episode.classifier
+        if name not in GRAPHS:
+            raise InputError(
+                f"`classifier` {name} has no graph to export; accepted: {', '.join(GRAPHS)}: fit "
+                "one of these"
+            )
         # torch.export's archives hold tensors whole that lie in memory in the plain way.
         self.network = deepcopy(encoder.network).to(memory_format=torch.contiguous_format)
         self.kind, self.transforms = encoder.kind, encoder.transforms

@@ -16,9 +16,8 @@ from ancor.checkpoints import checkpoint, formats
 from ancor.data.config import DataConfig
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import RunError
-from ancor.evaluation.classifiers import CLASSIFIERS
 from ancor.fewshot import deploy
-from ancor.fewshot.graphs import ClassifierGraph
+from ancor.fewshot.graphs import GRAPHS, ClassifierGraph
 from ancor.fewshot.image_encoder import ImageEncoder
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
@@ -76,7 +75,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("classifier", CLASSIFIERS)
+@pytest.mark.parametrize("classifier", GRAPHS)
 def test_the_graph_is_predict(classifier, form, encoder, digits, queries):
     sizes, settings = FORMS[form]
     model = fitted(encoder, digits, sizes, classifier=classifier, **settings)
@@ -101,6 +100,15 @@ def test_the_coarse_class_is_the_encoders(encoder, digits, queries):
     expected = encoder.features(list(queries.numpy())).coarse
     assert torch.equal(found.argmax(1), expected)
     assert len(expected.unique()) > 1
+
+
+def test_a_classifier_without_a_graph_is_refused(encoder, digits, tmp_path, monkeypatch):
+    model = fitted(encoder, digits, (2,), classifier="NN")
+    model.save(tmp_path / "x.ancor")
+    monkeypatch.delitem(GRAPHS, "NN")
+    with refuses("`classifier`", "NN", "LR, Proto, Cosine, KNN"):
+        deploy.export(tmp_path / "x.ancor", model, tmp_path / "x.onnx", "onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ancor"]
 
 
 def page_block() -> str:
