@@ -18,6 +18,7 @@ COMMANDS = {
     "concat": ("ancor.cli.eval", "score several encoders on their features side by side"),
     "cascade": ("ancor.cli.eval", "score two encoders, coarse class first"),
     "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
+    "search": ("ancor.cli.search", "find the nearest pictures of your own for a picture"),
     "embed": ("ancor.cli.embed", "write features of images, for training heads on them"),
     "discover": ("ancor.cli.discover", "find sub-classes inside coarse classes"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),

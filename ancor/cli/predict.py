@@ -27,7 +27,7 @@ SETTINGS = ("classifier", "n_augmentations", "coarse_first", "seed")
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor predict", description=__doc__, epilog=EXAMPLE)
-    _add_model_flags(parser)
+    add_encoder_flags(parser)
     _add_class_flags(parser.add_argument_group("classes"))
     queries = parser.add_argument_group("images to classify")
     queries.add_argument(
@@ -51,7 +51,8 @@ def build_parser() -> Parser:
     return parser
 
 
-def _add_model_flags(parser: Parser) -> None:
+def add_encoder_flags(parser: Parser) -> None:
+    """Add the flags that say which encoder, and how it sees images."""
     model = parser.add_argument_group("model")
     model.add_argument("--model-path", metavar="FILE", help="any file that eval.py reads")
     model.add_argument("--head", metavar="NAME", help="head (default: from the file)")

@@ -1,6 +1,8 @@
 """Images beside their nearest neighbors."""
 
-from collections.abc import Iterator, Sequence
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ancor.data.decode import read_image
 from ancor.data.partition import Partition
 from ancor.plots.grid import RIGHT, WRONG, grid, show
 from ancor.plots.style import LONGEST_TITLE, finished, plain
-from ancor.plots.thumbnails import picture
+from ancor.plots.thumbnails import picture, thumbnail
 
+log = logging.getLogger(__name__)
+
+MOST_ROWS, SIDE = 20, 160  # of a picture of files: queries, and pixels of each image
 FRAMES = {True: RIGHT, False: WRONG, None: None}
 
 
@@ -55,12 +61,29 @@ def rows(
         )
 
 
-def neighbors_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> Figure:
-    """Draw an image a row and its neighbors, nearest first, right and wrong classes framed.
+def files_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draw what `ancor.fewshot.search.search` found, at most `MOST_ROWS` queries of it."""
+    if len(found) > MOST_ROWS:
+        log.warning("Notice: the first %d of %d queries are drawn", MOST_ROWS, len(found))
 
-    A row may have fewer neighbors than the first.
-    """
-    figure, every = grid(len(rows), 1 + len(rows[0][1]), side=1.15, gaps=(1,), above=0.22)
+    def shown(path: str, title: str = "", name: str = "") -> Shown:
+        small = thumbnail(read_image(path, upright=True), SIDE)
+        return Shown(np.asarray(small), title, name=name)
+
+    drawn = [
+        (
+            shown(row["path"], name=os.path.basename(row["path"])),
+            [shown(m["path"], f"{m['similarity']:.3f} {m['class'] or ''}") for m in row["matches"]],
+        )
+        for row in found[:MOST_ROWS]
+    ]
+    return neighbors_figure(drawn, title)
+
+
+def neighbors_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> Figure:
+    """Draw an image a row and its neighbors, nearest first, right and wrong classes framed."""
+    most = max(len(found) for _, found in rows)
+    figure, every = grid(len(rows), 1 + most, side=1.15, gaps=(1,), above=0.22)
     for axes, (query, found) in zip(every, rows, strict=True):
         show(axes[0], query.pixels, plain(query.title, 14))
         axes[0].text(
@@ -74,10 +97,10 @@ def neighbors_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) 
             rotation=90,
         )
         for place, one in zip(axes[1:], found, strict=False):
-            title = plain(one.title, 14)
+            text = plain(one.title, 14)
             if one.right is not None:
-                title = f"{'✓' if one.right else '✗'} {title}"
-            show(place, one.pixels, title, FRAMES[one.right])
+                text = f"{'✓' if one.right else '✗'} {text}"
+            show(place, one.pixels, text, FRAMES[one.right])
     height = figure.get_figheight()
     if any(one.right is not None for _, found in rows for one in found):
         figure.legend(

@@ -109,6 +109,7 @@ def base_line(command: str, shelf: Path) -> st.SearchStrategy[list[str]]:
         "show": st.just(["--n", "1"]),
         "check-data": st.sampled_from([[], ["--data", folder], ["--data", str(shelf / "data")]]),
         "predict": classify,
+        "search": one.map(lambda line: [*line, "--gallery", support, *queries]),
         "export": one.map(lambda line: [*line, "--to", "safetensors"]),
         "completion": st.just(["bash"]),
     }
