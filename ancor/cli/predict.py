@@ -22,6 +22,7 @@ EXAMPLE = (
 # What a saved classifier brings along: of the encoder, and of the classifier by parameter.
 LOADING = ("model_path", "head", "only_base", "dataset", "image_size", "mean", "std")
 SETTINGS = ("classifier", "n_augmentations", "coarse_first", "seed")
+ANSWERS = ("unknown", "unknown_rate", "back_off")  # of both
 
 
 def build_parser() -> Parser:
@@ -39,7 +40,23 @@ def build_parser() -> Parser:
         "the accuracy is told",
     )
     queries.add_argument(
-        "--unknown", type=float, metavar="P", help='answer "unknown" below this probability'
+        "--unknown",
+        type=probability_or_auto,
+        metavar="P",
+        help='answer "unknown" below this probability; auto: below a similarity to the class means '
+        "that follows from the support images",
+    )
+    queries.add_argument(
+        "--unknown-rate",
+        type=float,
+        metavar="R",
+        help="share of images of known classes that --unknown auto may answer so (default: 0.05)",
+    )
+    queries.add_argument(
+        "--back-off",
+        type=float,
+        metavar="P",
+        help="answer the coarse class where the class has a lower probability",
     )
     queries.add_argument(
         "--top-k", type=int, metavar="K", help="list the K likeliest classes with probabilities"
@@ -49,6 +66,11 @@ def build_parser() -> Parser:
     report.add_argument("--csv", metavar="FILE", help="write the same as a table")
     add_device_flags(parser, precision="fp32", batch_size=256)
     return parser
+
+
+def probability_or_auto(text: str) -> float | str:
+    """Read a value of `unknown`."""
+    return text if text == "auto" else float(text)
 
 
 def add_encoder_flags(parser: Parser) -> None:
@@ -66,7 +88,7 @@ def add_encoder_flags(parser: Parser) -> None:
 
 def _add_class_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--support", metavar="DIR", help="folder of one folder a class, each of one or more images")
+    add("--support", metavar="DIR", help="folder of one folder a class, or <coarse>/<class>/*")
     add(
         "--saved",
         "--classifier",
@@ -156,8 +178,12 @@ def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
         )
         model.set_params(**{name: given[name] for name in SETTINGS if name in given})
         learn = model.fit
-    if args.unknown is not None:
-        model.set_params(unknown=args.unknown)
+    answers = {name: getattr(args, name) for name in ANSWERS if getattr(args, name) is not None}
+    model.set_params(**answers)
+    if args.unknown_rate is not None and model.unknown != "auto":
+        raise InputError(
+            f"--unknown-rate {args.unknown_rate} has an effect with --unknown auto only"
+        )
     return learn(args.support) if args.support else model
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.data.partition import Partition
-from ancor.data.views import QUERY_VIEW
 from ancor.errors import InputError
 from ancor.evaluation.clustering import ALGORITHMS, chosen_count, cluster_means
 from ancor.evaluation.clusters import Agreement, agreement, mean_agreement
@@ -135,8 +134,7 @@ def discover(bank: FeatureBank, partition: Partition, config: DiscoveryConfig) -
     coarse_names = partition.hierarchy.coarse_names
     present = np.unique(partition.coarse_labels).tolist()
     asked = dict(zip(present, config.counts([coarse_names[each] for each in present]), strict=True))
-    images = np.arange(len(partition))
-    features = bank.features(np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1))
+    features = bank.test_features()
     unit = F.normalize(features, dim=1)
     weights = None
     notes = []

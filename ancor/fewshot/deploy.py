@@ -12,7 +12,8 @@ import ancor
 from ancor.checkpoints import checkpoint, formats
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError
-from ancor.fewshot.classifier import UNKNOWN, FewShotClassifier
+from ancor.fewshot.checks import AUTO, UNKNOWN
+from ancor.fewshot.classifier import FewShotClassifier
 from ancor.fewshot.graphs import ClassifierGraph
 from ancor.runtime.seeding import generator
 
@@ -71,6 +72,7 @@ def metadata(
         "coarse_first": model.episode.coarse_first,
         "temperature": model.temperature_,
         "unknown": model.unknown,
+        "unknown_similarity": model.threshold() if model.unknown == AUTO else None,
         "class_names": model.classes_.tolist(),
         "coarse_names": list(encoder.coarse_names) or None,
         "outputs": list(graph.outputs),

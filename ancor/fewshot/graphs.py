@@ -21,6 +21,7 @@ from ancor.evaluation.classifiers import (
     logarithms,
 )
 from ancor.evaluation.feature_bank import predicted_class, unit_vectors
+from ancor.fewshot.checks import AUTO
 from ancor.fewshot.classifier import FewShotClassifier
 
 
@@ -152,6 +153,10 @@ class ClassifierGraph(nn.Module):
         self.network = deepcopy(encoder.network).to(memory_format=torch.contiguous_format)
         self.kind, self.transforms = encoder.kind, encoder.transforms
         self.temperature, self.threshold = model.temperature_, model.unknown
+        if model.unknown == AUTO:
+            self.threshold = model.threshold()
+            self.register_buffer("means", model.class_means.float())
+        self.similar = model.unknown == AUTO
         self.outputs = ("probabilities", "unknown")
         if encoder.num_coarse:
             self.outputs += ("coarse_probabilities",)
@@ -172,11 +177,13 @@ class ClassifierGraph(nn.Module):
         for gate, part in zip(self.gates, self.parts, strict=True):
             scores = torch.where(predicted_class(output)[:, None] == gate, part(query), scores)
         probabilities = (scores / self.temperature).softmax(1)
-        found = {"probabilities": probabilities, "unknown": self._unknown(probabilities)}
+        found = {"probabilities": probabilities, "unknown": self._unknown(query, probabilities)}
         if "coarse_probabilities" in self.outputs:
             found["coarse_probabilities"] = output.logits.softmax(1)
         return found
 
-    def _unknown(self, probabilities: Tensor) -> Tensor:
+    def _unknown(self, query: Tensor, probabilities: Tensor) -> Tensor:
         """Tell, (N,) of bool, where `predict` answers "unknown"."""
+        if self.similar:
+            return (query @ self.means.T).amax(1) < self.threshold
         return probabilities.amax(1) < (0 if self.threshold is None else self.threshold)

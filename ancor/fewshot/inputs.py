@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from ancor.data.dataset_images import DatasetImages
 from ancor.data.decode import as_rgb, check_size, read_image
-from ancor.data.files import extensions, left_out, listing
+from ancor.data.files import Listing, extensions, left_out, listing
 from ancor.data.notes import alike
 from ancor.data.transforms import pixels_of
 from ancor.errors import InputError
@@ -106,10 +106,60 @@ def image_paths(path: str | os.PathLike) -> list[str]:
 def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
     """List the images of a folder that holds one folder a class: their paths and classes.
 
+    The class folders may lie in one folder for each coarse class (`coarse_folders`).
+
     Raises:
-        InputError: it is no such folder, or a class has no images or folders inside.
+        InputError: it is no such folder, a class has no images or folders inside, or two are of one
+            name.
     """
     root = Path(folder)
+    inside = _checked(root)
+    paths, labels, others, seen = [], [], list(inside.others), {}
+    nested = coarse_folders(root) is not None
+    places = [root / name for name in inside.folders]
+    if nested:
+        kinds = [(place, listing(place)) for place in places]
+        others += [name for _, kind in kinds for name in kind.others]
+        places = [place / name for place, kind in kinds for name in kind.folders]
+    for place in places:
+        name, content = place.name, listing(place)
+        others += content.others
+        if content.folders:
+            raise InputError(
+                f"{str(place / content.folders[0])!r} is a folder inside the class {name!r}; "
+                "a class holds images only, and all classes or none are inside coarse classes"
+            )
+        if not content.images:
+            raise InputError(
+                f"the class folder {str(place)!r} holds no images; put some there or remove "
+                "it" + "".join(f"; {line}" for line in left_out(content.others))
+            )
+        if name in seen:
+            raise InputError(
+                f"{str(place)!r} and {str(seen[name])!r} are two classes of one name; rename one"
+            )
+        seen[name] = place
+        paths += [str(place / image) for image in content.images]
+        labels += [name] * len(content.images)
+    _tell([*left_out(others), *alike(list(seen))])
+    return paths, labels
+
+
+def coarse_folders(folder: str | os.PathLike) -> dict[str, str] | None:
+    """Return the coarse class of each class of a folder <coarse>/<class>/*; None of <class>/*.
+
+    Raises:
+        InputError: it is no folder of folders.
+    """
+    root = Path(folder)
+    inside = {name: listing(root / name) for name in _checked(root).folders}
+    if not all(own.folders and not own.images for own in inside.values()):
+        return None
+    return {name: coarse for coarse, own in inside.items() for name in own.folders}
+
+
+def _checked(root: Path) -> Listing:
+    """List a folder that is to hold folders, and nothing but folders."""
     if not root.is_dir():
         raise InputError(
             f"{str(root)!r} is not a folder; give one that holds a folder a class{hint(root)}"
@@ -124,25 +174,7 @@ def class_folders(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
         raise InputError(
             f"{str(root)!r} is empty; put a folder a class there, with one or more images in each"
         )
-    paths, labels = [], []
-    others = inside.others
-    for name in inside.folders:
-        content = listing(root / name)
-        others += content.others
-        if content.folders:
-            raise InputError(
-                f"{str(root / name / content.folders[0])!r} is a folder inside the class {name!r}; "
-                "a class holds images only"
-            )
-        if not content.images:
-            raise InputError(
-                f"the class folder {str(root / name)!r} holds no images; put some there or remove "
-                "it" + "".join(f"; {line}" for line in left_out(content.others))
-            )
-        paths += [str(root / name / image) for image in content.images]
-        labels += [name] * len(content.images)
-    _tell([*left_out(others), *alike(inside.folders)])
-    return paths, labels
+    return inside
 
 
 def _tell(notes: Sequence[str]) -> None:
@@ -259,40 +291,3 @@ def _plain(label: Any) -> Any:
     if isinstance(label, np.generic | np.ndarray | Tensor) and label.ndim == 0:
         return label.item()
     return label
-
-
-def check_learned(labels: np.ndarray, classes: list) -> None:
-    """Raise an InputError where no label is among the classes; warn where some are not."""
-    foreign = labels[~np.isin(labels, classes)].tolist()
-    if len(foreign) == len(labels):
-        raise InputError(
-            f"none of the labels, such as {foreign[0]!r}, is a class that was learned, such as "
-            f"{classes[0]!r}; give the names that fit was given"
-        )
-    if foreign:
-        log.warning(
-            "%d of %d images are of classes that were never learned, such as %r: counted as wrong",
-            *(len(foreign), len(labels), foreign[0]),
-        )
-
-
-def weights_of(weights: Any, count: int) -> np.ndarray | None:
-    """Return how much each image counts, (N,) of floats; None: equally.
-
-    Raises:
-        InputError: they are no such numbers, or all 0.
-    """
-    if weights is None:
-        return None
-    try:
-        found = np.asarray(weights, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"weights that are not numbers ({error}); give one for each image"
-        ) from error
-    if found.shape != (count,) or not (found >= 0).all() or not 0 < found.sum() < np.inf:
-        raise InputError(
-            f"weights of shape {found.shape} were given for {count} images; give a finite number "
-            "of 0 or more for each, and not 0 for all"
-        )
-    return found

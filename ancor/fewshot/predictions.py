@@ -5,10 +5,13 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ancor.runtime.text import columns, printable
 
 if TYPE_CHECKING:
     from ancor.fewshot.classifier import FewShotClassifier
+    from ancor.fewshot.support_set import Features
 
 log = logging.getLogger(__name__)
 
@@ -18,25 +21,50 @@ def classify(
 ) -> list[dict[str, Any]]:
     """Return of each image its path, answer, likeliest class and, where known, true class.
 
-    With `top_k`, its likeliest classes too; the answer is the first unless it is "unknown".
+    With `top_k`, its likeliest classes too; the answer is the first unless it is "unknown" or a
+    coarse class. Where coarse classes are known, the likeliest of them, its probability and, where
+    the encoder's file names those that it tells apart itself, its own answer.
     """
     features = model.encoder.features([path for _, path in queries])
     classes, answers = model.classes_.tolist(), model.predict(features).tolist()
     if top_k is not None and top_k > len(classes):
         log.warning("Notice: `top_k` %d: there are %d classes, all are listed", top_k, len(classes))
     labels = [_class_of(*query, {str(name): name for name in classes}) for query in queries]
-    rows = []
+    rows, coarse_of = [], {}
+    if model.coarse_ is not None:
+        coarse_of = dict(zip(classes, model.coarse_.tolist(), strict=True))
     probabilities = model.predict_proba(features).tolist()
-    for (_, path), answer, own, label in zip(queries, answers, probabilities, labels, strict=True):
+    similarities = model.similarity(features).tolist()
+    coarse = _coarse_answers(model, features)
+    for (_, path), answer, own, label, similarity, level in zip(
+        queries, answers, probabilities, labels, similarities, coarse, strict=True
+    ):
         # Of classes that are equally likely, the answer comes first.
         ranked = sorted(zip(classes, own, strict=True), key=lambda c: (-c[1], c[0] != answer))
         row = {"path": path, "class": answer, "probability": ranked[0][1], "nearest": ranked[0][0]}
+        row |= {"similarity": similarity, **level}
         if any(name is not None for name in labels):
             row["label"] = label
+            if level:
+                row["coarse_label"] = coarse_of.get(label)
         if top_k is not None:
             row["candidates"] = [{"class": c, "probability": p} for c, p in ranked[:top_k]]
         rows.append(row)
     return rows
+
+
+def _coarse_answers(model: "FewShotClassifier", features: "Features") -> list[dict[str, Any]]:
+    """Return of each image what is told at the coarse level; nothing where it is not known."""
+    if model.coarse_ is None:
+        return [{}] * len(features)
+    names, sums = np.unique(model.coarse_), model.predict_coarse_proba(features)
+    likeliest = names[sums.argmax(1)].tolist()
+    pairs = zip(likeliest, sums.max(1).tolist(), strict=True)
+    found = [{"coarse": name, "coarse_probability": own} for name, own in pairs]
+    if own := model.encoder.coarse_names:
+        for row, number in zip(found, features.coarse.tolist(), strict=True):
+            row["coarse_by_encoder"] = own[number]
+    return found
 
 
 def _class_of(place: str, path: str, classes: dict[str, Any]) -> Any:
@@ -68,7 +96,16 @@ def accuracy_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         "equal_counts": len(set(map(len, right.values()))) == 1,
         "left_out": len(rows) - len(known),
         "unknown": sum(row["class"] != row["nearest"] for row in known),
+        **_coarse_accuracy(known),
     }
+
+
+def _coarse_accuracy(known: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the accuracy of the likeliest coarse classes over images, in percent, if known."""
+    if "coarse_label" not in known[0]:
+        return {}
+    right = [row["coarse"] == row["coarse_label"] for row in known]
+    return {"coarse_mean_over_images": 100 * sum(right) / len(right)}
 
 
 def told(accuracy: dict[str, Any] | None) -> Iterator[str]:
@@ -79,10 +116,12 @@ def told(accuracy: dict[str, Any] | None) -> Iterator[str]:
     if not accuracy["equal_counts"]:
         mean, classes = accuracy["mean_over_classes"], accuracy["classes"]
         text += f", {mean:.2f}% (mean over {classes} classes)"
+    if "coarse_mean_over_images" in accuracy:
+        text += f"; of the coarse classes {accuracy['coarse_mean_over_images']:.2f}%"
     if accuracy["left_out"]:
         text += f"; left out, as no folder of theirs is named as a class: {accuracy['left_out']}"
     if accuracy["unknown"]:
-        text += f'; {accuracy["unknown"]} answers "unknown" count as wrong'
+        text += f'; {accuracy["unknown"]} answers "unknown" or of a coarse class count as wrong'
     yield text
 
 
@@ -99,7 +138,7 @@ def _cells(row: dict[str, Any]) -> list[Any]:
     cells: list[Any] = []
     for name, value in row.items():
         if name != "candidates":
-            cells.append(f"{value:.6f}" if name == "probability" else value)
+            cells.append(f"{value:.6f}" if isinstance(value, float) else value)
     for one in row.get("candidates", ()):
         cells += [one["class"], f"{one['probability']:.6f}"]
     return cells

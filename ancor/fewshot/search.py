@@ -92,7 +92,7 @@ def _distinct(paths: list[str]) -> tuple[dict[str, int], list[str]]:
 
 
 def _computed(encoder: ImageEncoder, paths: Sequence[str]) -> Tensor:
-    return torch.from_numpy(np.asarray(encoder.encode(list(paths))))
+    return torch.from_numpy(encoder.encode(list(paths)))
 
 
 def _features(encoder: ImageEncoder, paths: Sequence[str], cache: Path | None) -> Tensor:

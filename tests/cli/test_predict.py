@@ -102,6 +102,47 @@ def test_text_json_and_table_agree(command, folder, tmp_path, capsys):
     assert float(written[0]["probability"]) == pytest.approx(rows[0]["probability"], abs=1e-6)
 
 
+def test_folders_of_coarse_classes_give_answers_at_both_levels(command, folder, tmp_path, capsys):
+    for name, coarse in (("1", "straight"), ("4", "straight"), ("6", "round")):
+        shutil.copytree(folder / "support" / name, tmp_path / "s" / coarse / name)
+        shutil.copytree(folder / "support" / name, tmp_path / "q" / coarse / name)
+    command = [*command, "--support", str(tmp_path / "s"), "--query", str(tmp_path / "q")]
+    saved, table = tmp_path / "c.ancor", tmp_path / "t.csv"
+    assert main([*command, "--back-off", "1", "--save", str(saved), "--csv", str(table)]) == 0
+    shown = capsys.readouterr().out
+    assert {line.split()[1] for line in shown.splitlines()[:-1]} <= {"straight", "round"}
+    assert "coarse" in shown.splitlines()[-1]
+    assert main([*command, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["accuracy"]["coarse_mean_over_images"] >= plain["accuracy"]["mean_over_images"]
+    for row in plain["predictions"]:
+        assert row["coarse_label"] == {"1": "straight", "4": "straight", "6": "round"}[row["label"]]
+        assert row["coarse_probability"] >= row["probability"] - 1e-9 or row["class"] != "6"
+        assert 0 < row["similarity"] <= 1
+        assert row["coarse_by_encoder"]
+    middle = float(np.median([row["probability"] for row in plain["predictions"]]))
+    again = ["--saved", str(saved), "--query", str(tmp_path / "q"), "--back-off", str(middle)]
+    rows = predictions(capsys, again)
+    for row, before in zip(rows, plain["predictions"], strict=True):
+        backed = before["probability"] < middle
+        assert row["class"] == (before["coarse"] if backed else before["class"])
+    with open(table, newline="") as file:
+        written = list(csv.DictReader(file))
+    similarities = [float(row["similarity"]) for row in written]
+    assert similarities == pytest.approx([r["similarity"] for r in plain["predictions"]], abs=1e-6)
+
+
+def test_unknown_auto_is_told_by_similarity(command, folder, capsys):
+    query = ["--query", str(folder / "query"), str(folder / "support")]
+    few = predictions(capsys, [*command, *query, "--unknown", "auto"])
+    many = predictions(capsys, [*command, *query, "--unknown", "auto", "--unknown-rate", "0.5"])
+    for rows in (few, many):
+        unknown = [row["similarity"] for row in rows if row["class"] == "unknown"]
+        known = [row["similarity"] for row in rows if row["class"] != "unknown"]
+        assert not unknown or max(unknown) < min(known)
+    assert sum(r["class"] == "unknown" for r in few) < sum(r["class"] == "unknown" for r in many)
+
+
 def test_what_is_not_likely_is_unknown(command, folder, capsys):
     command = [*command, "--query", str(folder / "query")]
     sure = [row["probability"] for row in predictions(capsys, command)]
@@ -229,13 +270,30 @@ BAD = {
     "an empty class": (lambda p: (p / "a").mkdir() or images(p, "b/0.png"), [], ["a'"]),
     "one class": (lambda p: images(p, "a\n/0.png", "a\n/1.png"), [], ["'a\\n'", "2"]),
     "images without classes": (lambda p: images(p, "0.png"), [], ["0.png'"]),
-    "folders in a class": (lambda p: images(p, "a/b/0.png"), [], ["b'", "'a'"]),
+    "folders in a class": (lambda p: images(p, "a/0.png", "a/b/0.png"), [], ["b'", "'a'"]),
     "a broken link": (lambda p: (p / "a").symlink_to(p / "gone") or p, [], ["a'"]),
     "no image among them": (
         lambda p: (images(p, "a/0.png", "b/0.png") / "a" / "1\n.png").write_bytes(b"x") and p,
         [],
         ["1\\n.png'", "JPEG", "PNG"],
     ),
+    "two classes of one name": (
+        lambda p: images(p, "a/x/0.png", "b/x/0.png", "b/y/0.png"),
+        [],
+        ["a/x'", "b/x'"],
+    ),
+    "one image a class": (
+        lambda p: images(p, "a/0.png", "b/0.png"),
+        ["--unknown", "auto"],
+        ["--unknown", "auto"],
+    ),
+    "a rate alone": (None, ["--unknown-rate", "0.1"], ["--unknown-rate", "0.1", "--unknown auto"]),
+    "no rate": (
+        None,
+        ["--unknown", "auto", "--unknown-rate", "2"],
+        ["--unknown-rate", "2", "0", "1"],
+    ),
+    "no confidence": (None, ["--back-off", "2"], ["--back-off", "2", "0", "1"]),
     "a missing query": (None, ["--query", "/none/q.png"], ["'/none/q.png'"]),
     "a query that is no image": (None, ["--query", __file__], [repr(__file__), "JPEG"]),
     "a folder without images": (None, ["--query", str(ROOT / "tests")], ["tests'", ".jpg", ".png"]),

@@ -1,0 +1,115 @@
+"""Answers at the coarse level: given classes, folders, and the encoder's own vote."""
+
+import numpy as np
+import pytest
+import torch
+
+import ancor
+from ancor.data.config import DataConfig
+from ancor.fewshot import inputs
+from ancor.fewshot.coarse import coarse_of, coarse_sums
+from ancor.fewshot.support_set import Features
+from tests import made
+from tests.refusals import refuses
+
+COARSE = {0: "round", 1: "straight", 4: "straight", 6: "round"}
+
+
+@pytest.fixture(scope="module")
+def encoder(quick_run):
+    return ancor.load_encoder(quick_run / "model_best.pth.tar", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def part():
+    partition = DataConfig("digits").load("train")
+    kept = [np.flatnonzero(partition.fine_labels == c)[:6] for c in COARSE]
+    return partition.subset(np.concatenate(kept))
+
+
+@pytest.fixture(scope="module")
+def queries():
+    return list(DataConfig("digits").load("test").subset(np.arange(60)).images)
+
+
+def test_the_probability_of_a_coarse_class_is_the_sum_over_its_classes():
+    probabilities = np.array([[0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.5, 0.0]])
+    names, sums = coarse_sums(probabilities, np.array(["b", "a", "b", "a"]))
+    assert names.tolist() == ["a", "b"]
+    np.testing.assert_allclose(sums, [[0.6, 0.4], [0.25, 0.75]])
+
+
+def test_the_encoder_votes_where_no_coarse_class_is_given():
+    nothing = torch.zeros(5, 0)
+    support = Features(
+        torch.zeros(5, 2), nothing[..., None], torch.tensor([1, 1, 0, 0, 1]), nothing
+    )
+    labels = np.array([0, 0, 0, 1, 1])  # of the second class the votes are even: the first wins
+    classes = np.array(["x", "y"])
+    assert coarse_of(classes, {}, support, labels, ("a", "b")).tolist() == ["b", "a"]
+    assert coarse_of(classes, {}, support, labels, ()) is None
+    with refuses("'y'", "'x'"):
+        coarse_of(classes, {"x": "a"}, support, labels, ())
+
+
+def test_unsure_answers_are_coarse_ones(encoder, part, queries):
+    model = ancor.FewShotClassifier(encoder, classifier="Proto", back_off=0.3)
+    model.fit(list(part.images), part.fine_labels, COARSE)
+    assert model.coarse_.tolist() == list(COARSE.values())
+    probabilities, coarse = model.predict_proba(queries), model.predict_coarse_proba(queries)
+    np.testing.assert_allclose(coarse[:, 0], probabilities[:, [0, 3]].sum(1))
+    sure = probabilities.max(1)
+    model.set_params(back_off=float(np.median(sure)))
+    answers = model.predict(queries)
+    assert 0 < (sure < model.back_off).sum() < len(queries)
+    for answer, own, wide in zip(answers, probabilities, coarse, strict=True):
+        unsure = own.max() < model.back_off
+        expected = ("round", "straight")[wide.argmax()] if unsure else list(COARSE)[own.argmax()]
+        assert answer == expected
+    both = model.set_params(unknown=1.0).predict(queries)
+    assert set(both[sure < 1].tolist()) == {"unknown"}
+
+
+def test_what_is_known_is_saved_and_added_to(encoder, part, queries, tmp_path):
+    model = ancor.FewShotClassifier(encoder, classifier="Proto", back_off=0.5)
+    images, labels = list(part.images), part.fine_labels
+    model.fit(images[:12], labels[:12], COARSE)
+    model.save(tmp_path / "c.ancor")
+    again = ancor.FewShotClassifier.load(tmp_path / "c.ancor", device="cpu")
+    with refuses("4", "6"):
+        again.add(images[12:], labels[12:])
+    again.add(images[12:], labels[12:], {4: "straight", 6: "round"})
+    whole = model.fit(images, labels, COARSE)
+    assert again.coarse_.tolist() == whole.coarse_.tolist()
+    np.testing.assert_array_equal(again.predict(queries), whole.predict(queries))
+
+
+def test_a_classifier_that_knows_no_coarse_class_cannot_back_off(encoder, part):
+    nameless = ancor.load_encoder(encoder.network.backbone, dataset="digits", device="cpu")
+    model = ancor.FewShotClassifier(nameless, back_off=0.5)
+    with refuses("`back_off`", "0.5"):
+        model.fit(list(part.images), part.fine_labels)
+    model.set_params(back_off=None).fit(list(part.images), part.fine_labels)
+    assert model.coarse_ is None
+    with refuses("coarse", "fit"):
+        model.predict_coarse_proba(list(part.images))
+    votes = ancor.FewShotClassifier(encoder).fit(list(part.images), part.fine_labels)
+    assert set(votes.coarse_) <= set(encoder.coarse_names)
+
+
+def test_class_folders_may_lie_in_folders_of_coarse_classes(tmp_path):
+    for number, name in enumerate(("pets/dog/0.png", "pets/cat/1.png", "cars/van/2.png")):
+        made.write(tmp_path / name, number)
+    paths, labels = inputs.class_folders(tmp_path)
+    assert [path.removeprefix(f"{tmp_path}/") for path in paths] == [
+        "cars/van/2.png",
+        "pets/cat/1.png",
+        "pets/dog/0.png",
+    ]
+    assert labels == ["van", "cat", "dog"]
+    assert inputs.coarse_folders(tmp_path) == {"van": "cars", "cat": "pets", "dog": "pets"}
+    assert inputs.coarse_folders(tmp_path / "pets") is None
+    made.write(tmp_path / "lone" / "3.png", 3)
+    assert inputs.coarse_folders(tmp_path) is None
+    with refuses("van'", "'cars'"):
+        inputs.class_folders(tmp_path)
