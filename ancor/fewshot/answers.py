@@ -32,7 +32,8 @@ class Answers(ClassifierMixin, BaseEstimator):
         best similarity (`ancor.evaluation.classifiers.class_scores`), at the temperature. With
         `coarse_first`, a class that an image was not compared with has probability 0.
         """
-        return self._probabilities(self._episode.scores(self._query(images))).numpy()
+        query = self._query(images)
+        return self._probabilities(self._episode.scores(query)).numpy()
 
     def predict_coarse_proba(self, images: Any) -> np.ndarray:
         """Return each coarse class's probability, (Q, C), in the order of `np.unique(coarse_)`.
@@ -49,7 +50,8 @@ class Answers(ClassifierMixin, BaseEstimator):
 
     def similarity(self, images: Any) -> np.ndarray:
         """Return the cosine of each image to the nearest class mean, (Q,)."""
-        return self._means.similarities(self._query(images).vectors).numpy()
+        query = self._query(images)
+        return self._means.similarities(query.vectors).numpy()
 
     @property
     def class_means(self) -> Tensor:

@@ -2,16 +2,14 @@
 
 import logging
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from ancor.errors import InputError, choose
 from ancor.evaluation.classifiers import CLASSIFIERS
 from ancor.fewshot.image_encoder import ImageEncoder
-
-if TYPE_CHECKING:
-    from ancor.fewshot.classifier import FewShotClassifier
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +18,7 @@ AUTO = "auto"  # `unknown` by similarity
 SHARES = ("unknown", "unknown_rate", "back_off")
 
 
-def check_settings(model: "FewShotClassifier") -> None:
+def check_settings(model: BaseEstimator) -> None:
     """Raise an InputError where a setting is not accepted, or does not fit the encoder."""
     if not isinstance(model.encoder, ImageEncoder):
         raise InputError(
@@ -46,7 +44,7 @@ def check_settings(model: "FewShotClassifier") -> None:
         )
 
 
-def check_answers(model: "FewShotClassifier") -> None:
+def check_answers(model: BaseEstimator) -> None:
     """Raise an InputError where the learned classes leave no room for what is to be answered."""
     coarse = [] if model.coarse_ is None else model.coarse_.tolist()
     if model.unknown is not None and UNKNOWN in [*model.classes_.tolist(), *coarse]:
@@ -64,7 +62,7 @@ def check_answers(model: "FewShotClassifier") -> None:
         model.threshold()
 
 
-def check_types(model: "FewShotClassifier") -> None:
+def check_types(model: BaseEstimator) -> None:
     """Raise a ValueError where a setting, read from a file, is of another type than its own."""
     wanted = {"n_augmentations": int, "coarse_first": bool, "seed": int}
     for name, kind in wanted.items():

@@ -14,7 +14,7 @@ from PIL import Image
 
 import ancor
 from ancor.cli import predict
-from ancor.cli.predict import SETTINGS, build_parser, main
+from ancor.cli.predict import ANSWERS, SETTINGS, build_parser, main
 from ancor.data.config import DataConfig
 from ancor.fewshot.classifier import FewShotClassifier
 from ancor.runtime.text import printable
@@ -363,7 +363,7 @@ def test_an_encoder_without_the_asked_head_is_one_line(folder, tmp_path, capsys)
 
 
 def test_every_setting_of_the_classifier_has_a_flag():
-    parameters = set(FewShotClassifier().get_params()) - {"encoder", "unknown"}
-    assert parameters == set(SETTINGS)
-    assert all(hasattr(build_parser().parse_args([]), flag) for flag in SETTINGS)
+    parameters = set(FewShotClassifier().get_params()) - {"encoder"}
+    assert parameters == {*SETTINGS, *ANSWERS}
+    assert all(hasattr(build_parser().parse_args([]), flag) for flag in parameters)
     assert all(hasattr(build_parser().parse_args([]), flag) for flag in predict.LOADING)
