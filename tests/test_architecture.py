@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,7 +121,7 @@ def test_the_readmes_commands_are_known_to_their_parsers():
     assert len(commands) >= 5
     for script, flags in commands:
         parser = function_of(script, "build_parser")()
-        parser.parse_args(flags.split("#")[0].split())
+        parser.parse_args(shlex.split(flags, comments=True))
 
 
 def test_the_way_through_the_code_leads_somewhere():
