@@ -59,6 +59,7 @@ class Evaluation:
 
     Attributes:
         plan: the episodes; its `notes` tell of classes that they leave out.
+        open_plan: the protocols of open-set episodes and their plan, if they are asked for.
 
     Raises:
         InputError: the models do not suit, or the partition holds too few images or classes.
@@ -76,6 +77,8 @@ class Evaluation:
         for name in ("open_set", "retrieval", "clusters"):
             if getattr(config, name) and combine != "single":
                 raise InputError(f"`{name}` is of one model, and {combine} takes several")
+        if config.clusters:
+            partition.labels("fine")  # raises where they are not known, before anything is passed
         self.models, self.partition, self.config = models, partition, config
         self.combine, self.predict = combine, _predictor(combine, config)
         self.protocols = _protocols(config)
@@ -88,6 +91,7 @@ class Evaluation:
         self.plan = self._plan(
             EpisodeSampler.of(partition, config.mode), [protocol for _, protocol in self.protocols]
         )
+        self.open_plan = self._plan_open_set() if config.open_set else None
         self.banks = [m.bank(partition, k, config.seed) for m, k in zip(models, kinds, strict=True)]
         if config.untrained:
             baseline = models[0].untrained()
@@ -131,11 +135,7 @@ class Evaluation:
         )
 
     def further(self) -> dict[str, Report]:
-        """Make the reports beside episodes' accuracies that are asked for, by their setting's name.
-
-        Raises:
-            InputError: the labels that one is scored by are not known.
-        """
+        """Make the reports beside episodes' accuracies that are asked for, by setting."""
         config, partition, found = self.config, self.partition, {}
         if config.open_set:
             found["open_set"] = OpenSet(self._rejections(), config.classifier)
@@ -148,18 +148,13 @@ class Evaluation:
                 own, baseline=next(iter(others), None), baseline_name=config.baseline
             )
         if config.clusters:
-            partition.labels("fine")  # before the images are passed
             features = self.banks[0].test_features()
             found["clusters"] = cluster_report(features, partition, config.seed)
         return found
 
     def _rejections(self) -> list[Rejection]:
         """Score how well unknown classes are told from known ones, in episodes of their own."""
-        ordinary = EpisodeSampler.of(self.partition, self.config.mode)
-        fine = self.config.mode == "fine"
-        asked = open_set.protocols([protocol for _, protocol in self.protocols], ordinary)
-        coarse_of = np.array(self.partition.hierarchy.coarse_of_fine) if fine else None
-        plan = self._plan(open_set.OpenSetSampler(ordinary, coarse_of), asked)
+        asked, plan = self.open_plan
         measure = partial(open_set.measure, self.predict, self.config.classifier)
         episodes = measure_episodes(plan, self.banks, measure, self.models[0].runtime.quiet)
         return [
@@ -169,6 +164,14 @@ class Evaluation:
                 asked[which], plan.ways(which), np.stack([own for (own,) in rows])
             )
         ]
+
+    def _plan_open_set(self) -> tuple[list[Protocol], Plan]:
+        """Return the protocols of open-set episodes, and their plan."""
+        ordinary = EpisodeSampler.of(self.partition, self.config.mode)
+        asked = open_set.protocols([protocol for _, protocol in self.protocols], ordinary)
+        fine = self.config.mode == "fine"
+        coarse_of = np.array(self.partition.hierarchy.coarse_of_fine) if fine else None
+        return asked, self._plan(open_set.OpenSetSampler(ordinary, coarse_of), asked)
 
     def _plan(self, sampler: EpisodeSampler, protocols: list[Protocol]) -> Plan:
         config = self.config

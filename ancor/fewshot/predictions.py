@@ -146,7 +146,7 @@ def _cells(row: dict[str, Any]) -> list[Any]:
 
 def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Lay the answers out in columns; what would break a line is shown by its repr."""
-    shown = [[_word(row["path"]), _word(row["class"]), f"{row['probability']:.3f}"] for row in rows]
+    shown = [[_word(row["path"]), _word(row["class"]), f"{_probability(row):.3f}"] for row in rows]
     for line, row in zip(columns(shown), rows, strict=True):
         if "candidates" in row:
             listed = (f"{_word(c['class'])} {c['probability']:.3f}" for c in row["candidates"])
@@ -154,6 +154,12 @@ def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         elif row["class"] != row["nearest"]:
             line += f"  (nearest: {_word(row['nearest'])})"
         yield line
+
+
+def _probability(row: dict[str, Any]) -> float:
+    """Return how probable the answer is; of "unknown", how probable the nearest class is."""
+    backed_off = row["class"] != row["nearest"] and row["class"] == row.get("coarse")
+    return row["coarse_probability" if backed_off else "probability"]
 
 
 def _word(value: Any) -> str:

@@ -235,6 +235,20 @@ def read_metadata(path: Path) -> dict:
     return {name: json.loads(text) for name, text in found.items()}
 
 
+def test_the_similarity_threshold_goes_along(encoder, digits, queries, tmp_path):
+    model = fitted(encoder, digits, (6, 8), unknown="auto", unknown_rate=0.3)
+    model.save(tmp_path / "x.ancor")
+    source, path = tmp_path / "x.ancor", tmp_path / "x.pt2"
+    assert toolkit.main(["export", "--with-classifier", str(source), "--to", "pt2"]) == 0
+    about = read_metadata(path)
+    assert (about["unknown"], about["unknown_similarity"]) == ("auto", model.threshold())
+    found = torch.export.load(path).module()(queries)["unknown"].numpy()
+    similarities = model.similarity(list(queries.numpy()))
+    clear = np.abs(similarities - model.threshold()) > 1e-5
+    np.testing.assert_array_equal(found[clear], (similarities < model.threshold())[clear])
+    assert 0 < found.sum() < len(found)
+
+
 @pytest.mark.parametrize("to", ["onnx", "pt2"])
 def test_command_and_metadata(to, encoder, digits, queries, tmp_path, capsys):
     settings = {"classifier": "KNN", "coarse_first": True, "unknown": 0.6}
