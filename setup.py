@@ -12,6 +12,7 @@ EXTRAS = {
     "completion": ["shtab>=1.7"],
     "timm": ["timm>=1.0"],
     "test": [
+        "easyfsl>=1.5",  # whose transductive classifiers ours are held against
         "pytest>=8",
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",

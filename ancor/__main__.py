@@ -19,6 +19,7 @@ COMMANDS = {
     "cascade": ("ancor.cli.eval", "score two encoders, coarse class first"),
     "predict": ("ancor.cli.predict", "classify images by a few images of each class"),
     "search": ("ancor.cli.search", "find the nearest pictures of your own for a picture"),
+    "choose": ("ancor.cli.choose", "say which encoder and classifier suit one's images best"),
     "embed": ("ancor.cli.embed", "write features of images, for training heads on them"),
     "discover": ("ancor.cli.discover", "find sub-classes inside coarse classes"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ancor.cli.arguments import Parser, add_device_flags, add_json_flag, main_of, print_report
 from ancor.cli.data_flags import add_view_flags
 from ancor.errors import InputError
-from ancor.evaluation.config import CLASSIFIERS
+from ancor.evaluation.config import INDUCTIVE, as_penalty
 from ancor.runtime.text import write_csv
 from ancor.safe_io.writing import output_path
 
@@ -21,7 +21,7 @@ EXAMPLE = (
 )
 # What a saved classifier brings along: of the encoder, and of the classifier by parameter.
 LOADING = ("model_path", "head", "only_base", "dataset", "image_size", "mean", "std")
-SETTINGS = ("classifier", "n_augmentations", "coarse_first", "seed")
+SETTINGS = ("classifier", "C", "n_augmentations", "coarse_first", "seed")
 ANSWERS = ("unknown", "unknown_rate", "back_off")  # of both
 
 
@@ -98,7 +98,8 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
         "images are learned in addition",
     )
     add("--save", metavar="FILE", help="keep the classifier, with all that it needs, in one file")
-    add("--cls", dest="classifier", metavar="NAME", help=f"{CLASSIFIERS} (default: LR)")
+    add("--cls", dest="classifier", metavar="NAME", help=f"{', '.join(INDUCTIVE)} (default: LR)")
+    add("--C", type=as_penalty, metavar="C", help="of LR: penalty as in eval.py (default: 1.0)")
     add(
         "--coarse-first",
         action="store_true",

@@ -1,63 +1,26 @@
 """Few-shot classifiers: from the support and query features of many episodes to predictions.
 
 Each is a function of an `EpisodeBatch`; those of `PROBABILISTIC` return probabilities (E, Q, n),
-those of `NEAREST` episode labels (E, Q).
+those of `SCORED` scores (E, Q, n), those of `NEAREST` episode labels (E, Q).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.errors import choose
-from ancor.evaluation import logistic
+from ancor.evaluation.config import CLASSIFIERS
+from ancor.evaluation.episode_batch import EpisodeBatch
+from ancor.evaluation.penalty import fit_logistic, logistic_probabilities, with_penalty
+from ancor.evaluation.ridge import ridge
+from ancor.evaluation.transductive import laplacian_shot, rectified
 
 MAX_NEIGHBORS = 30
 DISTANCES_AT_ONCE = 2**20  # 8 MB; twice as fast as all those of an all-way episode at once
 TIE = 1e-10  # distances of unit vectors, in fp64, that differ by less are equal
-
-
-class EpisodeBatch(NamedTuple):
-    """Episodes of one shape, for one model.
-
-    Attributes:
-        support: features of the support lists, (E, S, F).
-        labels: their episode labels, (E, S).
-        ids: equal ids in one episode stand for equal vectors of equal labels; -1 for padding,
-            which follows the list; (E, S).
-        query: features of the queries, (E, Q, F).
-        n_ways: classes of each episode.
-        evidence: factor of the cross-entropies in LR, whose penalty is not scaled.
-        class_weights: how much a vector of each class counts in LR and KNN (`balanced`), (E, n);
-            None: all alike, as in episodes.
-    """
-
-    support: Tensor
-    labels: Tensor
-    ids: Tensor
-    query: Tensor
-    n_ways: int
-    evidence: float = 1.0
-    class_weights: Tensor | None = None
-
-    def split(self, episodes: int) -> Iterator["EpisodeBatch"]:
-        """Yield batches of that many episodes, in order."""
-        for start in range(0, len(self.labels), episodes):
-            part = slice(start, start + episodes)
-            yield self._replace(
-                support=self.support[part],
-                labels=self.labels[part],
-                ids=self.ids[part],
-                query=self.query[part],
-                class_weights=None if self.class_weights is None else self.class_weights[part],
-            )
-
-    def weights(self, labels: Tensor) -> Tensor | float:
-        """How much vectors of these labels (E, S) count, likewise (E, S); 1 where all do alike."""
-        return 1.0 if self.class_weights is None else self.class_weights.gather(1, labels)
 
 
 def balanced(sizes: Tensor) -> Tensor | None:
@@ -75,34 +38,6 @@ Classifier = Callable[[EpisodeBatch], Tensor]
 def logistic_regression(batch: EpisodeBatch) -> Tensor:
     """Probabilities of multinomial logistic regression, at its optimum (`logistic.fit`)."""
     return logistic_probabilities(fit_logistic(batch), batch.query)
-
-
-def fit_logistic(batch: EpisodeBatch) -> logistic.Fit:
-    """Fit logistic regression to the support vectors."""
-    support, labels, counts = _distinct(batch)
-    counts = batch.evidence * counts * batch.weights(labels)
-    return logistic.fit(support, labels, counts, batch.n_ways)
-
-
-def logistic_probabilities(fit: logistic.Fit, query: Tensor) -> Tensor:
-    """Probabilities (E, Q, n) of queries (E, Q, F)."""
-    return torch.baddbmm(fit.bias, query, fit.weight).double().softmax(2)
-
-
-def _distinct(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the different support vectors, their labels, and how often each is there."""
-    ids, order = batch.ids.sort(dim=1, stable=True)
-    starts = F.pad(ids[:, 1:] != ids[:, :-1], (1, 0), value=True)
-    group = starts.cumsum(1) - 1
-    size = int(group.max()) + 1
-    if size == ids.shape[1]:
-        return batch.support, batch.labels, (batch.ids >= 0).long()
-    first = torch.zeros_like(order[:, :size]).scatter_reduce_(
-        1, group, order, "amin", include_self=False
-    )
-    counts = torch.zeros_like(first).scatter_add_(1, group, (ids >= 0).long())
-    support = batch.support.gather(1, first[..., None].expand(-1, -1, batch.support.shape[2]))
-    return support, batch.labels.gather(1, first), counts
 
 
 def _a_part_at_a_time(classify: Classifier) -> Classifier:
@@ -149,9 +84,7 @@ def prototypes(batch: EpisodeBatch) -> Tensor:
 
     Prototypical networks (Snell et al., 2017, arXiv 1703.05175).
     """
-    member = F.one_hot(batch.labels, batch.n_ways) * (batch.ids >= 0)[..., None]
-    member = member.mT.double()
-    means = member @ batch.support.double() / member.sum(2, keepdim=True)
+    means = batch.means()
     query = batch.query.double()
     squared = means.square().sum(2)[:, None] - 2 * query @ means.mT
     return (-squared).softmax(2)  # |query|^2 is common to all classes
@@ -193,27 +126,45 @@ def _first_of_lowest(batch: EpisodeBatch, distances: Tensor) -> Tensor:
     return batch.labels.gather(1, first)
 
 
+def simple_shot(batch: EpisodeBatch) -> Tensor:
+    """Scores: the cosine to each class's mean.
+
+    SimpleShot (Wang et al., 2019, arXiv 1911.04623), of features that are of unit length (L2N) and,
+    if they are centered, CL2N; by cosines as in easyfsl, where `prototypes` takes distances.
+    """
+    return F.normalize(batch.query.double(), dim=2) @ F.normalize(batch.means(), dim=2).mT
+
+
+# Each classifier is of one of three kinds: of probabilities, of labels, or of scores (E, Q, n).
 PROBABILISTIC: dict[str, Classifier] = {
     "LR": logistic_regression,
     "KNN": k_nearest,
     "Proto": prototypes,
 }
 NEAREST: dict[str, Classifier] = {"NN": nearest, "Cosine": most_similar}
+SCORED: dict[str, Classifier] = {
+    "Ridge": ridge,
+    "SimpleShot": simple_shot,
+    "BD-CSPN": rectified,
+    "LaplacianShot": laplacian_shot,
+}
 # What the classifiers of NEAREST find the lowest of.
 DISTANCES: dict[str, Classifier] = {"NN": _squared_distances, "Cosine": _negative_cosines}
-CLASSIFIERS = (*PROBABILISTIC, *NEAREST)
 LEAST = 1e-6  # what a probability of 0 counts as where its logarithm is taken
 
 
 def class_scores(name: str, batch: EpisodeBatch) -> Tensor:
     """Scores (E, Q, n) whose softmax is each class's probability, of any classifier.
 
-    They are the logarithms of LR's, KNN's and Proto's probabilities; of NN and Cosine, which have
-    none, a class's score is its best similarity (ours): minus the squared distance to its nearest
-    support vector, or the highest cosine to one.
+    They are the logarithms of LR's, KNN's and Proto's probabilities. The others have none, and
+    their scores ask for a temperature (ours): of NN and Cosine a class's best similarity, which is
+    minus the squared distance to its nearest support vector, or the highest cosine to one; of
+    Ridge the values of the regression; of SimpleShot cosines.
     """
     if choose("classifier", name, CLASSIFIERS) in PROBABILISTIC:
         return logarithms(PROBABILISTIC[name](batch))
+    if name in SCORED:
+        return SCORED[name](batch)
     distances = DISTANCES[name](batch)
     labels = batch.labels[:, None].expand_as(distances)
     lowest = distances.new_full((*distances.shape[:2], batch.n_ways), torch.inf)
@@ -225,9 +176,17 @@ def logarithms(probabilities: Tensor) -> Tensor:
     return probabilities.clamp(min=LEAST).log()
 
 
-def build_classifier(name: str) -> Classifier:
-    """Return what gives episode labels (E, Q) by the classifier `name`."""
+def probabilities_by(name: str, penalty: float | str = 1.0) -> Classifier:
+    """Return what gives probabilities by one of `PROBABILISTIC`; `penalty` is LR's `C`."""
+    if name != "LR":
+        return PROBABILISTIC[name]
+    return lambda batch: logistic_regression(with_penalty(batch, penalty))
+
+
+def build_classifier(name: str, penalty: float | str = 1.0) -> Classifier:
+    """Return what gives episode labels (E, Q) by the classifier `name`; `penalty` is LR's `C`."""
     choose("classifier", name, CLASSIFIERS)
     if name in NEAREST:
         return NEAREST[name]
-    return lambda batch: PROBABILISTIC[name](batch).argmax(2)
+    scores = SCORED[name] if name in SCORED else probabilities_by(name, penalty)
+    return lambda batch: scores(batch).argmax(2)

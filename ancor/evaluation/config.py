@@ -2,12 +2,47 @@
 
 from dataclasses import dataclass
 
-from ancor.errors import InputError
-from ancor.runtime.settings import at_least, check_settings, one_of, setting
+from ancor.errors import InputError, choose
+from ancor.runtime.settings import Check, at_least, check_settings, one_of, setting
 
-CLASSIFIERS = "LR, KNN, Proto, NN, Cosine"
+CLASSIFIERS = (
+    "LR",
+    "KNN",
+    "Proto",
+    "NN",
+    "Cosine",
+    "Ridge",
+    "SimpleShot",
+    "BD-CSPN",
+    "LaplacianShot",
+)
+TRANSDUCTIVE = ("BD-CSPN", "LaplacianShot")  # what they answer depends on all queries together
+INDUCTIVE = tuple(name for name in CLASSIFIERS if name not in TRANSDUCTIVE)
+AUTO = "auto"
+PENALTY = Check(
+    lambda value: value == AUTO or (not isinstance(value, str) and 1e-6 <= value <= 1e6),
+    f"a number from 0.000001 to 1000000, or {AUTO}",
+)
 MODES = ("fine", "coarse")
 AVERAGES = ("geometric", "arithmetic")
+
+
+def check_inductive(classifier: str) -> None:
+    """Raise an InputError where a classifier is not known, or answers no query by itself."""
+    if classifier in TRANSDUCTIVE:
+        raise InputError(
+            f"`classifier` {classifier} learns from all queries of an episode together, and here "
+            f"each has an answer of its own; accepted: {', '.join(INDUCTIVE)}"
+        )
+    choose("`classifier`", classifier, INDUCTIVE)
+
+
+def as_penalty(text: str) -> float | str:
+    """Return a value of `C` from text; what is none stays text, which `PENALTY` refuses."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)
@@ -25,7 +60,11 @@ class EvaluationConfig:
             every use.
         intra_class: classes of one coarse class, instead of all-way.
         equal_queries: refuse classes that have fewer query images.
-        classifier: a name of `ancor.evaluation.classifiers`.
+        classifier: one of `CLASSIFIERS`.
+        C: of LR, as in scikit-learn; `auto`: chosen for each episode
+            (`ancor.evaluation.penalty.choose_penalty`).
+        center: subtract the mean of the train partition's features from all, which then are scaled
+            to unit length again.
         average: mean of an ensemble's probabilities, `geometric` or `arithmetic`.
         untrained: score the network before training too, and the gain.
         baseline: score another model on the same episodes too, and the gain over it: a file, or a
@@ -82,9 +121,26 @@ class EvaluationConfig:
     )
     classifier: str = setting(
         "LR",
-        f"classifier: {CLASSIFIERS}",
+        f"classifier: {', '.join(CLASSIFIERS)}; {' and '.join(TRANSDUCTIVE)} see all queries of an "
+        "episode together",
+        one_of(CLASSIFIERS),
         flags=("--classifier", "--cls"),
         metavar="NAME",
+        group="episodes",
+    )
+    C: float | str = setting(
+        1.0,
+        "of LR: how much errors count against the penalty, scikit-learn's C; auto: the best for "
+        "left-out support images",
+        PENALTY,
+        parse=as_penalty,
+        flags=("--C",),
+        metavar="C",
+        group="episodes",
+    )
+    center: bool = setting(
+        False,
+        "subtract the mean of the training images' features, and scale to unit length again",
         group="episodes",
     )
     only_base: bool = setting(
@@ -137,6 +193,11 @@ class EvaluationConfig:
         check_settings(self)
         if len(set(self.n_shots)) < len(self.n_shots):
             raise InputError(f"`n_shots` {' '.join(map(str, self.n_shots))}: give each number once")
+        if self.C != 1 and self.classifier != "LR":
+            raise InputError(
+                f"`C` {self.C} was given, and `classifier` {self.classifier} has no such penalty; "
+                "leave it out, or take LR"
+            )
         if self.untrained and self.baseline is not None:
             raise InputError(
                 f"`baseline` {self.baseline!r} and `untrained` were given; a gain is over one"

@@ -40,6 +40,7 @@ class Model:
         path: its file; empty where it comes from none.
         content: epoch and configuration of its checkpoint; empty likewise.
         cache: folder that features are kept in; None: nowhere.
+        data: where its data are, those it was trained on among them; None: not known.
     """
 
     network: Encoder
@@ -48,6 +49,7 @@ class Model:
     path: str = ""
     content: Mapping[str, Any] = field(default_factory=dict)
     cache: Path | None = None
+    data: DataConfig | None = None
 
     def bank(
         self,
@@ -74,7 +76,7 @@ class Model:
             start = read_backbone(self.network.config.arch, pretrained).backbone
             network.backbone.load_state_dict(start.state_dict())
         network = _on_device(network, self.runtime)
-        return Model(network, self.transforms, self.runtime, cache=self.cache)
+        return Model(network, self.transforms, self.runtime, cache=self.cache, data=self.data)
 
 
 def _on_device(network: Encoder, runtime: Runtime) -> Encoder:
@@ -136,7 +138,7 @@ def read_models(
         check_image_size(encoder.config.arch, config.transforms.size)
     abouts = [checkpoint.about(content) for _, content in loaded]
     models = [
-        Model(_on_device(encoder, runtime), config.transforms, runtime, path, told, cache)
+        Model(_on_device(encoder, runtime), config.transforms, runtime, path, told, cache, config)
         for path, (encoder, _), told, config in zip(paths, loaded, abouts, configs, strict=True)
     ]
     return models, partition
@@ -157,7 +159,8 @@ def read_one(source: str, data: Mapping[str, Any], runtime: Runtime) -> tuple[Mo
     config = resolve_data(data, content["config"]["data"])
     check_image_size(encoder.config.arch, config.transforms.size)
     network = _on_device(encoder, runtime)
-    model = Model(network, config.transforms, runtime, source, checkpoint.about(content))
+    told = checkpoint.about(content)
+    model = Model(network, config.transforms, runtime, source, told, data=config)
     for line in seen_labels(str(content["config"].get("pretrained_on") or ""), config.dataset):
         log.info("%s", line)
     return model, config

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from ancor.data.episodes import ALL_WAYS, Episode, EpisodeSampler, Protocol
 from ancor.errors import InputError
-from ancor.evaluation.classifiers import EpisodeBatch, class_scores
+from ancor.evaluation.classifiers import class_scores
+from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.evaluation.predictors import Likeliest, Predictor
 from ancor.runtime.seeding import address_seed
 
@@ -154,8 +155,7 @@ def measure(
 
 def similarity(batch: EpisodeBatch) -> Tensor:
     """Highest cosine of each query to a class's mean support vector, (E, Q) of float64."""
-    member = F.one_hot(batch.labels, batch.n_ways) * (batch.ids >= 0)[..., None]
-    means = F.normalize(member.mT.double() @ batch.support.double(), dim=2)
+    means = F.normalize(batch.means(), dim=2)
     return (F.normalize(batch.query.double(), dim=2) @ means.mT).amax(2)
 
 

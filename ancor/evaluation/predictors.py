@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ancor.errors import InputError, choose
 from ancor.evaluation.classifiers import (
-    NEAREST,
     PROBABILISTIC,
     Classifier,
-    EpisodeBatch,
     build_classifier,
+    probabilities_by,
 )
+from ancor.evaluation.config import CLASSIFIERS, check_inductive
+from ancor.evaluation.episode_batch import EpisodeBatch
 
 Predictor = Callable[[Sequence[EpisodeBatch]], Tensor]  # one batch a model -> labels (E, Q)
 # In its cascade the paper's code leaves two classes to scikit-learn's binary form, which penalizes
@@ -42,33 +43,36 @@ class Likeliest:
         return self.probabilities(batches).argmax(2)
 
 
-def single(classifier: str) -> Predictor:
-    """Return the predictor of one model."""
-    return _on_one_batch(classifier, lambda batches: batches[0])
+def single(classifier: str, penalty: float | str = 1.0) -> Predictor:
+    """Return the predictor of one model; `penalty` is LR's `C`."""
+    return _on_one_batch(classifier, penalty, lambda batches: batches[0])
 
 
 def _on_one_batch(
-    classifier: str, batch_of: Callable[[Sequence[EpisodeBatch]], EpisodeBatch]
+    classifier: str,
+    penalty: float | str,
+    batch_of: Callable[[Sequence[EpisodeBatch]], EpisodeBatch],
 ) -> Predictor:
     """Return the predictor by one classifier on what is made of the models' batches."""
     if classifier in PROBABILISTIC:
-        return Likeliest(lambda batches: PROBABILISTIC[classifier](batch_of(batches)))
-    classify = build_classifier(classifier)
+        probabilities = probabilities_by(classifier, penalty)
+        return Likeliest(lambda batches: probabilities(batch_of(batches)))
+    classify = build_classifier(classifier, penalty)
     return lambda batches: classify(batch_of(batches))
 
 
-def ensemble(classifier: str, average: str = "geometric") -> Predictor:
+def ensemble(classifier: str, average: str = "geometric", penalty: float | str = 1.0) -> Predictor:
     """Return the predictor by the mean of the models' probabilities.
 
     Raises:
         InputError: the classifier has no probabilities.
     """
-    if classifier in NEAREST:
+    if choose("`classifier`", classifier, CLASSIFIERS) not in PROBABILISTIC:
         raise InputError(
             f"`classifier` {classifier} has no probabilities to average in an ensemble; accepted: "
             f"{', '.join(sorted(PROBABILISTIC))}"
         )
-    probabilities = PROBABILISTIC[choose("`classifier`", classifier, PROBABILISTIC)]
+    probabilities = probabilities_by(classifier, penalty)
 
     def averaged(batches: Sequence[EpisodeBatch]) -> Tensor:
         each = torch.stack([probabilities(batch) for batch in batches])
@@ -79,7 +83,7 @@ def ensemble(classifier: str, average: str = "geometric") -> Predictor:
     return Likeliest(averaged)
 
 
-def concat(classifier: str) -> Predictor:
+def concat(classifier: str, penalty: float | str = 1.0) -> Predictor:
     """Return the predictor by one classifier on the models' features side by side."""
 
     def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
@@ -88,17 +92,21 @@ def concat(classifier: str) -> Predictor:
             query=torch.cat([batch.query for batch in batches], dim=2),
         )
 
-    return _on_one_batch(classifier, joined)
+    return _on_one_batch(classifier, penalty, joined)
 
 
-def cascade(classifier: str) -> Predictor:
+def cascade(classifier: str, penalty: float | str = 1.0) -> Predictor:
     """Return the predictor that asks for the coarse class first.
 
     The first batch's features are one number: the coarse class that model 1 predicts. A query is
     classified by the second batch among the support vectors of its own predicted coarse class; if
     there are none, among all; if they are of one fine class, that is the answer.
+
+    Raises:
+        InputError: the classifier is transductive, and a cascade divides an episode's queries.
     """
-    classify = build_classifier(classifier)
+    check_inductive(classifier)
+    classify = build_classifier(classifier, penalty)
 
     def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
         coarse, fine = batches
@@ -179,6 +187,7 @@ def _answer(
         fine.query[rows, query],
         classes.shape[1],
         part_evidence(classes.shape[1]),
+        images=None if fine.images is None else fine.images[rows, support],
     )
     found = classes.gather(1, classify(batch))
     for part, labels in zip(parts, found, strict=True):

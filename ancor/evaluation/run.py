@@ -22,9 +22,10 @@ from ancor.data.episodes import ALL_WAYS, EpisodeSampler, Protocol
 from ancor.data.partition import Partition
 from ancor.errors import InputError, choose
 from ancor.evaluation import open_set, predictors, retrieval
+from ancor.evaluation.centering import CenteredBank, training_mean
 from ancor.evaluation.clusters import cluster_report
 from ancor.evaluation.config import EvaluationConfig
-from ancor.evaluation.feature_bank import features_name, kind_of
+from ancor.evaluation.feature_bank import FeatureBank, features_name, kind_of
 from ancor.evaluation.models import Model
 from ancor.evaluation.plan import Plan, plan_evaluations
 from ancor.evaluation.predictors import Predictor
@@ -92,7 +93,7 @@ class Evaluation:
             EpisodeSampler.of(partition, config.mode), [protocol for _, protocol in self.protocols]
         )
         self.open_plan = self._plan_open_set() if config.open_set else None
-        self.banks = [m.bank(partition, k, config.seed) for m, k in zip(models, kinds, strict=True)]
+        self.banks = [self._bank(m, kind) for m, kind in zip(models, kinds, strict=True)]
         if config.untrained:
             baseline = models[0].untrained()
         self.baseline = []
@@ -100,7 +101,13 @@ class Evaluation:
             # Beside the backbone's features a head that was only drawn adds nothing.
             same = baseline.network.config.embeds and not (config.untrained and kinds[0] == "both")
             kind = kinds[0] if same else "features"
-            self.baseline = [baseline.bank(partition, kind, config.seed)]
+            self.baseline = [self._bank(baseline, kind)]
+
+    def _bank(self, model: Model, kind: str) -> FeatureBank | CenteredBank:
+        bank = model.bank(self.partition, kind, self.config.seed)
+        if not self.config.center or kind == "predicted class":
+            return bank
+        return CenteredBank(bank, training_mean(model, kind))
 
     def results(self) -> Iterator[Result]:
         """Score one protocol after the other."""
@@ -204,6 +211,8 @@ class Evaluation:
             "classes": self.config.mode,
             "only_base": self.config.only_base,
             "features_out": [features_name(bank.kind) for bank in self.banks],
+            "C": self.config.C,
+            "center": self.config.center,
             "support_views": self.config.support_views,
             "seed": self.config.seed,
             "precision": self.models[0].runtime.precision,
@@ -219,8 +228,8 @@ class Evaluation:
 
 def _predictor(combine: str, config: EvaluationConfig) -> Predictor:
     if combine == "ensemble":
-        return predictors.ensemble(config.classifier, config.average)
-    return getattr(predictors, combine)(config.classifier)
+        return predictors.ensemble(config.classifier, config.average, config.C)
+    return getattr(predictors, combine)(config.classifier, config.C)
 
 
 def _protocols(config: EvaluationConfig) -> list[tuple[str, Protocol]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ancor.data.episodes import Episode
 from ancor.evaluation.calibration import Calibration, episode_sums
-from ancor.evaluation.classifiers import EpisodeBatch
+from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.evaluation.feature_store import Chunk, FeatureSource, FeatureStore
 from ancor.evaluation.plan import Plan
 from ancor.evaluation.predictors import Likeliest, Predictor
@@ -172,15 +172,26 @@ def _batches(
 
     The last query of an episode is repeated up to the longest's number.
     """
-    support = store.slots(np.stack([plan.support_rows[which][number] for number in numbers]))
+    listed = np.stack([plan.support_rows[which][number] for number in numbers])
+    support = store.slots(listed)
+    images = torch.from_numpy(plan.pairs[listed, 0]).to(store.device)
     queries = [plan.query_rows[which][number] for number in numbers]
+    counts = torch.tensor([len(rows) for rows in queries], device=store.device)
     longest = max(map(len, queries))
     queries = [np.pad(rows, (0, longest - len(rows)), "edge") for rows in queries]
     query = store.slots(np.stack(queries))
     labels = np.stack([plan.episodes[which][number].support_labels for number in numbers])
     labels = torch.from_numpy(labels).to(store.device)
     return [
-        EpisodeBatch(features[support], labels, support, features[query], ways)
+        EpisodeBatch(
+            features[support],
+            labels,
+            support,
+            features[query],
+            ways,
+            images=images,
+            n_queries=counts,
+        )
         for features in store.features
     ]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ancor.errors import InputError, choose
-from ancor.evaluation.classifiers import CLASSIFIERS
+from ancor.errors import InputError
+from ancor.evaluation.config import PENALTY, check_inductive
 from ancor.fewshot.image_encoder import ImageEncoder
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ def check_settings(model: BaseEstimator) -> None:
             f"a {type(model.encoder).__name__} was given for the encoder; give what "
             "ancor.load_encoder returns"
         )
-    choose("`classifier`", model.classifier, CLASSIFIERS)
+    check_inductive(model.classifier)
+    PENALTY.require("`C`", model.C)
     if model.n_augmentations < 0:
         raise InputError(f"`n_augmentations` {model.n_augmentations}: 0 or more are needed")
     for name in SHARES:
@@ -73,6 +74,8 @@ def check_types(model: BaseEstimator) -> None:
         auto = name == "unknown" and value == AUTO
         if not (value is None or auto or isinstance(value, int | float)):
             raise ValueError(f"{name} {value!r}")
+    if not isinstance(model.C, int | float | str) or not PENALTY.holds(model.C):
+        raise ValueError(f"C {model.C!r}")
     if not (isfinite(model.temperature_) and model.temperature_ > 0):
         raise ValueError(f"temperature {model.temperature_}")
     if model.coarse_ is not None and model.coarse_.shape != model.classes_.shape:

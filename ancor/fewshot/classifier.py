@@ -19,6 +19,7 @@ from ancor.fewshot.unknown import ClassMeans
 from ancor.runtime.devices import Runtime
 from ancor.safe_io.broken import BROKEN
 
+LEARNED = ("classifier", "coarse_first", "C")  # settings that take effect at `fit` or `add`
 RENAMED = {"n_aug_support_samples": "n_augmentations"}  # settings in files of earlier versions
 
 
@@ -27,12 +28,12 @@ class FewShotClassifier(Answers):
 
     An estimator of scikit-learn, whose X is a list of images: paths, PIL images, NumPy arrays
     (H, W) or (H, W, 3) of uint8, tensors (3, H, W) of uint8 or of floats in 0-1, also mixed; a
-    folder's path; or `Features` that the encoder computed before. Another classifier or
+    folder's path; or `Features` that the encoder computed before. Another classifier, C or
     coarse_first takes effect at the next `fit` or `add`.
 
     Args:
         encoder: what `ancor.load_encoder` returns.
-        classifier: LR, Proto, Cosine, NN or KNN, as in evaluation.
+        classifier: LR, Ridge, Proto, SimpleShot, Cosine, NN or KNN, as in evaluation.
         n_augmentations: random views of each support image that are learned from; 0: the
             image itself under the test transform.
         coarse_first: whether the encoder's own classifier tells the coarse class first, so that an
@@ -44,6 +45,7 @@ class FewShotClassifier(Answers):
         back_off: probability below which `predict` answers the likeliest coarse class in place of
             the class; None: never.
         seed: of the random views, each of which follows from the seed and its image's content.
+        C: of LR, as in scikit-learn; `auto`: the best for left-out support images.
 
     Attributes:
         classes_: labels (n,), sorted.
@@ -64,6 +66,7 @@ class FewShotClassifier(Answers):
         seed: int = 0,
         unknown_rate: float = 0.05,
         back_off: float | None = None,
+        C: float | str = 1.0,
     ) -> None:
         self.encoder = encoder
         self.classifier = classifier
@@ -73,6 +76,7 @@ class FewShotClassifier(Answers):
         self.seed = seed
         self.unknown_rate = unknown_rate
         self.back_off = back_off
+        self.C = C
 
     def fit(
         self, images: Any, labels: Sequence | None = None, coarse: Mapping[Any, str] | None = None
@@ -124,8 +128,7 @@ class FewShotClassifier(Answers):
         self._check_fitted()
         encoder, arrays = self.encoder.pack()
         settings = {n: v for n, v in self.get_params(deep=False).items() if n != "encoder"}
-        # Those that took effect, if they were changed since.
-        learned = {name: getattr(self._episode, name) for name in ("classifier", "coarse_first")}
+        learned = {name: getattr(self._episode, name) for name in LEARNED}
         about = {
             "encoder": encoder,
             "settings": settings | learned,
@@ -244,6 +247,5 @@ class FewShotClassifier(Answers):
         self.support_, self.classes_, self.labels_ = support, classes, labels
         self.coarse_, self._given = coarse, {}
         self._means = ClassMeans(support, torch.from_numpy(labels))
-        self._episode = Support(
-            support, torch.from_numpy(labels), len(classes), self.classifier, self.coarse_first
-        )
+        how = (getattr(self, name) for name in LEARNED)
+        self._episode = Support(support, torch.from_numpy(labels), len(classes), *how)

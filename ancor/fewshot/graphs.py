@@ -13,44 +13,54 @@ from torch.nn import functional as F
 
 from ancor.data.transforms import normalize
 from ancor.errors import InputError
-from ancor.evaluation.classifiers import (
-    MAX_NEIGHBORS,
-    TIE,
-    EpisodeBatch,
-    fit_logistic,
-    logarithms,
-)
+from ancor.evaluation.classifiers import MAX_NEIGHBORS, TIE, logarithms
+from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.evaluation.feature_bank import predicted_class, unit_vectors
+from ancor.evaluation.penalty import fit_logistic
+from ancor.evaluation.ridge import fit_ridge
 from ancor.fewshot.checks import AUTO
 from ancor.fewshot.classifier import FewShotClassifier
 
 
-class Probabilistic(nn.Module):
-    """LR and Proto: logarithms of the softmax of query @ weight + bias."""
+class Linear(nn.Module):
+    """LR, Proto, Ridge and SimpleShot: query @ weight + bias; of the first two, its log-softmax."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, softmax: bool = False) -> None:
         super().__init__()
+        bias = weight.new_zeros(weight.shape[1]) if bias is None else bias
+        self.softmax = softmax
         self.register_buffer("weight", weight.float().contiguous())
         self.register_buffer("bias", bias.float())
 
     def forward(self, query: Tensor) -> Tensor:
         """Return scores (N, m) of queries (N, F)."""
-        return logarithms((query @ self.weight + self.bias).softmax(1))
+        values = query @ self.weight + self.bias
+        return logarithms(values.softmax(1)) if self.softmax else values
 
     @classmethod
-    def logistic(cls, batch: EpisodeBatch) -> "Probabilistic":
+    def logistic(cls, batch: EpisodeBatch) -> "Linear":
         """LR, fitted here."""
         if batch.n_ways == 1:  # no boundary to fit
             return cls.prototypes(batch)
         fit = fit_logistic(batch)
+        return cls(fit.weight[0], fit.bias[0, 0], softmax=True)
+
+    @classmethod
+    def prototypes(cls, batch: EpisodeBatch) -> "Linear":
+        """Proto: of minus the squared distance, |query|^2 is common to all classes."""
+        means = batch.means()[0]
+        return cls(2 * means.T, -means.square().sum(1), softmax=True)
+
+    @classmethod
+    def ridge(cls, batch: EpisodeBatch) -> "Linear":
+        """Ridge, fitted here."""
+        fit = fit_ridge(batch)
         return cls(fit.weight[0], fit.bias[0, 0])
 
     @classmethod
-    def prototypes(cls, batch: EpisodeBatch) -> "Probabilistic":
-        """Proto: of minus the squared distance, |query|^2 is common to all classes."""
-        member = F.one_hot(batch.labels[0], batch.n_ways).double()
-        means = (member / member.sum(0)).T @ batch.support[0].double()
-        return cls(2 * means.T, -means.square().sum(1))
+    def cosines(cls, batch: EpisodeBatch) -> "Linear":
+        """SimpleShot: queries are of unit length."""
+        return cls(F.normalize(batch.means()[0], dim=1).T)
 
 
 class Nearest(nn.Module):
@@ -108,8 +118,10 @@ class Neighbors(nn.Module):
 
 
 GRAPHS: dict[str, Callable[[EpisodeBatch], nn.Module]] = {
-    "LR": Probabilistic.logistic,
-    "Proto": Probabilistic.prototypes,
+    "LR": Linear.logistic,
+    "Proto": Linear.prototypes,
+    "Ridge": Linear.ridge,
+    "SimpleShot": Linear.cosines,
     "Cosine": partial(Nearest, euclidean=False),
     "NN": partial(Nearest, euclidean=True),
     "KNN": Neighbors,

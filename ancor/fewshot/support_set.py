@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 
 from ancor.evaluation import logistic
-from ancor.evaluation.classifiers import (
-    EpisodeBatch,
-    balanced,
-    class_scores,
-    fit_logistic,
-    logarithms,
-    logistic_probabilities,
-)
+from ancor.evaluation.classifiers import balanced, class_scores, logarithms
+from ancor.evaluation.config import AUTO
+from ancor.evaluation.episode_batch import EpisodeBatch
+from ancor.evaluation.penalty import choose_penalty, fit_logistic, logistic_probabilities
 from ancor.evaluation.predictors import divide, part_evidence
 from ancor.evaluation.scoring import run_parallel
 from ancor.fewshot.temperature import fit_temperature
@@ -112,6 +108,7 @@ class Support:
         classifier: a name of `ancor.evaluation.classifiers.CLASSIFIERS`.
         coarse_first: whether queries are classified among support vectors of their own predicted
             coarse class, by the rules of `ancor.evaluation.predictors.cascade`.
+        C: of LR; `auto`: chosen by the whole support, also where parts of it are learned from.
     """
 
     features: Features
@@ -119,6 +116,7 @@ class Support:
     n_ways: int
     classifier: str
     coarse_first: bool
+    C: float | str = 1.0
 
     def scores(self, query: Features) -> Tensor:
         """Scores (Q, n), whose softmax is each class's probability; -inf of no candidates."""
@@ -134,20 +132,24 @@ class Support:
         """
         if self.labels.bincount().min() < CALIBRATED:
             return 1.0
+        weights = balanced(self.labels.bincount())
+        weights = None if weights is None else weights[self.labels]
+        return fit_temperature(self.left_out(), self.labels, weights)
+
+    def left_out(self) -> Tensor:
+        """Scores (N, n) of each image by the others, a tenth at a time if they are many."""
         count = len(self.labels)
         folds = count if count <= MOST_FITS else 10
         by_class = self.labels.argsort(stable=True)
         parts = [by_class[fold::folds] for fold in range(folds)]
 
-        def left_out(part: Tensor) -> Tensor:
+        def scores_of(part: Tensor) -> Tensor:
             others = torch.ones(count, dtype=torch.bool)
             others[part] = False
             return self._scores(self.features[part], *self._list(others.nonzero()[:, 0]), {})
 
-        scores = torch.cat(list(run_parallel(left_out, parts, torch.device("cpu"))))
-        labels = self.labels[torch.cat(parts)]
-        weights = balanced(self.labels.bincount())
-        return fit_temperature(scores, labels, None if weights is None else weights[labels])
+        scores = torch.cat(list(run_parallel(scores_of, parts, torch.device("cpu"))))
+        return torch.empty_like(scores).index_copy_(0, torch.cat(parts), scores)
 
     def _scores(
         self,
@@ -155,6 +157,7 @@ class Support:
         vectors: Tensor,
         coarse: Tensor,
         labels: Tensor,
+        images: Tensor,
         fits: dict[bytes, logistic.Fit],
     ) -> Tensor:
         """Scores by a support list as of `_list`; `fits` keeps those of LR by what they fit."""
@@ -165,7 +168,7 @@ class Support:
             queries, key = query.vectors[asked][None], chosen.numpy().tobytes()
             found = torch.zeros(1, len(asked), 1, dtype=torch.float64)
             if len(present) > 1 and key not in fits:
-                batch = self._episode(vectors, labels, chosen)._replace(query=queries)
+                batch = self._episode(vectors, labels, chosen, images)._replace(query=queries)
                 if self.classifier == "LR":
                     fits[key] = fit_logistic(batch)
                 else:
@@ -182,17 +185,19 @@ class Support:
             The classes that are there, (m,) of int64, and an episode of these alone, without
             queries.
         """
-        vectors, coarse, labels = self._whole
+        vectors, coarse, labels, images = self._whole
         chosen = torch.arange(len(labels)) if predicted is None else coarse.eq(predicted).nonzero()
         chosen = chosen.flatten()
-        return labels[chosen].unique(), self._episode(vectors, labels, chosen)
+        return labels[chosen].unique(), self._episode(vectors, labels, chosen, images)
 
     @property
     def coarse_classes(self) -> Tensor:
         """The predicted coarse classes of what is learned from, (m,) of int64, rising."""
         return self._whole[1].unique()
 
-    def _episode(self, vectors: Tensor, labels: Tensor, chosen: Tensor) -> EpisodeBatch:
+    def _episode(
+        self, vectors: Tensor, labels: Tensor, chosen: Tensor, images: Tensor
+    ) -> EpisodeBatch:
         """Return the chosen vectors as an episode of their classes alone, without queries."""
         present, local = labels[chosen].unique(return_inverse=True)
         # Of all images, not of those behind the gate: evaluation's cascade has no weights.
@@ -203,12 +208,13 @@ class Support:
             torch.arange(len(chosen))[None],
             vectors[None, :0],
             len(present),
-            part_evidence(len(present)) if self.coarse_first else 1.0,
+            self._penalty * (part_evidence(len(present)) if self.coarse_first else 1.0),
             None if weights is None else weights[None],
+            images=images[chosen][None],
         )
 
     @cached_property
-    def _whole(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _whole(self) -> tuple[Tensor, ...]:
         """The list of all images."""
         return self._list(torch.arange(len(self.labels)))
 
@@ -217,11 +223,29 @@ class Support:
         """What LR learned before: a query alone is answered without fitting anew."""
         return {}
 
-    def _list(self, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors (S, F) that are learned from, their predicted coarse classes and labels (S,)."""
+    @cached_property
+    def _penalty(self) -> float:
+        """C of LR."""
+        if self.classifier != "LR":
+            return 1.0
+        if self.C != AUTO:
+            return self.C
+        vectors, _, labels, images = (part[None] for part in self._whole)
+        ids = torch.arange(vectors.shape[1])[None]
+        weights = balanced(self.labels.bincount())
+        batch = EpisodeBatch(vectors, labels, ids, vectors[:, :0], self.n_ways, images=images)
+        batch = batch._replace(class_weights=None if weights is None else weights[None])
+        return float(choose_penalty(batch))
+
+    def _list(self, kept: Tensor) -> tuple[Tensor, ...]:
+        """Vectors (S, F) that are learned from, and of each, (S,), coarse class, label and image.
+
+        The coarse class is the predicted one; the image is a position in `features`.
+        """
         support, labels = self.features[kept], self.labels[kept]
         copies = support.views.shape[1]
         if not copies:
-            return support.vectors, support.coarse, labels
+            return support.vectors, support.coarse, labels, kept
         vectors = support.views.transpose(0, 1).flatten(0, 1)
-        return vectors, support.coarse_views.T.flatten(), labels.repeat(copies)
+        coarse = support.coarse_views.T.flatten()
+        return vectors, coarse, labels.repeat(copies), kept.repeat(copies)

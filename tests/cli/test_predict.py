@@ -367,3 +367,10 @@ def test_every_setting_of_the_classifier_has_a_flag():
     assert parameters == {*SETTINGS, *ANSWERS}
     assert all(hasattr(build_parser().parse_args([]), flag) for flag in parameters)
     assert all(hasattr(build_parser().parse_args([]), flag) for flag in predict.LOADING)
+
+
+@pytest.mark.parametrize("flags", [["--cls", "Ridge"], ["--C", "auto"], ["--cls", "SimpleShot"]])
+def test_a_saved_classifier_keeps_how_it_classifies(command, folder, capsys, tmp_path, flags):
+    path, query = str(tmp_path / "kept.ancor"), ["--query", str(folder / "query")]
+    expected = predictions(capsys, [*command, *flags, "--save", path, *query])
+    assert predictions(capsys, ["--saved", path, "--device", "cpu", *query]) == expected

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ancor.cli import eval, train, tsne
-from ancor.evaluation import config
-from ancor.evaluation.classifiers import CLASSIFIERS
+from ancor.evaluation import classifiers
+from ancor.evaluation.config import CLASSIFIERS
 from tests.refusals import one_line, refused, tells
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,9 @@ def test_imports_that_have_to_be_quick_leave_torch_alone(statement):
     assert shown.stdout.split() == ["False", "False"], shown.stderr
 
 
-def test_help_lists_what_the_table_holds():
-    assert sorted(config.CLASSIFIERS.split(", ")) == sorted(CLASSIFIERS)
+def test_each_classifier_that_can_be_named_is_of_one_kind():
+    kinds = [*classifiers.PROBABILISTIC, *classifiers.NEAREST, *classifiers.SCORED]
+    assert sorted(CLASSIFIERS) == sorted(kinds)
 
 
 BAD_TRAINING = {

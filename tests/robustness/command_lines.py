@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from ancor.evaluation.config import CLASSIFIERS
 from tests.robustness.fixtures import ODD_NAMES, QUICK
 
 # Not drawn, and why: shows a traceback on purpose; ends at once; needs a compiler and a minute;
@@ -27,8 +28,9 @@ SENSIBLE = {
     "head": ("seq", "fork", "cls", "none"),
     "queue": ("single", "multi", "none"),
     "metric": ("norm", "angular"),
-    "cls": ("LR", "KNN", "Proto", "NN", "Cosine"),
-    "classifier": ("LR", "KNN", "Proto", "NN", "Cosine"),
+    "cls": CLASSIFIERS,
+    "classifier": CLASSIFIERS,
+    "C": ("1", "100", "auto"),
     "average": ("geometric", "arithmetic"),
     "unknown": ("auto", "0.3", "1"),
     "unknown_rate": ("0", "0.05", "0.5"),
