@@ -20,7 +20,9 @@ from sklearn.model_selection import cross_val_score
 
 import ancor
 from ancor.data.config import DataConfig
-from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, build_classifier
+from ancor.evaluation.classifiers import build_classifier
+from ancor.evaluation.config import INDUCTIVE, TRANSDUCTIVE
+from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.predictors import cascade
 from ancor.fewshot import image_encoder, inputs
@@ -103,7 +105,7 @@ def test_files_and_open_images_are_turned_upright(encoder, tmp_path):
     assert vectors[0].equal(vectors[2])
 
 
-@pytest.mark.parametrize("classifier", CLASSIFIERS)
+@pytest.mark.parametrize("classifier", INDUCTIVE)
 def test_answers_are_those_of_evaluation(classifier, encoder, digits, queries, images):
     """Evaluation's own bank and classifiers, on the images themselves, are the oracle."""
     transforms = DataConfig("digits").transforms
@@ -127,6 +129,12 @@ def test_answers_are_those_of_evaluation(classifier, encoder, digits, queries, i
     np.testing.assert_allclose(probabilities.sum(1), 1)
     if classifier != "KNN":  # whose votes tie
         np.testing.assert_array_equal(classes[probabilities.argmax(1)], expected)
+
+
+@pytest.mark.parametrize("classifier", TRANSDUCTIVE)
+def test_a_classifier_that_learns_from_the_queries_is_refused(classifier, encoder, images, digits):
+    with refuses("`classifier`", classifier, "Ridge"):
+        model(encoder, classifier=classifier).fit(images, digits.fine_labels)
 
 
 def test_probabilities_are_scikit_learns_on_the_views(encoder, images, digits, queries):
@@ -212,7 +220,7 @@ def test_the_temperature_explains_left_out_images_best(classifier, encoder, digi
     assert model(encoder, **settings).fit(features[fewer], labels[fewer]).temperature_ == 1
 
 
-@pytest.mark.parametrize("classifier", CLASSIFIERS)
+@pytest.mark.parametrize("classifier", INDUCTIVE)
 def test_the_temperature_never_changes_an_answer(classifier, encoder, images, digits, queries):
     found = model(encoder, classifier=classifier).fit(images, digits.fine_labels)
     answers = found.predict(list(queries.images))
@@ -231,7 +239,7 @@ def test_many_images_are_left_out_by_tenths(encoder, digits, monkeypatch):
     assert 0.5 < one_by_one / tenths < 2
 
 
-@pytest.mark.parametrize("classifier", CLASSIFIERS)
+@pytest.mark.parametrize("classifier", INDUCTIVE)
 def test_the_coarse_gate_is_the_cascade(classifier, encoder, digits, queries, images):
     found = model(encoder, classifier=classifier, coarse_first=True)
     found.fit(images, digits.fine_labels)
@@ -241,7 +249,8 @@ def test_the_coarse_gate_is_the_cascade(classifier, encoder, digits, queries, im
     coarse_views = support.coarse_views.T.reshape(1, -1, 1).float()
     vectors = support.views.transpose(0, 1).reshape(1, -1, 64)
     coarse = EpisodeBatch(coarse_views, labels, ids, query.coarse[None, :, None].float(), 4)
-    fine = EpisodeBatch(vectors, labels, ids, query.vectors[None], 4)
+    numbers = torch.arange(len(found.labels_)).repeat(5)[None]
+    fine = EpisodeBatch(vectors, labels, ids, query.vectors[None], 4, images=numbers)
     expected = found.classes_[cascade(classifier)([coarse, fine])[0].numpy()]
     np.testing.assert_array_equal(found.predict(list(queries.images)), expected)
     assert len(query.coarse.unique()) > 1

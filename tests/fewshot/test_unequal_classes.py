@@ -11,7 +11,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import ancor
 from ancor.data.config import DataConfig
-from ancor.evaluation.classifiers import CLASSIFIERS, EpisodeBatch, balanced, k_nearest
+from ancor.evaluation.classifiers import balanced, k_nearest
+from ancor.evaluation.config import INDUCTIVE
+from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.fewshot.inputs import labels_of
 from ancor.fewshot.temperature import fit_temperature
 from tests.refusals import refuses, tells
@@ -43,7 +45,7 @@ def fitted(encoder, digits, sizes, **settings):
 
 
 @pytest.mark.parametrize("sizes", [[10] + [1] * 9, [12, 12] + [3] * 8])
-@pytest.mark.parametrize("classifier", CLASSIFIERS)
+@pytest.mark.parametrize("classifier", INDUCTIVE)
 def test_a_large_class_takes_no_others_queries(classifier, sizes, encoder, digits):
     """B10: LR fell from 0.79 to 0.26 with 10 images of one class, and KNN nearly as far."""
     alike = fitted(encoder, digits, [min(sizes)] * 10, classifier=classifier)
