@@ -131,39 +131,36 @@ def discover(bank: FeatureBank, partition: Partition, config: DiscoveryConfig) -
     Raises:
         InputError: a number is given for a coarse class that is not there.
     """
-    coarse_names = partition.hierarchy.coarse_names
     present = np.unique(partition.coarse_labels).tolist()
-    asked = dict(zip(present, config.counts([coarse_names[each] for each in present]), strict=True))
+    names = [partition.hierarchy.coarse_names[coarse] for coarse in present]
+    counts = config.counts(names)
     features = bank.test_features()
     unit = F.normalize(features, dim=1)
-    weights = None
-    notes = []
+    notes, weights = [], None
     if config.angular:
         if bank.kind != "both":
             weights = class_weights(bank.encoder, bank.kind, partition.hierarchy.num_coarse)
         around = "weight" if weights is not None else "mean: the model has no weights of these"
         notes.append(f"Angles are around each coarse class's {around}")
+    find = ALGORITHMS[config.algorithm]
     found: list[Subclass] = []
-    for coarse in present:
+    for coarse, name, k in zip(present, names, counts, strict=True):
         own = np.flatnonzero(partition.coarse_labels == coarse)
         vectors = unit[torch.from_numpy(own)]
         if config.angular:
             center = vectors.mean(0) if weights is None else torch.from_numpy(weights[coarse])
             vectors = angular(vectors, center.expand_as(vectors))
-        k = asked[coarse]
-        if k is not None and k > len(own):
+        if k is None:
+            k = chosen_count(vectors, config.max_k, find, config.seed, coarse)
+        elif k > len(own):
             notes.append(
-                f"{coarse_names[coarse]!r} has {len(own)} images and {k} sub-classes were asked "
-                f"for: {len(own)}"
+                f"{name!r} has {len(own)} images and {k} sub-classes were asked for: {len(own)}"
             )
             k = len(own)
-        if k is None:
-            find = ALGORITHMS[config.algorithm]
-            k = chosen_count(vectors, config.max_k, find, config.seed, coarse)
-        labels = ALGORITHMS[config.algorithm](vectors, k, config.seed, coarse)
-        found += _subclasses(coarse, coarse_names[coarse], own, vectors, labels, k)
-    chosen = frozenset(coarse for coarse in present if asked[coarse] is None)
-    return Discovery(partition, tuple(found), tuple(notes), chosen)
+        labels = find(vectors, k, config.seed, coarse)
+        found += _subclasses(coarse, name, own, vectors, labels, k)
+    chosen = (coarse for coarse, k in zip(present, counts, strict=True) if k is None)
+    return Discovery(partition, tuple(found), tuple(notes), frozenset(chosen))
 
 
 def _subclasses(
