@@ -41,7 +41,7 @@ def build_parser() -> Parser:
     )
     queries.add_argument(
         "--unknown",
-        type=probability_or_auto,
+        type=_probability_or_auto,
         metavar="P",
         help='answer "unknown" below this probability; auto: below a similarity to the class means '
         "that follows from the support images",
@@ -68,9 +68,11 @@ def build_parser() -> Parser:
     return parser
 
 
-def probability_or_auto(text: str) -> float | str:
-    """Read a value of `unknown`."""
-    return text if text == "auto" else float(text)
+def _probability_or_auto(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a probability, or auto") from error
 
 
 def add_encoder_flags(parser: Parser) -> None:

@@ -288,6 +288,7 @@ BAD = {
         ["--unknown", "auto"],
     ),
     "a rate alone": (None, ["--unknown-rate", "0.1"], ["--unknown-rate", "0.1", "--unknown auto"]),
+    "neither a probability nor auto": (None, ["--unknown", "x"], ["--unknown", "'x'", "auto"]),
     "no rate": (
         None,
         ["--unknown", "auto", "--unknown-rate", "2"],
