@@ -61,7 +61,7 @@ def run_cell(name: str, row: str, seed: int, threads: int, places: dict[str, str
     """Train and evaluate; write the result."""
     study = STUDIES[name]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    commands, seconds, results = [study.first] if study.first else [], [], {}
+    commands, seconds, results = [f"python {study.first}"] if study.first else [], [], {}
     with tempfile.TemporaryDirectory() as folder:
 
         def call(command: str) -> None:

@@ -53,8 +53,8 @@ JSON_NAMES = (
     ({"arch", "parameters", "parts"}, REPORT),
 )
 TABLES = (
+    ({"path", "class", "probability"}, REPORT),  # which may tell coarse classes too
     ({"path", "coarse"}, LABELS),
-    ({"path", "class", "probability"}, REPORT),
     ({"mode", "n_shots", "episode", "accuracy"}, REPORT),
 )
 PACKED_MAGIC = b"ANCORPK1"
