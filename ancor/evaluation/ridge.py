@@ -33,8 +33,8 @@ class Fit(NamedTuple):
 
 def ridge(batch: EpisodeBatch) -> Tensor:
     """Values (E, Q, n) of queries by ridge regression (`fit_ridge`)."""
-    fitted = fit_ridge(batch)
-    return torch.baddbmm(fitted.bias, batch.query.double(), fitted.weight)
+    fitted, query = fit_ridge(batch), batch.query
+    return torch.baddbmm(fitted.bias.to(query), query, fitted.weight.to(query)).double()
 
 
 def fit_ridge(batch: EpisodeBatch) -> Fit:
@@ -84,6 +84,8 @@ def choose_alpha(batch: EpisodeBatch, images: Images) -> Tensor:
     n_ways, (_, sizes) = batch.n_ways, images.ranks(batch.n_ways)
     weights = (images.views > 0) * torch.as_tensor(batch.weights(images.labels)).double()
     counted = weights * (sizes > 1)
+    if not counted.any():
+        return weights.new_full(weights.shape[:1], UNKNOWN)
     targets = F.one_hot(images.labels, n_ways)
     totals = [
         ((values - targets).square().sum(2) * counted).sum(1)
@@ -101,12 +103,12 @@ def left_out(vectors: Tensor, labels: Tensor, weights: Tensor, n_ways: int) -> I
     """
     problem = _centered(vectors, labels, weights, n_ways)
     axes, squares = _principal(problem.rows)
-    along = axes.mT @ problem.targets
+    along, shares = axes.mT @ problem.targets, axes.square()
     root = weights.clamp(min=torch.finfo(weights.dtype).tiny).sqrt()[..., None]
     for alpha in GRID:
-        shrunk = axes / (squares + alpha)[:, None]
-        hat = (shrunk * axes).sum(2) + weights / weights.sum(1, keepdim=True)
-        residual = (problem.targets - shrunk @ along) / root
+        factor = 1 / (squares + alpha)[..., None]
+        hat = (shares @ factor)[..., 0] + weights / weights.sum(1, keepdim=True)
+        residual = (problem.targets - axes @ (factor * along)) / root
         yield F.one_hot(labels, n_ways) - residual / (1 - hat)[..., None]
 
 
