@@ -40,6 +40,10 @@ class CenteredBank:
             for features in batches:
                 yield center(features, self.mean)
 
+    def test_features(self) -> Tensor:
+        """Features of every image under the test transform, (N, F) of float32."""
+        return center(self.bank.test_features(), self.mean)
+
 
 def training_mean(model: Model, kind: str = "features") -> Tensor:
     """Return the mean (F,) of the features of a model's training images, as queries are seen.

@@ -11,6 +11,7 @@ from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.centering import CenteredBank, training_mean
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.models import read_models
+from ancor.evaluation.retrieval import of_partition
 from ancor.evaluation.run import Evaluation
 from ancor.runtime.devices import Runtime
 from tests.refusals import refuses
@@ -38,6 +39,18 @@ def test_queries_and_support_are_about_the_training_images_mean(read):
     expected = F.normalize(model.bank(partition).features(some) - mean, dim=1)
     torch.testing.assert_close(torch.cat(list(bank.stream(some))), expected, atol=1e-5, rtol=0)
     assert len(list(evaluation.results())) == 2
+
+
+def test_every_report_is_of_centered_features(read):
+    model, partition = read
+    asked = {"open_set": True, "retrieval": True, "clusters": True}
+    config = EvaluationConfig(center=True, **FEW, **asked)
+    found = Evaluation([model], partition, config).further()
+    assert list(found) == list(asked)
+    plain = model.bank(partition).test_features()
+    expected = of_partition(plain - training_mean(model), partition, "fine").whole.recall
+    assert found["retrieval"].whole.recall == pytest.approx(expected)
+    assert of_partition(plain, partition, "fine").whole.recall != pytest.approx(expected)
 
 
 def test_an_encoder_in_memory_has_no_training_images(quick_run):
