@@ -146,16 +146,17 @@ class Evaluation:
         config, partition, found = self.config, self.partition, {}
         if config.open_set:
             found["open_set"] = OpenSet(self._rejections(), config.classifier)
+        if config.retrieval or config.clusters:
+            features = self.banks[0].test_features()
         if config.retrieval:
             own, *others = [
-                retrieval.of_partition(bank.test_features().to(bank.device), partition, config.mode)
-                for bank in (*self.banks, *self.baseline)
+                retrieval.of_partition(each.to(self.banks[0].device), partition, config.mode)
+                for each in (features, *(bank.test_features() for bank in self.baseline))
             ]
             found["retrieval"] = replace(
                 own, baseline=next(iter(others), None), baseline_name=config.baseline
             )
         if config.clusters:
-            features = self.banks[0].test_features()
             found["clusters"] = cluster_report(features, partition, config.seed)
         return found
 
