@@ -10,7 +10,6 @@ times are of one core; the memory is what each adds to the peak before.
 
 import argparse
 import json
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,9 @@ import torch
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from index import peak_memory  # noqa: E402
 
 from ancor.evaluation.neighbors import GALLERY, QUERIES  # noqa: E402
 from ancor.evaluation.retrieval import retrieve  # noqa: E402
@@ -44,12 +45,6 @@ def product(features: Tensor) -> float:
         for gallery in features.split(GALLERY):
             largest = max(largest, float((queries @ gallery.T)[0, 0]))
     return largest
-
-
-def peak_memory() -> int:
-    """Bytes of memory at the peak of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def measured(work: Callable[[], Any]) -> tuple[Any, float, float]:

@@ -20,7 +20,7 @@ while the others wait, so that a ratio compares neighbors in time.
 import argparse
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -554,19 +554,8 @@ def compare_frozen(args: argparse.Namespace) -> None:
 def compare_features(args: argparse.Namespace) -> None:
     """Print a frozen backbone's step on images that are there, against one on features."""
     print(f"K {args.queue_k}: | network | precision | images/s | of features | ratio |")
-    for arch in args.arch:
-        for precision in args.precision:
-            asked = (arch, args.queue_k, precision)
-            with Worker("frozen", *asked) as frozen, Worker("rows", *asked) as rows:
-                for _ in range(args.rounds):
-                    frozen.step()
-                    rows.step()
-            speeds = (NETWORKS[arch][1] / median(each.seconds) for each in (frozen, rows))
-            print(
-                f"| {arch} | {precision} | {' | '.join(f'{s:.0f}' for s in speeds)} "
-                f"| {ratio(frozen, rows):.0f} |",
-                flush=True,
-            )
+    for arch, precision, frozen, rows in _by_turns(args, "frozen", "rows"):
+        _print_speeds(arch, precision, frozen, rows, f"{ratio(frozen, rows):.0f}")
 
 
 def compare_epochs(args: argparse.Namespace) -> None:
@@ -574,19 +563,26 @@ def compare_epochs(args: argparse.Namespace) -> None:
     print(
         f"K {args.queue_k}: | network | precision | bare images/s | epoch images/s | bare / epoch |"
     )
-    for precision in args.precision:
-        for arch in args.arch:
+    for arch, precision, epoch, bare in _by_turns(args, "epoch", "bare"):
+        _print_speeds(arch, precision, bare, epoch, f"{ratio(epoch, bare):.2f}")
+
+
+def _by_turns(args: argparse.Namespace, *which: str) -> Iterator[tuple[str, str, Worker, Worker]]:
+    """Yield each network and precision with two workers that took their steps by turns."""
+    for arch in args.arch:
+        for precision in args.precision:
             asked = (arch, args.queue_k, precision)
-            with Worker("epoch", *asked) as epoch, Worker("bare", *asked) as bare:
+            with Worker(which[0], *asked) as one, Worker(which[1], *asked) as other:
                 for _ in range(args.rounds):
-                    bare.step()
-                    epoch.step()
-            speeds = (NETWORKS[arch][1] / median(each.seconds) for each in (bare, epoch))
-            print(
-                f"| {arch} | {precision} | {' | '.join(f'{s:.0f}' for s in speeds)} "
-                f"| {ratio(epoch, bare):.2f} |",
-                flush=True,
-            )
+                    one.step()
+                    other.step()
+            yield arch, precision, one, other
+
+
+def _print_speeds(arch: str, precision: str, one: Worker, other: Worker, told: str) -> None:
+    speeds = (NETWORKS[arch][1] / median(each.seconds) for each in (one, other))
+    shown = " | ".join(f"{speed:.0f}" for speed in speeds)
+    print(f"| {arch} | {precision} | {shown} | {told} |", flush=True)
 
 
 def compare_methods(args: argparse.Namespace) -> None:

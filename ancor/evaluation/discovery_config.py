@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ancor.errors import InputError, choose
+from ancor.evaluation.config import AUTO
 from ancor.runtime.settings import at_least, check_settings, one_of, setting
 
 ALGORITHMS = ("kmeans", "sinkhorn", "agglomerative")
-AUTO = "auto"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ancor.evaluation.episode_batch import EpisodeBatch
 
 GRID = (1.0, 10.0, 100.0, 1000.0)
 FOLDS = 3  # or a class's images, if it has fewer
-UNKNOWN = 100.0  # where each class has one image, so that none can be left out
+ONE_IMAGE = 100.0  # where each class has one image, so that none can be left out
 
 
 def fit_logistic(batch: EpisodeBatch) -> logistic.Fit:
@@ -34,19 +34,19 @@ def choose_penalty(batch: EpisodeBatch) -> Tensor:
     """Return the C of `GRID` with the least cross-entropy of left-out images, (E, 1) of fp64.
 
     Each class's images are left out a third at a time with all of their views, at most one of two;
-    a class's only image stays. Where no class has two, C is `UNKNOWN`.
+    a class's only image stays. Where no class has two, C is `ONE_IMAGE`.
     """
     images = batch.by_image()
     ranks, sizes = images.ranks(batch.n_ways)
     divided = (sizes > 1) & (images.views > 0)
     if not divided.any():
-        return batch.support.new_full((len(batch.ids), 1), UNKNOWN, dtype=torch.float64)
+        return batch.support.new_full((len(batch.ids), 1), ONE_IMAGE, dtype=torch.float64)
     fold = torch.where(divided, ranks % FOLDS, -1).gather(1, images.image_of)
     folds = range(int(fold.max()) + 1)
     losses = [sum(_loss(batch, fold == number, C) for number in folds) for C in GRID]
     losses = torch.stack(losses)
     best = losses.new_tensor(GRID)[losses.argmin(0)]
-    return torch.where(divided.any(1), best, UNKNOWN)[:, None]
+    return torch.where(divided.any(1), best, ONE_IMAGE)[:, None]
 
 
 def _loss(batch: EpisodeBatch, held: Tensor, penalty: float) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ancor.evaluation.episode_batch import EpisodeBatch, Images
 
 GRID = tuple(10 ** (exponent / 2) for exponent in range(-6, 5))  # 0.001 to 100, of unit vectors
-UNKNOWN = 0.03  # where each class has one image, so that none can be left out
+ONE_IMAGE = 0.03  # where each class has one image, so that none can be left out
 
 
 class Fit(NamedTuple):
@@ -79,20 +79,20 @@ def choose_alpha(batch: EpisodeBatch, images: Images) -> Tensor:
 
     The squared error, not the accuracy, which of few images is the same for many an alpha. An image
     that is its class's only one is not counted, as nothing else tells of its class; where all are,
-    alpha is `UNKNOWN`.
+    alpha is `ONE_IMAGE`.
     """
     n_ways, (_, sizes) = batch.n_ways, images.ranks(batch.n_ways)
     weights = (images.views > 0) * torch.as_tensor(batch.weights(images.labels)).double()
     counted = weights * (sizes > 1)
     if not counted.any():
-        return weights.new_full(weights.shape[:1], UNKNOWN)
+        return weights.new_full(weights.shape[:1], ONE_IMAGE)
     targets = F.one_hot(images.labels, n_ways)
     totals = [
         ((values - targets).square().sum(2) * counted).sum(1)
         for values in left_out(images.means, images.labels, weights, n_ways)
     ]
     best = torch.stack(totals).argmin(0)
-    return torch.where(counted.any(1), weights.new_tensor(GRID)[best], UNKNOWN)
+    return torch.where(counted.any(1), weights.new_tensor(GRID)[best], ONE_IMAGE)
 
 
 def left_out(vectors: Tensor, labels: Tensor, weights: Tensor, n_ways: int) -> Iterator[Tensor]:

@@ -8,13 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ancor.errors import InputError
-from ancor.evaluation.config import PENALTY, check_inductive
+from ancor.evaluation.config import AUTO, PENALTY, check_inductive
 from ancor.fewshot.image_encoder import ImageEncoder
 
 log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"  # the answer of that name
-AUTO = "auto"  # `unknown` by similarity
 SHARES = ("unknown", "unknown_rate", "back_off")
 
 

@@ -149,7 +149,7 @@ def coarse_folders(folder: str | os.PathLike) -> dict[str, str] | None:
     """Return the coarse class of each class of a folder <coarse>/<class>/*; None of <class>/*.
 
     Raises:
-        InputError: it is no folder of folders.
+        InputError: it is not a folder, or holds images beside its folders.
     """
     root = Path(folder)
     inside = {name: listing(root / name) for name in _checked(root).folders}

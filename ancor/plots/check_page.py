@@ -1,16 +1,15 @@
 """What was found in a dataset as one HTML page with the pictures; it loads nothing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from ancor.data.config import DataConfig
 from ancor.data.partition import Partition
 from ancor.data.report import lines
 from ancor.errors import InputError, RunError
+from ancor.plots.markup import document, text
 from ancor.plots.style import COLORS
 from ancor.plots.thumbnails import data_uri
-from ancor.runtime.text import printable
 
 SIDE = 112  # of a picture, in pixels
 MOST = 60  # groups, and doubtful labels, that are shown
@@ -45,26 +44,18 @@ def page(data: DataConfig, report: Mapping[str, Any]) -> str:
     partitions = {name: data.read(name) for name in report["partitions"]}
     title = f"{report['dataset']}: what is in it"
     parts = [
-        f"<h1>{_text(title)}</h1>",
+        f"<h1>{text(title)}</h1>",
         *_summary(report),
         *_small(report),
         *_duplicates(report["duplicates"], partitions),
         *_outliers(report["outliers"], partitions),
     ]
-    head = f'<meta charset="utf-8"><title>{_text(title)}</title><style>{STYLE}</style>'
-    return (
-        f"<!DOCTYPE html>\n<html><head>{head}</head><body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
-
-
-def _text(text: object) -> str:
-    return escape(printable(text))
+    head = f'<meta charset="utf-8"><title>{text(title)}</title><style>{STYLE}</style>'
+    return document(head, parts)
 
 
 def _list(items: Iterable[str], kind: str) -> str:
-    return "<ul>" + "".join(f'<li class="{kind}">{_text(item)}</li>' for item in items) + "</ul>"
+    return "<ul>" + "".join(f'<li class="{kind}">{text(item)}</li>' for item in items) + "</ul>"
 
 
 def _summary(report: Mapping[str, Any]) -> Iterator[str]:
@@ -78,12 +69,12 @@ def _summary(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _text_lines(told: Sequence[str]) -> str:
-    return "\n".join(map(_text, told))
+    return "\n".join(map(text, told))
 
 
 def _small(report: Mapping[str, Any]) -> Iterator[str]:
     rows = [
-        f"<tr><td>{_text(name)}</td><td>{_text(entry['name'])}</td><td>{entry['images']}</td></tr>"
+        f"<tr><td>{text(name)}</td><td>{text(entry['name'])}</td><td>{entry['images']}</td></tr>"
         for name, found in report["partitions"].items()
         for entry in found["too_small"]
     ]
@@ -94,7 +85,7 @@ def _small(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _heading(name: str, title: str, advice: str) -> str:
-    return f'<h2 id="{name}">{_text(title)}</h2><p class="advice">{_text(ADVICE[advice])}</p>'
+    return f'<h2 id="{name}">{text(title)}</h2><p class="advice">{text(ADVICE[advice])}</p>'
 
 
 def _duplicates(
@@ -135,9 +126,9 @@ def _figure(image: Mapping[str, Any], partitions: Mapping[str, Partition], doubt
         source = data_uri(partitions[image["partition"]].images[image["index"]], SIDE)
     except (InputError, RunError):  # it has vanished, or is damaged, since it was looked at
         source = ""
-    told = [f"<b>{_text(image['class'])}</b>", _text(image["partition"]), _text(short)]
-    told += [f'<span class="problem">{_text(doubt)}</span>'] if doubt else []
+    told = [f"<b>{text(image['class'])}</b>", text(image["partition"]), text(short)]
+    told += [f'<span class="problem">{text(doubt)}</span>'] if doubt else []
     return (
-        f'<figure title="{_text(name)}"><img src="{source}" alt="" width="{SIDE}" height="{SIDE}">'
+        f'<figure title="{text(name)}"><img src="{source}" alt="" width="{SIDE}" height="{SIDE}">'
         f"<figcaption>{'<br>'.join(told)}</figcaption></figure>"
     )

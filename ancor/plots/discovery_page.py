@@ -13,9 +13,9 @@ import numpy as np
 from ancor.data.datasets.labels_csv import COLUMNS
 from ancor.errors import InputError, RunError
 from ancor.evaluation.discovery import Discovery, Subclass
+from ancor.plots.markup import document, text
 from ancor.plots.style import COLORS
 from ancor.plots.thumbnails import data_uri
-from ancor.runtime.text import printable
 
 SIDE = 96  # of a picture, in pixels
 MOST = 6  # pictures that are shown of the nearest, and of the doubtful ones
@@ -145,10 +145,10 @@ def page(found: Discovery, paths: Sequence[str]) -> str:
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style>"
+        f"<title>{text(title)}</title><style>{STYLE}</style>"
     )
     body = [
-        f'<h1>{_text(title)}</h1><p class="advice">{ADVICE}</p><form id="form">',
+        f'<h1>{text(title)}</h1><p class="advice">{ADVICE}</p><form id="form">',
         '<div class="bar"><button type="button" id="download">Download labels.csv</button>'
         '<button type="button" id="restore">Reset</button>'
         '<span id="status" role="status"></span></div>',
@@ -156,15 +156,7 @@ def page(found: Discovery, paths: Sequence[str]) -> str:
         f'</form><script type="application/json" id="data">{_data(found, paths)}</script>',
         f"<script>{SCRIPT}</script>",
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n'
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
-
-
-def _text(text: object) -> str:
-    return escape(printable(text))
+    return document(head, body, ' lang="en"')
 
 
 def _data(found: Discovery, paths: Sequence[str]) -> str:
@@ -191,12 +183,12 @@ def _sections(found: Discovery, paths: Sequence[str]) -> Iterator[str]:
     for number, each in enumerate(found.subclasses):
         own.setdefault(each.coarse, []).append(number)
     links = "".join(
-        f'<a href="#c{coarse}">{_text(names[coarse])} ({len(numbers)})</a>'
+        f'<a href="#c{coarse}">{text(names[coarse])} ({len(numbers)})</a>'
         for coarse, numbers in own.items()
     )
     yield f'<nav aria-label="coarse classes">{links}</nav>'
     for coarse, numbers in own.items():
-        yield f'<h2 id="c{coarse}">{_text(names[coarse])}</h2><div class="cards">'
+        yield f'<h2 id="c{coarse}">{text(names[coarse])}</h2><div class="cards">'
         for number in numbers:
             yield _card(found, number, [other for other in numbers if other != number], paths)
         yield "</div>"
@@ -206,12 +198,11 @@ def _card(found: Discovery, number: int, others: list[int], paths: Sequence[str]
     each = found.subclasses[number]
     size = f"{len(each.images)} picture" + "s" * (len(each.images) != 1)
     choices = "".join(
-        f'<option value="{other}">{_text(found.subclasses[other].name)}</option>'
-        for other in others
+        f'<option value="{other}">{text(found.subclasses[other].name)}</option>' for other in others
     )
     merge = f'<select class="merge" id="m{number}"><option value="">–</option>{choices}</select>'
     return (
-        f'<fieldset data-number="{number}"><legend>{_text(each.name)}, {size}</legend>'
+        f'<fieldset data-number="{number}"><legend>{text(each.name)}, {size}</legend>'
         f'<div class="fields"><label for="n{number}">name</label>'
         f'<input type="text" class="name" id="n{number}" value="{escape(each.name)}" '
         f'autocomplete="off"><label for="m{number}">merge into</label>{merge}'
@@ -238,4 +229,4 @@ def _picture(found: Discovery, image: int, path: str) -> str:
         source = data_uri(found.partition.images[image], SIDE, "JPEG")
     except (InputError, RunError):  # it has vanished, or is damaged, since it was looked at
         source = ""
-    return f'<img src="{source}" alt="{_text(path)}" title="{_text(path)}" loading="lazy">'
+    return f'<img src="{source}" alt="{text(path)}" title="{text(path)}" loading="lazy">'

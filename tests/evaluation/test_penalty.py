@@ -48,6 +48,6 @@ def test_views_of_an_image_are_left_out_together():
 
 def test_of_one_image_a_class_C_is_not_chosen():
     batch = episodes(shots=1, copies=3)
-    assert (penalty.choose_penalty(batch) == penalty.UNKNOWN).all()
+    assert (penalty.choose_penalty(batch) == penalty.ONE_IMAGE).all()
     mixed = batch._replace(images=torch.arange(12).expand(E, -1))
     assert mixed.by_image().views.shape == (E, 12)

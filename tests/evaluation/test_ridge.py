@@ -100,7 +100,7 @@ def test_the_chosen_alpha_has_the_least_error_of_left_out_images():
 
 def test_of_one_image_a_class_alpha_is_not_chosen():
     batch = episodes(shots=1, copies=4, noise=0.2)
-    assert (ridge.choose_alpha(batch, batch.by_image()) == ridge.UNKNOWN).all()
+    assert (ridge.choose_alpha(batch, batch.by_image()) == ridge.ONE_IMAGE).all()
 
 
 def test_padding_is_as_if_it_were_not_there():

@@ -37,11 +37,6 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def encoder(quick_run):
-    return ancor.load_encoder(quick_run / "model_best.pth.tar", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def digits():
     """Positions of 6 images of each of the classes 0, 3, 5 and 8 of digits, class by class."""
     partition = DataConfig("digits").load("train")

@@ -16,11 +16,6 @@ COARSE = {0: "round", 1: "straight", 4: "straight", 6: "round"}
 
 
 @pytest.fixture(scope="module")
-def encoder(quick_run):
-    return ancor.load_encoder(quick_run / "model_best.pth.tar", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def part():
     partition = DataConfig("digits").load("train")
     kept = [np.flatnonzero(partition.fine_labels == c)[:6] for c in COARSE]

@@ -36,11 +36,6 @@ QUERY = Path("runs/images/query")  # where the page's runner looks
 
 
 @pytest.fixture(scope="module")
-def encoder(quick_run):
-    return ancor.load_encoder(quick_run / "model_best.pth.tar", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def digits():
     partition = DataConfig("digits").load("train")
     return list(partition.images), partition.fine_labels
@@ -54,7 +49,7 @@ def queries():
 
 
 def fitted(encoder, digits, sizes, classes=6, **settings) -> ancor.FewShotClassifier:
-    """Return a classifier of digits, of so many images of each in turn."""
+    """Return a classifier of digits, with `sizes` images a class by turns."""
     images, labels = digits
     kept = np.concatenate(
         [np.flatnonzero(labels == c)[: sizes[c % len(sizes)]] for c in range(classes)]

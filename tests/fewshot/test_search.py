@@ -18,11 +18,6 @@ from ancor.fewshot.search import search
 from tests.refusals import refused, refuses, tells
 
 
-@pytest.fixture(scope="module")
-def encoder(quick_run):
-    return ancor.load_encoder(quick_run / "model_best.pth.tar", device="cpu")
-
-
 @pytest.fixture
 def pictures(tmp_path):
     """Digits as files: gallery/<digit>/*.png, six each, one beside the folders, and two queries."""

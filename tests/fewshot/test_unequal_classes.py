@@ -20,11 +20,6 @@ from tests.refusals import refuses, tells
 
 
 @pytest.fixture(scope="module")
-def encoder(quick_run):
-    return ancor.load_encoder(quick_run / "model_best.pth.tar", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def digits(encoder):
     """Features and labels of 12 training images of each class, and of 200 test images."""
     train, test = (DataConfig("digits").load(name) for name in ("train", "test"))
