@@ -15,7 +15,7 @@ from ancor.evaluation.clustering import ALGORITHMS, chosen_count, cluster_means
 from ancor.evaluation.clusters import Agreement, agreement, mean_agreement
 from ancor.evaluation.discovery_config import DiscoveryConfig
 from ancor.evaluation.feature_bank import FeatureBank, class_weights
-from ancor.methods.losses import angular
+from ancor.methods.similarities import angular
 from ancor.runtime.text import columns
 
 

@@ -14,16 +14,10 @@ from torch.nn import functional as F
 
 from ancor.methods.base import Batch
 from ancor.methods.contrastive_config import CoinsConfig
-from ancor.methods.losses import (
-    Contrast,
-    LossTerm,
-    classification_loss,
-    contrastive_loss,
-    normalize,
-    wide,
-)
+from ancor.methods.losses import Contrast, LossTerm, classification_loss, contrastive_loss
 from ancor.methods.momentum import Momentum
 from ancor.methods.queues import SingleQueue
+from ancor.methods.similarities import normalize, wide
 from ancor.models.config import EncoderConfig
 from ancor.runtime.text import megabytes
 

@@ -4,7 +4,7 @@ The paper: Bukchin et al., "Fine-grained Angular Contrastive Learning with Coars
 2021, arXiv 2012.03515. Shapes: N samples, D embedding size, C classes, K columns of a queue.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,34 +13,21 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-# Below this squared distance d^2 between a key and its class weight, entries are computed from the
-# difference itself: the algebra of `_angular_similarities` cancels, and its error in fp32 is about
-# 1e-7 / d^2, here 1e-5.
-CLOSE = 1e-2
-# On an accelerator the number of close entries cannot be asked for without stopping the device,
-# so the closest ones are recomputed, up to this many a class.
-MAX_CLOSE = 1024
-# Logits that one block of a loss may hold: bounds the memory that a loss needs beside the queue.
+from ancor.methods.similarities import (
+    Groups,
+    angular,
+    angular_similarities,
+    grouped_products,
+    normalize,
+    on_device,
+    wide,
+)
+
+# Logits that one block of a loss may hold: bounds the memory that a loss needs beside the queue. An
+# accelerator takes longer to be told of a small block than to compute it: there a batch of 256 with
+# the paper's queue is one block.
 BLOCK_ELEMENTS = 1 << 20
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """Return the tensor in fp32, or as it is if it is wider: what losses are computed in."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def normalize(vectors: Tensor) -> Tensor:
-    """Scale vectors (..., D) to unit length: n(v) = v / max(|v|, 1e-12)."""
-    return F.normalize(vectors, dim=-1)
-
-
-def angular(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Angular normalization (the paper, section 3.2): the direction from class weight to sample.
-
-    n(n(v) - n(w)), for vectors (..., D) and the weights (..., D) of their classes, both put on the
-    unit sphere first.
-    """
-    return normalize(normalize(vectors) - normalize(weights))
+ACCELERATOR_ELEMENTS = 1 << 25
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -61,59 +48,6 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     of vectors; none of the four here does.
     """
     return -(normalize(prediction) * normalize(target.detach())).sum(1).mean()
-
-
-class _Products(torch.autograd.Function):
-    """See `products`."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, columns: Tensor) -> Tensor:
-        ctx.save_for_backward(columns)
-        return (columns.T @ query.T).T.contiguous()
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
-        (columns,) = ctx.saved_tensors
-        return upstream @ columns.T, None
-
-
-def products(query: Tensor, columns: Tensor) -> Tensor:
-    """Products (n, K) of queries (n, D) with columns (D, K) that lie as `KeyQueue` keeps them.
-
-    The same as `query @ columns`, in the order of factors that is fast for few queries; no gradient
-    to the columns.
-    """
-    return _Products.apply(query, columns)
-
-
-def _angular_similarities(
-    query: Tensor, columns: Tensor, weight: Tensor, count_close: bool | None = None
-) -> Tensor:
-    """Return q' . n(k - w), (N, K), without forming k - w for the whole queue (ours).
-
-    For unit k and w, |k - w|^2 = 2 - 2 k.w, so q' . n(k - w) = (q'.k - q'.w) / sqrt(2 - 2 k.w):
-    one matrix product with the queue where it lies.
-
-    Args:
-        query: q', (N, D), normalized in whatever way.
-        columns: unit keys k, (D, K).
-        weight: unit class weight w, (D,), without gradient.
-        count_close: recompute exactly the close entries, or the `MAX_CLOSE` closest without
-            looking; default: the first on the CPU, where looking costs nothing.
-    """
-    dots = products(torch.cat([query, weight[None]]), columns)
-    squared = (2 - 2 * dots[-1]).detach()
-    similarities = (dots[:-1] - query @ weight[:, None]) * squared.clamp(min=CLOSE).rsqrt()
-    if count_close is None:
-        count_close = columns.device.type == "cpu"
-    if count_close:
-        close = (squared < CLOSE).nonzero().squeeze(1)
-        if len(close) == 0:
-            return similarities
-    else:
-        close = squared.topk(min(MAX_CLOSE, len(squared)), largest=False).indices
-    exact = query @ F.normalize(columns[:, close] - weight[:, None], dim=0)
-    return similarities.index_copy(1, close, exact)
 
 
 class Contrast(NamedTuple):
@@ -147,35 +81,61 @@ class Contrast(NamedTuple):
         own = weights[self.labels.to(weights.device, non_blocking=True)]
         return self._replace(query=angular(query, own), key=angular(key, own), class_weight=weights)
 
-    def similarities(self, query: Tensor, ring: int) -> Tensor:
-        """Similarities (n, K) of q' (n, D) with one ring's keys under the metric."""
-        columns = self.columns[ring]
-        if columns.dtype != query.dtype:  # of one ring at a time; rounding took the unit length
-            columns = F.normalize(columns.to(query.dtype), dim=0)
+    def similarities(self, query: Tensor, groups: Groups) -> Tensor:
+        """Similarities (n, K) of q' (n, D) with the keys of each row's ring under the metric."""
         if self.class_weight is None:
-            result = products(query, columns)
+            result = grouped_products(query, self.columns, groups)
         else:
-            result = _angular_similarities(query, columns, self.class_weight[ring])
+            result = angular_similarities(query, self.columns, self.class_weight, groups)
         if self.filled is None:
             return result
-        beyond = torch.arange(result.shape[1], device=result.device) >= self.filled[ring]
+        rings, counts = zip(*groups, strict=True)
+        filled = self.filled[on_device(np.repeat(rings, counts), query.device)]
+        beyond = torch.arange(result.shape[1], device=result.device) >= filled[:, None]
         return result.masked_fill(beyond, -torch.inf)
 
-    def logits(self, rows: Tensor, rings: Iterable[int]) -> Tensor:
-        """Logits (n, 1 + columns of the rings) of some rows of the batch, the positive first."""
-        query = self.query[rows]
-        positive = (query * self.key[rows]).sum(1, keepdim=True)
-        negatives = [self.similarities(query, ring) for ring in rings]
-        return torch.cat([positive, *negatives], dim=1) / self.temperature
+    def logits(self, rows: Tensor, groups: Groups) -> Tensor:
+        """Logits (n, 1 + K) of some rows of the batch, by `groups`, the positive first."""
+        return self._with_positive(rows, self.similarities(self.query[rows], groups))
+
+    def logits_of_all(self, rows: Tensor) -> Tensor:
+        """Logits (n, 1 + R K) of some rows of the batch with all rings, the positive first."""
+        rings = len(self.columns)
+        groups = [(ring, len(rows)) for ring in range(rings)]
+        by_ring = self.similarities(self.query[rows].repeat(rings, 1), groups)
+        by_row = by_ring.unflatten(0, (rings, -1)).transpose(0, 1)
+        return self._with_positive(rows, by_row.flatten(1))
+
+    def _with_positive(self, rows: Tensor, negatives: Tensor) -> Tensor:
+        positive = (self.query[rows] * self.key[rows]).sum(1, keepdim=True)
+        return torch.cat([positive, negatives], dim=1) / self.temperature
 
 
 # Rows of the batch (n,) on the device, and their logits (n, 1 + negatives): a block of a loss.
 Blocks = Iterator[tuple[Tensor, Tensor]]
 
 
-def rows_per_block(columns: int) -> int:
+def rows_per_block(columns: int, device: torch.device) -> int:
     """Return how many rows of that many logits each a block of a loss may hold."""
-    return max(1, BLOCK_ELEMENTS // columns)
+    elements = BLOCK_ELEMENTS if device.type == "cpu" else ACCELERATOR_ELEMENTS
+    return max(1, elements // columns)
+
+
+def _class_blocks(labels: np.ndarray, most: int) -> Iterator[list[tuple[int, int]]]:
+    """Yield the groups of blocks of up to `most` rows of sorted labels, (ring, rows) of each.
+
+    A class is divided only where it alone is larger, so that its ring is read once.
+    """
+    block: list[tuple[int, int]] = []
+    rings, counts = np.unique(labels, return_counts=True)
+    for ring, count in zip(rings.tolist(), counts.tolist(), strict=True):
+        for start in range(0, count, most):
+            rows = min(most, count - start)
+            if block and sum(each for _, each in block) + rows > most:
+                yield block
+                block = []
+            block.append((ring, rows))
+    yield block
 
 
 def by_class(contrast: Contrast) -> Blocks:
@@ -183,29 +143,29 @@ def by_class(contrast: Contrast) -> Blocks:
 
     The work follows the classes that the batch holds, not their number C.
     """
+    device = contrast.query.device
     labels = contrast.labels.numpy()
-    rings, counts = np.unique(labels, return_counts=True)
-    order = torch.from_numpy(labels.argsort(kind="stable"))
-    groups = order.to(contrast.query.device, non_blocking=True).split(counts.tolist())
-    for ring, group in zip(rings.tolist(), groups, strict=True):
-        for rows in group.split(rows_per_block(contrast.columns.shape[-1])):
-            yield rows, contrast.logits(rows, [ring])
+    order = on_device(labels.argsort(kind="stable"), device)
+    blocks = list(_class_blocks(labels, rows_per_block(contrast.columns.shape[-1], device)))
+    sizes = [sum(rows for _, rows in groups) for groups in blocks]
+    for rows, groups in zip(order.split(sizes), blocks, strict=True):
+        yield rows, contrast.logits(rows, groups)
 
 
 def all_by_class(contrast: Contrast) -> Blocks:
     """`cst_all_by_class`: negatives are all queues, class 0 first, (n, 1 + C K) (the paper's)."""
     rings, _, length = contrast.columns.shape
     batch = torch.arange(len(contrast.labels), device=contrast.query.device)
-    for rows in batch.split(rows_per_block(rings * length)):
-        yield rows, contrast.logits(rows, range(rings))
+    for rows in batch.split(rows_per_block(rings * length, batch.device)):
+        yield rows, contrast.logits_of_all(rows)
 
 
 def all_samples(contrast: Contrast) -> Blocks:
     """`cst_all`: MoCo's logits, (n, 1 + K); of several rings, the last's (as the paper's code)."""
     rings, _, length = contrast.columns.shape
     batch = torch.arange(len(contrast.labels), device=contrast.query.device)
-    for rows in batch.split(rows_per_block(length)):
-        yield rows, contrast.logits(rows, [rings - 1])
+    for rows in batch.split(rows_per_block(length, batch.device)):
+        yield rows, contrast.logits(rows, [(rings - 1, len(rows))])
 
 
 CONTRASTIVE: dict[str, Callable[[Contrast], Blocks]] = {

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ancor.methods.base import Batch
 from ancor.methods.contrastive_config import GrafitConfig
-from ancor.methods.losses import LossTerm, classification_loss, normalize, products, wide
+from ancor.methods.losses import LossTerm, classification_loss
 from ancor.methods.momentum import Momentum
 from ancor.methods.queues import LabeledQueue
+from ancor.methods.similarities import normalize, products, wide
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import EncoderOutput
 from ancor.runtime.text import megabytes

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch, Method
 from ancor.methods.health import effective_rank, mean_cosine
-from ancor.methods.losses import LossTerm, angular, classification_loss, normalize, wide
+from ancor.methods.losses import LossTerm, classification_loss
+from ancor.methods.similarities import angular, normalize, wide
 from ancor.methods.subclasses import Subclasses, class_given_subclass, class_probabilities
 from ancor.methods.whole_set_config import ScgmAConfig, ScgmGConfig
 from ancor.models.config import EncoderConfig

@@ -9,14 +9,8 @@ from torch import Tensor
 from ancor.errors import InputError
 from ancor.methods.base import Batch, Method
 from ancor.methods.health import effective_rank, mean_cosine
-from ancor.methods.losses import (
-    LossTerm,
-    normalize,
-    products,
-    rows_per_block,
-    wide,
-    with_gradient,
-)
+from ancor.methods.losses import LossTerm, rows_per_block, with_gradient
+from ancor.methods.similarities import normalize, products, wide
 from ancor.methods.whole_set_config import SncaConfig
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed
@@ -154,7 +148,7 @@ def neighborhood_loss(
     values = []
     with torch.enable_grad():
         batch = torch.arange(len(unit), device=unit.device)
-        for rows in batch.split(rows_per_block(len(memory))):
+        for rows in batch.split(rows_per_block(len(memory), batch.device)):
             logits = without_own(logits_of(leaf[rows], memory, temperature), indices[rows])
             same = labels[indices[rows]][:, None] == labels
             alone = same.sum(1) == 1
@@ -195,7 +189,8 @@ def nearest_classes(
         classes: their number C.
     """
     found = []
-    for rows in torch.arange(len(unit), device=unit.device).split(rows_per_block(len(memory))):
+    batch = torch.arange(len(unit), device=unit.device)
+    for rows in batch.split(rows_per_block(len(memory), batch.device)):
         logits = without_own(logits_of(unit[rows], memory, temperature), indices[rows])
         nearest, neighbors = logits.topk(min(NEIGHBORS, len(memory)), dim=1)
         votes = unit.new_zeros(len(rows), classes)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ancor.methods.losses import normalize, wide
+from ancor.methods.similarities import normalize, wide
 from ancor.methods.whole_set_config import SubclassConfig
 from ancor.models.encoder import EncoderOutput
 from ancor.runtime import distributed

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ancor.methods.base import Batch, Method
 from ancor.methods.health import effective_rank, mean_cosine
-from ancor.methods.losses import LossTerm, normalize, wide
+from ancor.methods.losses import LossTerm
+from ancor.methods.similarities import normalize, wide
 from ancor.runtime.distributed import gather, gather_with_gradient, rank_slice
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from ancor.methods.losses import angular, normalize  # noqa: E402
+from ancor.methods.similarities import angular, normalize  # noqa: E402
 from ancor.plots.style import look  # noqa: E402
 
 W = torch.tensor([0.0, 0.0, 1.0])

@@ -18,8 +18,9 @@ from ancor.data.registry import DATASETS
 from ancor.errors import InputError
 from ancor.methods.base import Batch, Method
 from ancor.methods.config import AncorConfig, MethodConfig
-from ancor.methods.losses import LossTerm, classification_loss, normalize
+from ancor.methods.losses import LossTerm, classification_loss
 from ancor.methods.registry import METHODS, MethodSpec
+from ancor.methods.similarities import normalize
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed
