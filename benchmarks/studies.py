@@ -89,11 +89,13 @@ def others(settings: Mapping[str, str], change: str = "") -> dict[str, str]:
 
 DIGITS = f"{SMALL} --epochs 40 --cst-t 0.5 --queue-k 256 --encoder-m 0.99"
 GLYPHS = f"{SMALL} --epochs 10 --cst-t 0.2 --queue-k 1024 --encoder-m 0.99"
-FASHION = (
-    "--arch conv4 --batch-size 256 --lr 0.1 --epochs 2 --cos --num-cycles 1 --precision auto "
-    "--cst-t 0.2 --queue-k 4096 --encoder-m 0.99"
+FASHION_ANY = (
+    "--arch conv4 --batch-size 256 --lr 0.1 --epochs 2 --cos --num-cycles 1 --precision auto"
 )
+FASHION_QUEUE = "--queue-k 4096 --encoder-m 0.99"
+FASHION = f"{FASHION_ANY} --cst-t 0.2 {FASHION_QUEUE}"
 FASHION_CHOSEN = f"--dataset fashion-mnist {FASHION} --epochs 4 --crop-scale 0.8 1"
+FASHION_EPOCH = f"--dataset fashion-mnist {FASHION_ANY} --epochs 1 --crop-scale 0.8 1"
 FASHION_METHODS = {
     row: f"{flags} --cst-t 1 --loss-weights 1 0.3" if BOTH in flags else f"{flags} --cst-t 0.5"
     for row, flags in METHODS.items()
@@ -108,6 +110,15 @@ DIGITS_OTHERS = {
 OWN_RATES = {
     **{"supcon": 0.05, "simclr": 0.05, "maskcon": 0.02},
     **dict.fromkeys(("coins", "scgm-g", "scgm-a"), 0.03),
+}
+FASHION_OTHERS = {
+    **dict.fromkeys(OTHERS, ""),
+    **dict.fromkeys(("maskcon", "grafit", "coins-maskcon", "coins", "scgm-a"), FASHION_QUEUE),
+}
+# Chosen on validation (`fashion-mnist-methods-choice`): what differs from a rate of 0.1.
+FASHION_CHOICE = {
+    **dict.fromkeys(("simclr", "maskcon", "scgm-g", "scgm-a"), "--lr 0.03"),
+    **dict.fromkeys(("supcon", "grafit", "coins-maskcon"), "--cst-t 0.5"),
 }
 COLDER = ("supcon", "maskcon", "grafit", "coins-maskcon", "snca")  # whose own temperature is lower
 # Chosen on validation (`digits-methods-choice`): what differs from a rate of 0.1 and own settings.
@@ -203,12 +214,23 @@ STUDIES: dict[str, Study] = {
         f"--dataset digits {SMALL} --epochs 40",
         others({name: f"{DIGITS_OTHERS[name]} {CHOSEN.get(name, '')}" for name in OTHERS}),
     ),
+    "fashion-mnist-methods-choice": Study(
+        "rates of the other methods on Fashion-MNIST, an epoch",
+        FASHION_EPOCH,
+        {
+            **others({k: f"{FASHION_OTHERS[k]} --lr 0.1" for k in OTHERS}, "rate 0.1"),
+            **others({k: f"{FASHION_OTHERS[k]} --lr 0.03" for k in OTHERS}, "rate 0.03"),
+            **others({k: f"{FASHION_OTHERS[k]} --cst-t 0.5" for k in COLDER}, "temperature 0.5"),
+        },
+        **{**CHOICE, "seeds": (10,)},
+        evaluate=QUICK,
+    ),
     "fashion-mnist-methods": Study(
         "all methods on Fashion-MNIST, an epoch",
-        f"{FASHION_CHOSEN} --epochs 1",
+        FASHION_EPOCH,
         {
-            **{row: FASHION_METHODS[row] for row in PRESETS},
-            **others({name: CHOSEN.get(name, "") for name in OTHERS}),
+            **{row: f"{FASHION_METHODS[row]} {FASHION_QUEUE}" for row in PRESETS},
+            **others({k: f"{FASHION_OTHERS[k]} {FASHION_CHOICE.get(k, '')}" for k in OTHERS}),
         },
     ),
     "grocery-heads": Study(
