@@ -33,6 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from studies import ANCOR, COARSE, METHODS, MOCO, STUDIES, Study  # noqa: E402
 
 from ancor.evaluation.plan import mean_and_interval  # noqa: E402
+from ancor.runtime.devices import describe, pick_device  # noqa: E402
 
 FOLDER = ROOT / "benchmarks" / "ablation"
 FIGURE = ROOT / "docs" / "images" / "ablation.png"
@@ -100,10 +101,9 @@ def run_cell(name: str, row: str, seed: int, threads: int, places: dict[str, str
         "commands": commands,
         "seconds": seconds,
         "threads": threads,
-        "commit": subprocess.check_output(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True
-        ).strip(),
+        "commit": commit(),
         "processor": processor(),
+        "device": describe(pick_device()),
         "versions": report["versions"],
     }
     path = cell_path(name, row, seed)
@@ -133,6 +133,13 @@ def read_report(folder: Path) -> dict[str, dict]:
             "episode_accuracies": [round(100 * score) for score in scores],  # hundredths of 1%
         }
     return results
+
+
+def commit() -> str | None:
+    """Return the commit that is run; None outside a checkout."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return found.stdout.strip() or None
 
 
 def processor() -> str:

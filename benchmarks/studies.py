@@ -140,6 +140,19 @@ GROCERY_HEADS = {
     **{name: f"--mode coarse --method {name}" for name in HEADS},
     "fine labels": "--mode fine --method ancor --calc-types cls",
 }
+# The weights' file lies in the folder that cells share.
+GROCERY_TUNING = (
+    f"--dataset grocery --data {{data}} --arch {FROZEN} --pretrained "
+    "{shared}/efficientnet-lite0-57934424.pth --mode coarse --batch-size 128 --epochs 10 --cos "
+    "--num-cycles 1 --workers 4"
+)
+CLASS_QUEUES = "--queue-k auto --encoder-m 0.99"
+GROCERY_METHODS = {
+    COARSE: "--method ce",
+    **{name: f"--method {name} {CLASS_QUEUES}" for name in ("ancor", "moco", "maskcon", "coins")},
+    "snca": "--method snca",
+}
+PROTOTYPES = f"--cls Proto --n-augmentations 1 {QUICK}"
 STUDIES: dict[str, Study] = {
     "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
     "fashion-mnist": Study(
@@ -237,12 +250,35 @@ STUDIES: dict[str, Study] = {
         "heads of every method on features of a frozen ImageNet network, Grocery Store",
         "--features {shared}/grocery.npz",
         GROCERY_HEADS,
-        evaluate=f"--cls Proto --n-augmentations 1 {QUICK}",
+        evaluate=PROTOTYPES,
         gains=True,
         first=(
             f"-m ancor embed --arch {FROZEN} --pretrained --dataset grocery --data {{data}} "
             "--augment crops --views 8 --output {shared}/grocery.npz"
         ),
+    ),
+    "grocery-fine-tuning-choice": Study(
+        "rates and augmentations of fine-tuning on photographs, Grocery Store",
+        GROCERY_TUNING,
+        {
+            f"{row}{change and ', '}{change}": f"{GROCERY_METHODS[row]} {flags}"
+            for change, flags in {
+                "": "",
+                "a third of the rate": "--lr 0.0003",
+                "the paper's augmentation": "--augment full",
+            }.items()
+            for row in (COARSE, "ancor")
+        },
+        **{**CHOICE, "seeds": (10,)},
+        evaluate=PROTOTYPES,
+        gains=True,
+    ),
+    "grocery-fine-tuning": Study(
+        "a whole ImageNet network trained on by each method, Grocery Store",
+        GROCERY_TUNING,
+        GROCERY_METHODS,
+        evaluate=PROTOTYPES,
+        gains=True,
     ),
     "digits-norm": Study(
         "whether the angle or its temperature makes the difference on digits",

@@ -108,7 +108,7 @@ def our_step(
     shape = Shape(NETWORKS[arch][1])
     trainer = Trainer(method, shape, TrainConfig(freeze=freeze), None, None, None, dtype)
     method.prepare(CPU, compiled)
-    return lambda: trainer._step(batch, Meter())
+    return lambda: trainer.step(batch, Meter())
 
 
 def method_workload(name: str, arch: str, length: int) -> tuple[Method, Batch]:
@@ -137,7 +137,7 @@ def method_step(name: str, arch: str, length: int, precision: str) -> Step:
     shape, dtype = Shape(NETWORKS[arch][1]), autocast_dtype(precision, CPU)
     trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
     method.prepare(CPU)
-    return lambda: trainer._step(batch, Meter())
+    return lambda: trainer.step(batch, Meter())
 
 
 def method_passes(name: str, arch: str, length: int, precision: str) -> Step:
@@ -194,7 +194,7 @@ def head_step(arch: str, length: int, precision: str) -> Step:
     views = tuple(torch.randn(len(view), features.out_features) for view in batch.views)
     shape, dtype = Shape(NETWORKS[arch][1]), autocast_dtype(precision, CPU)
     trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
-    return lambda: trainer._step(batch._replace(views=views), Meter())
+    return lambda: trainer.step(batch._replace(views=views), Meter())
 
 
 def rows_step(arch: str, length: int, precision: str) -> Step:
@@ -212,7 +212,7 @@ def rows_step(arch: str, length: int, precision: str) -> Step:
     dtype = autocast_dtype(precision, CPU)
     trainer = Trainer(method, batches, TrainConfig(freeze="all"), None, None, None, dtype)
     every = chain.from_iterable(map(batches.epoch, count_from(0)))
-    return lambda: trainer._step(next(every), Meter())
+    return lambda: trainer.step(next(every), Meter())
 
 
 def epoch_step(arch: str, length: int, precision: str) -> Step:
@@ -230,7 +230,7 @@ def epoch_step(arch: str, length: int, precision: str) -> Step:
     method.prepare(CPU)
     every = chain.from_iterable(map(batches.epoch, count_from(0)))
     meter = Meter()
-    return lambda: trainer._step(next(every), meter)
+    return lambda: trainer.step(next(every), meter)
 
 
 def bare_step(arch: str, length: int, precision: str) -> Step:

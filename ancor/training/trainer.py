@@ -92,6 +92,37 @@ class Trainer:
             while self._steps_left(self.config.epochs) > 0:
                 self._epoch(self.progress.epoch)
 
+    def step(self, batch: Batch, meter: Meter) -> None:
+        """Pass a batch, in parts if asked, and take one step of the optimizer at its rate.
+
+        The meter is given the step's figures, which stay on the device.
+        """
+        torch.manual_seed(address_seed(self.config.seed, "step", self.progress.step, rank()))
+        config, size = self.config, self.batches.batch_size
+        parts = micro_batches(batch, size, config.accumulate, config.seed, self.progress.step)
+        # Gradients are averaged over processes; with unequal parts each has to count by its images.
+        scale = len(batch.labels) * world_size() / size
+        losses = []
+        self.guard.remember()
+        self.optimizer.zero_grad()
+        for part, weight in parts:
+            last = len(losses) == len(parts) - 1
+            with nullcontext() if last else self.method.without_averaging():
+                with self._autocast():
+                    losses.append(self.method.losses(part))
+                total = sum(term.value for term in losses[-1].values())
+                # Not a number where the total is not finite: then no gradient is, on any process.
+                weight = weight * scale * (1 + 0 * total.detach())
+                self.scaler.scale(total * weight).backward()
+        clip = self.config.clip_grad
+        self._norm = finish_gradients(self.method, self.optimizer, self.scaler, clip)
+        good = self._norm.isfinite()
+        take_step(self.optimizer, self.scaler, self.fused, good)
+        self.guard.settle(good)
+        self.method.after_step(good)
+        self.progress.step += 1
+        meter.add(losses, [weight for _, weight in parts], good, len(batch.labels))
+
     def freeze_for(self, epoch: int) -> bool:
         """Freeze what is frozen in an epoch, from 0; return whether that is another part."""
         changed = self.freezing.enter(epoch)
@@ -175,7 +206,7 @@ class Trainer:
             self.meter.waited(time.perf_counter() - asked)
             rate = self.config.rate(epoch, number - 1, len(self.batches))
             set_rate(self.optimizer, rate)
-            self._step(batch, self.meter)
+            self.step(batch, self.meter)
             self.progress.position = number
             bar.set_postfix_str(f"run: {self._left()} left", refresh=False)
             left = self._steps_left(epoch + 1)
@@ -235,34 +266,6 @@ class Trainer:
             desc=f"epoch {epoch + 1}/{self.config.epochs}",
             unit="batch",
         )
-
-    def _step(self, batch: Batch, meter: Meter) -> None:
-        """Pass a batch, in parts if asked, and take one step of the optimizer."""
-        torch.manual_seed(address_seed(self.config.seed, "step", self.progress.step, rank()))
-        config, size = self.config, self.batches.batch_size
-        parts = micro_batches(batch, size, config.accumulate, config.seed, self.progress.step)
-        # Gradients are averaged over processes; with unequal parts each has to count by its images.
-        scale = len(batch.labels) * world_size() / size
-        losses = []
-        self.guard.remember()
-        self.optimizer.zero_grad()
-        for part, weight in parts:
-            last = len(losses) == len(parts) - 1
-            with nullcontext() if last else self.method.without_averaging():
-                with self._autocast():
-                    losses.append(self.method.losses(part))
-                total = sum(term.value for term in losses[-1].values())
-                # Not a number where the total is not finite: then no gradient is, on any process.
-                weight = weight * scale * (1 + 0 * total.detach())
-                self.scaler.scale(total * weight).backward()
-        clip = self.config.clip_grad
-        self._norm = finish_gradients(self.method, self.optimizer, self.scaler, clip)
-        good = self._norm.isfinite()
-        take_step(self.optimizer, self.scaler, self.fused, good)
-        self.guard.settle(good)
-        self.method.after_step(good)
-        self.progress.step += 1
-        meter.add(losses, [weight for _, weight in parts], good, len(batch.labels))
 
     def _autocast(self) -> torch.autocast:
         device = self.batches.device.type

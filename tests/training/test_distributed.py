@@ -86,7 +86,7 @@ def train_steps(folder: str, name: str, accumulate: int, odd: bool) -> None:
     for request in list(EpochBatches(IMAGES, batches.batch_size, seed=3))[:STEPS]:
         indices = torch.tensor([index for _, index in request])
         meter = Meter()
-        trainer._step(Batch((data[0, indices], data[1, indices]), labels[indices], indices), meter)
+        trainer.step(Batch((data[0, indices], data[1, indices]), labels[indices], indices), meter)
         figures, _ = meter.read()
         losses.append([figures[f"loss/{calculator}"] for calculator in calculators])
     state = {"losses": torch.tensor(losses), "queue": method.queue.queue}
@@ -167,7 +167,7 @@ def bytes_of_a_step(length: int) -> int:
     images = torch.randn(2, BATCH // 2, 3, 4, 4)
     labels = torch.arange(BATCH // 2) % 3
     with Collectives():
-        trainer._step(Batch(tuple(images), labels, labels), Meter())
+        trainer.step(Batch(tuple(images), labels, labels), Meter())
     return sum(sent)
 
 

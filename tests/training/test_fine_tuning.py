@@ -64,7 +64,7 @@ def made(arch: str = "conv4", head: str = "seq", **settings) -> Trainer:
 def step(trainer: Trainer, *numbers: int, **about) -> None:
     trainer.method.train()
     for number in numbers:
-        trainer._step(batch(number, **about), Meter())
+        trainer.step(batch(number, **about), Meter())
 
 
 def values(module: nn.Module) -> dict[str, Tensor]:

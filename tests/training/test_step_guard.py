@@ -53,14 +53,14 @@ def test_a_step_that_is_not_finite_changes_nothing(value, seed, accumulate):
     trainer = Trainer(method, Batches(), TrainConfig(accumulate=accumulate), None, None, None)
     meter = Meter()
     for step in (10, 12):
-        trainer._step(batch(step), meter)
+        trainer.step(batch(step), meter)
     before = everything(trainer)
-    trainer._step(batch(seed, value), meter)
+    trainer.step(batch(seed, value), meter)
     after = everything(trainer)
     assert before.keys() == after.keys()
     for name, tensor in before.items():
         assert torch.equal(after[name], tensor), name
-    trainer._step(batch(14), meter)
+    trainer.step(batch(14), meter)
     assert not torch.equal(everything(trainer)["module queue.queue"], before["module queue.queue"])
     figures, (failure,) = meter.read()
     assert failure.place == 2

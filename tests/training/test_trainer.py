@@ -87,7 +87,7 @@ def test_a_step_asks_the_device_for_nothing(trainer):
     labels = torch.arange(Batches.batch_size) % 3
     meter = Meter()
     with HostCopies() as copies:
-        trainer._step(Batch(views[: len(trainer.method.views)], labels, labels), meter)
+        trainer.step(Batch(views[: len(trainer.method.views)], labels, labels), meter)
     assert copies.seen == []
     with HostCopies() as copies, pytest.raises((NotImplementedError, RuntimeError)):
         meter.read()  # which has to ask: the count would see it
