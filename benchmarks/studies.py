@@ -143,13 +143,13 @@ GROCERY_HEADS = {
 # The weights' file lies in the folder that cells share.
 GROCERY_TUNING = (
     f"--dataset grocery --data {{data}} --arch {FROZEN} --pretrained "
-    "{shared}/efficientnet-lite0-57934424.pth --mode coarse --batch-size 128 --epochs 10 --cos "
-    "--num-cycles 1 --workers 4"
+    "{shared}/efficientnet-lite0-57934424.pth --image-size 128 --mode coarse --batch-size 64 "
+    "--epochs 4 --cos --num-cycles 1 --workers 0 --precision bf16"
 )
 CLASS_QUEUES = "--queue-k auto --encoder-m 0.99"
 GROCERY_METHODS = {
     COARSE: "--method ce",
-    **{name: f"--method {name} {CLASS_QUEUES}" for name in ("ancor", "moco", "maskcon", "coins")},
+    **{name: f"--method {name} {CLASS_QUEUES}" for name in ("ancor", "coins")},
     "snca": "--method snca",
 }
 PROTOTYPES = f"--cls Proto --n-augmentations 1 {QUICK}"
@@ -258,23 +258,19 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "grocery-fine-tuning-choice": Study(
-        "rates and augmentations of fine-tuning on photographs, Grocery Store",
+        "batch norm by the statistics of the weights or of batches, Grocery Store",
         GROCERY_TUNING,
         {
             f"{row}{change and ', '}{change}": f"{GROCERY_METHODS[row]} {flags}"
-            for change, flags in {
-                "": "",
-                "a third of the rate": "--lr 0.0003",
-                "the paper's augmentation": "--augment full",
-            }.items()
             for row in (COARSE, "ancor")
+            for change, flags in {"": "", "statistics of batches": "--no-freeze-bn"}.items()
         },
         **{**CHOICE, "seeds": (10,)},
         evaluate=PROTOTYPES,
         gains=True,
     ),
     "grocery-fine-tuning": Study(
-        "a whole ImageNet network trained on by each method, Grocery Store",
+        "a whole ImageNet network trained on by methods, Grocery Store, images of 128 px",
         GROCERY_TUNING,
         GROCERY_METHODS,
         evaluate=PROTOTYPES,

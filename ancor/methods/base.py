@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ancor.methods.losses import LossTerm
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder, EncoderOutput
-from ancor.models.groups import backbone_groups, fixed_modules
+from ancor.models.groups import backbone_groups, batch_norms, fixed_modules
 from ancor.runtime import distributed
 
 
@@ -72,6 +72,7 @@ class Method(nn.Module):
         self.encoder = Encoder(encoder_config)
         self.key_encoder: Encoder | None = None
         self._frozen: dict[str, bool] = {}
+        self._keeps_statistics = False
         # In a dict, so that wrappers do not enter this module's own names.
         self._run: dict[str, nn.Module] = {"query": self.encoder}
 
@@ -110,6 +111,11 @@ class Method(nn.Module):
             named[name].requires_grad_(False)
         self.train(self.training)
 
+    def keep_statistics(self, kept: bool) -> None:
+        """Let the backbone's batch norm, in both encoders, keep its statistics and go by them."""
+        self._keeps_statistics = kept
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> "Method":
         """Set training mode for all but what is frozen."""
         super().train(mode)
@@ -124,7 +130,10 @@ class Method(nn.Module):
         return [buffer for buffer in encoder.buffers() if id(buffer) not in fixed]
 
     def _fixed(self, encoder: Encoder) -> list[nn.Module]:
-        return fixed_modules(encoder.backbone, self._frozen) if self._frozen else []
+        found = fixed_modules(encoder.backbone, self._frozen) if self._frozen else []
+        if self._keeps_statistics:
+            found += batch_norms(encoder.backbone)
+        return found
 
     def encode(self, images: Tensor) -> EncoderOutput:
         """Encode images (N, 3, H, W); the gradient is averaged over the processes."""

@@ -125,3 +125,9 @@ def fixed_modules(backbone: nn.Module, frozen: Collection[str]) -> list[nn.Modul
         if own:
             before = all(p in fixed for p in own)
     return found
+
+
+def batch_norms(backbone: nn.Module) -> list[nn.Module]:
+    """List the batch norms of a backbone."""
+    kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+    return [module for module in backbone.modules() if isinstance(module, kinds)]

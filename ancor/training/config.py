@@ -51,6 +51,8 @@ class TrainConfig:
         clip_grad: largest norm of the gradient; None: any.
         freeze, freeze_epochs: how many groups of the backbone stay as they are, or `all`, and for
             how many epochs; None: all.
+        freeze_bn: the backbone's batch norm keeps the statistics that it starts with, and
+            normalizes by them in training too; its scales and shifts train.
         schedule, gamma: epochs from which the rate is multiplied by gamma.
         cos, num_cycles: cosine with restarts instead, and how many cycles.
         warmup_epochs: epochs over which the rate rises from 0; it is then set at each step.
@@ -149,6 +151,12 @@ class TrainConfig:
         "epochs after which these groups train too",
         at_least(1),
         unset="never",
+        group="schedule",
+    )
+    freeze_bn: bool = setting(
+        False,
+        "the backbone's batch norm goes by the statistics it starts with, in training too",
+        negatable=True,
         group="schedule",
     )
     max_steps: int | None = setting(

@@ -19,8 +19,9 @@ FROM_PRETRAINED: dict[str, dict[str, Any]] = {
         "weight_decay": 0.05,
         "warmup_epochs": 1.0,
         "clip_grad": 1.0,
+        "freeze_bn": True,
     },
-    "sgd": {"lr": 0.01, "backbone_lr_scale": 0.1, "warmup_epochs": 1.0},
+    "sgd": {"lr": 0.01, "backbone_lr_scale": 0.1, "warmup_epochs": 1.0, "freeze_bn": True},
 }
 # Of a head on the features of a frozen backbone, beside those.
 ON_FEATURES: dict[str, Any] = {"epochs": 50, "queue_length": "auto", "save_freq": 10}
@@ -52,7 +53,8 @@ def following(
     found = {**table.get(optimizer, {}), **(ON_FEATURES if on_features else {})}
     found = {k: v for k, v in found.items() if k not in given}
     if on_features:
-        found.pop("backbone_lr_scale", None)
+        for name in ("backbone_lr_scale", "freeze_bn"):
+            found.pop(name, None)
     name = {"sgd": "SGD", "adamw": "AdamW"}.get(optimizer, optimizer)
     where = " on features" if on_features else "" if drawn else " on pretrained weights"
     return f"{name}'s defaults{where}", found

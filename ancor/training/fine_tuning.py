@@ -45,6 +45,8 @@ def what_trains(method: Method, config: TrainConfig) -> str:
         span = "the first" if count == 1 else f"the first {count}"
         part = "the whole backbone" if count == len(names) else f"{span} of {len(names)} groups"
         said += f"; {part} frozen{until} ({_millions(held)})"
+    if config.freeze_bn:
+        said += "; batch norm keeps its statistics"
     ever = {*(moving if config.freeze_epochs is None else every)}
     scales = {
         group.get("lr_scale", 1)
@@ -63,6 +65,11 @@ def freezing_notices(config: TrainConfig, embeds: bool) -> Iterator[str]:
         yield (
             "What `freeze` names keeps the weights that the seed drew: none are loaded "
             "(`pretrained`)"
+        )
+    if config.freeze_bn and config.pretrained is None:
+        yield (
+            "`freeze_bn` keeps the batch-norm statistics of drawn weights, means of 0 and "
+            "variances of 1: none are loaded (`pretrained`)"
         )
     if config.freeze_epochs is not None and config.freeze_epochs >= config.epochs:
         yield (

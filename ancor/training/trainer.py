@@ -70,6 +70,7 @@ class Trainer:
         self.scaler = torch.GradScaler(batches.device.type, enabled=dtype == torch.float16)
         self.fused = batches.device.type in ("cpu", "cuda")
         self.optimizer = build_optimizer(method, config, self.fused)
+        method.keep_statistics(config.freeze_bn)
         self.guard = StepGuard(method.moved_by_losses())
         self.freezing = Freezing(method, self.optimizer, config)
         self.freeze_for(0)

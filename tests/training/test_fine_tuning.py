@@ -22,6 +22,7 @@ from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
+from ancor.models.groups import batch_norms
 from ancor.runtime import distributed
 from ancor.runtime.devices import Runtime
 from ancor.runtime.launch import launch
@@ -82,6 +83,31 @@ def of_timm(name: str, **about) -> nn.Module:
     network = timm.create_model(name, num_classes=0, drop_path_rate=0.5, **about)
     network.out_features = network.num_features
     return network
+
+
+@pytest.mark.parametrize("arch", ["conv4", "resnet12", "test_resnet"])
+def test_batch_norm_that_is_frozen_goes_by_the_statistics_it_has(arch, monkeypatch):
+    monkeypatch.setitem(BACKBONES, "test_resnet", partial(of_timm, "test_resnet"))
+    trainer = made(arch, freeze_bn=True)
+    method = trainer.method
+    norms = batch_norms(method.encoder.backbone)
+    with torch.no_grad():
+        for norm in norms:  # statistics that no batch has
+            norm.running_mean.normal_(generator=torch.Generator().manual_seed(1))
+            norm.running_var.fill_(3)
+    query, key = values(method.encoder), values(method.key_encoder)
+    step(trainer, 0, 1)
+    for before, encoder in ((query, method.encoder), (key, method.key_encoder)):
+        moved = changed(before, encoder)
+        assert any(name.startswith("backbone.") for name in moved)  # its weights train
+        assert not [name for name in moved if "running" in name or "num_batches" in name]
+        assert not any(norm.training for norm in batch_norms(encoder.backbone))
+    assert len(norms) == len(batch_norms(method.key_encoder.backbone)) > 0
+    if arch == "conv4":  # nothing of which is dropped in training
+        images = batch(5).views[0]
+        method.train()
+        alone = method.encoder.backbone(images[:2])
+        torch.testing.assert_close(method.encoder.backbone(images)[:2], alone)
 
 
 @pytest.mark.parametrize("arch", ["conv4", "resnet12", "test_resnet", "test_vit"])
