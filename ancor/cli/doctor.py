@@ -1,14 +1,10 @@
 """Say whether this machine computes what it should, and as fast as it can."""
 
 import argparse
-from collections.abc import Iterator
 
 from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report, say
-from ancor.doctor.environment import environment
-from ancor.doctor.report import WRONG, Finding, as_dict, summary
-from ancor.doctor.run import findings
 from ancor.errors import RunError
-from ancor.runtime.devices import count_gpus, describe, pick_device
+from ancor.training.doctor.report import WRONG, as_dict, summary
 
 EXAMPLE = """examples:
   python -m ancor doctor
@@ -32,27 +28,17 @@ def build_parser() -> Parser:
 
 
 def command(args: argparse.Namespace) -> None:
-    """Print what is found, as it is; a check that failed is an error."""
-    quiet, found = args.json == "-", []
-    for finding in _findings(args, quiet):
+    """Print what is found, as it is found; a check that failed is an error."""
+    from ancor.training.doctor.run import examine
+
+    found = []
+    for finding in examine(args.gpu, args.device):
         found.append(finding)
-        if not quiet:
+        if args.json != "-":
             say(finding.line())
     print_report(as_dict(found), ["", summary(found)], args.json)
     if wrong := [each.name for each in found if each.verdict == WRONG]:
         raise RunError(f"wrong here: {', '.join(wrong)}")
-
-
-def _findings(args: argparse.Namespace, quiet: bool) -> Iterator[Finding]:
-    yield from environment()
-    if not args.gpu:
-        return
-    device = pick_device(args.device)
-    if not quiet:
-        none = "" if count_gpus() else ": there is no CUDA device"
-        say("")
-        say(f"On {describe(device)}{none}")
-    yield from findings(device)
 
 
 main = main_of(build_parser, command)

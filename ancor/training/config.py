@@ -51,8 +51,7 @@ class TrainConfig:
         clip_grad: largest norm of the gradient; None: any.
         freeze, freeze_epochs: how many groups of the backbone stay as they are, or `all`, and for
             how many epochs; None: all.
-        freeze_bn: the backbone's batch norm keeps the statistics that it starts with, and
-            normalizes by them in training too; its scales and shifts train.
+        freeze_bn: the backbone's batch norm keeps its statistics, by which it then trains too.
         schedule, gamma: epochs from which the rate is multiplied by gamma.
         cos, num_cycles: cosine with restarts instead, and how many cycles.
         warmup_epochs: epochs over which the rate rises from 0; it is then set at each step.
@@ -154,14 +153,9 @@ class TrainConfig:
         group="schedule",
     )
     freeze_bn: bool = setting(
-        False,
-        "the backbone's batch norm goes by the statistics it starts with, in training too",
-        negatable=True,
-        group="schedule",
+        False, "keep the backbone's batch-norm statistics", negatable=True, group="schedule"
     )
-    max_steps: int | None = setting(
-        None, "stop after this many steps", at_least(1), group="schedule"
-    )
+    max_steps: int | None = setting(None, "stop after so many steps", at_least(1), group="schedule")
     balance: str = setting(
         "none",
         "images of an epoch: none (each once), class (each class as often as another) or sqrt, "
@@ -187,11 +181,7 @@ class TrainConfig:
     )
     seed: int = setting(0, "seed of everything random", group="run")
     save_freq: int = setting(
-        1,
-        "epochs between validations and saves",
-        at_least(1),
-        flags=("-s", "--save-freq"),
-        group="run",
+        1, "epochs between validations", at_least(1), flags=("-s", "--save-freq"), group="run"
     )
     save_minutes: float | None = setting(
         None,

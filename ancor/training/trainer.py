@@ -94,10 +94,7 @@ class Trainer:
                 self._epoch(self.progress.epoch)
 
     def step(self, batch: Batch, meter: Meter) -> None:
-        """Pass a batch, in parts if asked, and take one step of the optimizer at its rate.
-
-        The meter is given the step's figures, which stay on the device.
-        """
+        """Pass a batch, in parts if asked, take one step of the optimizer, and tell the meter."""
         torch.manual_seed(address_seed(self.config.seed, "step", self.progress.step, rank()))
         config, size = self.config, self.batches.batch_size
         parts = micro_batches(batch, size, config.accumulate, config.seed, self.progress.step)

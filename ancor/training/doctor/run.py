@@ -1,14 +1,16 @@
-"""All checks of a device, in the order in which they matter."""
+"""All checks, in the order in which they matter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from ancor.doctor import checks, speed
-from ancor.doctor.report import Finding
-from ancor.doctor.workload import Size
 from ancor.methods.registry import METHODS
+from ancor.runtime.devices import count_gpus, describe, pick_device
+from ancor.training.doctor import checks, speed
+from ancor.training.doctor.environment import environment
+from ancor.training.doctor.report import OK, Finding
+from ancor.training.doctor.workload import Size
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,29 @@ FULL = Scope(
 SMALL = Scope(tuple(METHODS), (Size("conv4", 32, 64, 5, 256),), 5, 4)
 
 
-def findings(device: torch.device, scope: Scope | None = None) -> Iterator[Finding]:
-    """Yield what each check of a device finds, as they end.
+def examine(
+    gpu: bool = False, device: str = "auto", scope: Scope | None = None
+) -> Iterator[Finding]:
+    """Yield what is found, as it is found.
 
     Args:
-        device: which one.
+        gpu: whether steps are checked too, not only what is here.
+        device: where they are: auto, cuda, mps or cpu.
         scope: how much is done; None: a CPU is asked for less than a GPU.
+
+    Raises:
+        InputError: there is no such device.
     """
-    scope = scope or (SMALL if device.type == "cpu" else FULL)
+    found = pick_device(device)
+    yield from environment()
+    if gpu:
+        yield from steps(found, scope or (SMALL if found.type == "cpu" else FULL))
+
+
+def steps(device: torch.device, scope: Scope) -> Iterator[Finding]:
+    """Yield what each check of steps on a device finds."""
+    none = "" if count_gpus() else "; there is no CUDA device: this is checked, by less"
+    yield Finding("device", OK, f"{describe(device)}{none}", {"type": device.type})
     yield checks.parity(device, scope.methods)
     yield checks.precision(device)
     yield checks.waiting(device, scope.methods)

@@ -11,9 +11,9 @@ from time import perf_counter
 import psutil
 import torch
 
-from ancor.doctor.report import LOOK, OK, Finding
 from ancor.runtime.devices import autocast_dtype, count_gpus, pick_device, usable_cpus
 from ancor.runtime.text import megabytes
+from ancor.training.doctor.report import LOOK, OK, Finding
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "timm", "tensorboard", "onnxruntime")
 SHARED = Path("/dev/shm")
@@ -59,7 +59,7 @@ def devices() -> Finding:
 def cores() -> Finding:
     """Tell cores and threads, and whether other processes use the cores."""
     usable, threads = usable_cpus(), torch.get_num_threads()
-    busy = _busy_elsewhere()
+    busy = busy_elsewhere()
     figures = {"cores": usable, "threads": threads, "busy_elsewhere": busy}
     text = f"{usable} cores, {threads} threads of PyTorch"
     if busy > BUSY * usable:
@@ -122,7 +122,7 @@ def caches() -> Finding:
     return Finding("caches", OK, f"{shown}; {megabytes(free)} are free", {**figures, "free": free})
 
 
-def _busy_elsewhere(seconds: float = 0.3) -> float:
+def busy_elsewhere(seconds: float = 0.3) -> float:
     """Return how many cores other processes use, measured over some time."""
     own = psutil.Process()
     before, mine, started = psutil.cpu_times(), own.cpu_times(), perf_counter()

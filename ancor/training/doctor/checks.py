@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ancor.doctor.report import LOOK, OK, WRONG, Finding
-from ancor.doctor.workload import Size, build, draw, losses_of_steps, name_of, trainer_of
 from ancor.errors import InputError, RunError
 from ancor.runtime import distributed
 from ancor.runtime.devices import count_gpus
 from ancor.runtime.launch import Group, launch
+from ancor.training.doctor.report import LOOK, OK, WRONG, Finding
+from ancor.training.doctor.workload import Size, build, draw, losses_of_steps, name_of, trainer_of
 from ancor.training.metrics import Meter
 from ancor.training.state import restore, trainer_state
 
@@ -27,9 +27,10 @@ AUTOCAST = 0.05  # of a loss over twenty steps, that reduced precision explains
 
 def difference(ours: list[list[float]], theirs: list[list[float]]) -> float:
     """Return the largest relative difference of losses; infinity where one is no number."""
-    pairs = zip(np.ravel(ours), np.ravel(theirs), strict=True)
-    worst = max(abs(a - b) / max(abs(b), 1e-3) for a, b in pairs)
-    return float(worst) if math.isfinite(worst) else math.inf
+    ours, theirs = np.ravel(ours), np.ravel(theirs)
+    if not np.isfinite([ours, theirs]).all():
+        return math.inf
+    return float((np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1e-3)).max())
 
 
 def parity(device: torch.device, methods: Sequence[str]) -> Finding:
@@ -60,8 +61,8 @@ def parity(device: torch.device, methods: Sequence[str]) -> Finding:
 def precision(device: torch.device) -> Finding:
     """Hold twenty steps of ANCOR under autocast against fp32."""
     names = ["bf16", "fp16"] if device.type == "cuda" else ["bf16"]
-    expected = _steps("ancor", device, 20, "fp32")
-    found = {name: difference(_steps("ancor", device, 20, name), expected) for name in names}
+    expected = losses_under("ancor", device, 20, "fp32")
+    found = {name: difference(losses_under("ancor", device, 20, name), expected) for name in names}
     worst = max(found.values())
     shown = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
     verdict = OK if worst <= AUTOCAST else LOOK if math.isfinite(worst) else WRONG
@@ -122,7 +123,7 @@ def processes(device: torch.device) -> Finding:
         port = probe.getsockname()[1]
     group = Group(count, url=f"tcp://localhost:{port}", backend=backend, minutes=2)
     try:
-        launch(_collectives, group, device.type)
+        launch(collectives, group, device.type)
     except (InputError, RunError) as error:
         return Finding("processes", WRONG, f"{count} processes with {backend}: {error}")
     text = f"{count} processes with {backend} gather, exchange and average as one"
@@ -137,7 +138,8 @@ def _three_losses(name: str, device: torch.device, dtype: torch.dtype) -> list[l
         return losses_of_steps(trainer, PARITY, 3)
 
 
-def _steps(name: str, device: torch.device, steps: int, precision: str) -> list[list[float]]:
+def losses_under(name: str, device: torch.device, steps: int, precision: str) -> list[list[float]]:
+    """Return the losses of a method's first steps in a precision."""
     trainer = trainer_of(build(name, PARITY, device), PARITY, device, precision)
     return losses_of_steps(trainer, PARITY, steps)
 
@@ -157,7 +159,7 @@ class _ExactProducts:
         torch.backends.cuda.matmul.allow_tf32 = products
 
 
-def _collectives(device_type: str) -> None:
+def collectives(device_type: str) -> None:
     """Be one of the processes: raise a RuntimeError where an answer is not the one of one."""
     local = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device("cuda", local) if device_type == "cuda" else torch.device(device_type)

@@ -13,11 +13,11 @@ from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ColorImages
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
-from ancor.doctor.report import LOOK, OK, Finding
-from ancor.doctor.workload import Size, bare_step, build, draw, name_of, trainer_of
 from ancor.runtime.devices import autocast_dtype, usable_cpus, used_memory
 from ancor.runtime.text import megabytes
 from ancor.training.batches import TrainingBatches
+from ancor.training.doctor.report import LOOK, OK, Finding
+from ancor.training.doctor.workload import Size, bare_step, build, draw, name_of, trainer_of
 from ancor.training.metrics import Meter
 
 SLOW = 1.5  # a step beside its networks' bare work
@@ -29,8 +29,8 @@ def step(device: torch.device, size: Size, turns: int) -> tuple[Finding, float]:
     batch, name = draw(method, size, device), "auto"
     trainer, meter = trainer_of(method, size, device, name), Meter()
     dtype = name_of(autocast_dtype(name, device) or torch.float32)
-    ours = _seconds(lambda: trainer.step(batch, meter), device, turns)
-    bare = _seconds(bare_step(method, batch, device, name), device, turns)
+    ours = seconds_of(lambda: trainer.step(batch, meter), device, turns)
+    bare = seconds_of(bare_step(method, batch, device, name), device, turns)
     ratio, rate = ours / bare, size.images / ours
     figures = {"size": str(size), "dtype": dtype, "ms": 1e3 * ours, "bare_ms": 1e3 * bare}
     text = (
@@ -91,7 +91,8 @@ def memory(device: torch.device, size: Size) -> Finding:
     return Finding("memory", OK, f"{size}, by kind of queue: {shown} ({what})", found)
 
 
-def _seconds(work: Callable[[], object], device: torch.device, turns: int) -> float:
+def seconds_of(work: Callable[[], object], device: torch.device, turns: int) -> float:
+    """Return the median time of some work, after three times of it."""
     for _ in range(3):
         work()
     found = []
