@@ -250,11 +250,11 @@ def tables(name: str) -> str:
 
 
 def comparisons() -> list[str]:
-    """List the studies that compare methods and have all cells of ANCOR."""
+    """List the studies of the paper's comparison that have all cells of ANCOR."""
     return [
         name
         for name, study in STUDIES.items()
-        if study.compares_methods and load(name).get(ANCOR, {}).keys() == set(study.seeds)
+        if study.is_the_papers and load(name).get(ANCOR, {}).keys() == set(study.seeds)
     ]
 
 

@@ -58,6 +58,11 @@ class Study:
         """Whether it compares ANCOR with what it is made of, as told to readers."""
         return self.partition == "test" and self.rows.keys() >= {ANCOR, COARSE, MOCO}
 
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether all that it compares is of the paper's table."""
+        return self.compares_methods and not self.rows.keys() & {*OTHERS}
+
 
 # The other methods of the field, by the names of `ancor methods`.
 OTHERS = (
