@@ -247,7 +247,7 @@ STUDIES: dict[str, Study] = {
         "all methods on Fashion-MNIST, an epoch",
         FASHION_EPOCH,
         {
-            **{row: f"{FASHION_METHODS[row]} {FASHION_QUEUE}" for row in PRESETS},
+            **{row: f"{FASHION_METHODS[row]} {FASHION_QUEUE}" for row in (*PRESETS, "fine labels")},
             **others({k: f"{FASHION_OTHERS[k]} {FASHION_CHOICE.get(k, '')}" for k in OTHERS}),
         },
     ),
