@@ -13,7 +13,7 @@ from tests.shared import shared
 torch.set_num_threads(1)
 
 QUICK = ["--dataset", "digits", "--mode", "coarse", "-b", "64", "--val-episodes", "4", "--quiet"]
-QUICK += ["--queue-k", "32", "--precision", "fp32"]
+QUICK += ["--queue-k", "32", "--precision", "fp32", "--image-size", "16"]
 
 
 @pytest.fixture(scope="session")

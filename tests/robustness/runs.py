@@ -10,7 +10,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 BASE = ["--dataset", "digits", "--mode", "coarse", "-b", "64", "--quiet", "--queue-k", "32"]
-BASE += ["--precision", "fp32", "--resume", "auto", "--val-episodes", "2"]
+BASE += ["--precision", "fp32", "--image-size", "16", "--resume", "auto", "--val-episodes", "2"]
 
 
 def start(folder: Path, *flags: str) -> subprocess.Popen:

@@ -10,7 +10,7 @@ import pytest
 from ancor.cli.train import main
 from ancor.methods.base import Batch
 from ancor.training.run_folder import RunSaver
-from tests.refusals import one_line
+from tests.refusals import one_line, refused
 from tests.robustness.runs import BASE, content, same_weights, start, wait_for
 from tests.robustness.sizes import SEED, TORTURE
 from tests.training.steps import at_each_step
@@ -73,7 +73,7 @@ def test_a_signal_to_save_saves_and_goes_on(tmp_path, monkeypatch):
 
 def test_two_signals_end_a_run_at_once_and_one_line_each(tmp_path):
     folder = tmp_path / "run"
-    running = start(folder, "--save-minutes", "0.01", "-p", "1")
+    running = start(folder, "--save-minutes", "0.01", "-p", "1", "--epochs", "500")
     wait_for((folder / "last.pth.tar").exists, running)
     running.send_signal(signal.SIGSTOP)  # so that both arrive before a step ends
     running.send_signal(signal.SIGTERM)
@@ -87,7 +87,7 @@ def test_two_processes_stop_at_the_same_step(tmp_path):
     folder = tmp_path / "run"
     launched = ["--multiprocessing-distributed", "--nproc", "2"]
     launched += ["--dist-url", "tcp://localhost:29471", "-p", "3", "--save-minutes", "0.01"]
-    running = start(folder, *launched)
+    running = start(folder, *launched, "--epochs", "500")
     wait_for((folder / "last.pth.tar").exists, running)
     running.send_signal(signal.SIGTERM)
     said = running.communicate(timeout=60)[0]
@@ -100,17 +100,17 @@ def test_two_processes_stop_at_the_same_step(tmp_path):
 
 def test_a_second_run_in_a_folder_is_refused_while_the_first_lives(tmp_path, capsys):
     folder = tmp_path / "run"
-    first = start(folder, "--save-minutes", "0.01", "-j", "1")
+    command = [*BASE, "--epochs", "500", "--output-dir", str(folder)]
+    first = start(folder, *command, "--save-minutes", "0.01", "-j", "1")
     wait_for((folder / "last.pth.tar").exists, first)
-    command = [*BASE, "--output-dir", str(folder), "--max-steps", "1"]
-    for flags in (command, [*command, "--overwrite"]):
-        second = start(folder, *flags)
-        said = second.communicate(timeout=60)[0]
-        assert second.returncode == 2, said
-        one_line(said, repr(str(folder)))
+    second = start(folder, *command, "--max-steps", "1")
+    said = second.communicate(timeout=60)[0]
+    assert second.returncode == 2, said
+    one_line(said, repr(str(folder)))
+    refused(main, [*command, "--overwrite"], capsys, repr(str(folder)))
     first.kill()
     first.wait()
     started = time.monotonic()
-    third = start(folder, "--max-steps", str(content(folder)["progress"]["step"] + 2))
-    assert third.wait(timeout=60) == 0, third.communicate()[0]
+    steps = str(content(folder)["progress"]["step"] + 2)
+    assert main([*command, "--max-steps", steps]) == 0
     assert time.monotonic() - started < 60

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from ancor.checkpoints import checkpoint
-from tests.robustness.runs import content, start, wait_for
+from ancor.cli.train import main
+from tests.robustness.runs import BASE, content, start, wait_for
 from tests.robustness.sizes import SEED, TORTURE
 
 SAVE_SECONDS = 0.5
@@ -62,8 +63,8 @@ def test_a_killed_run_loses_at_most_one_interval(processes, kills, tmp_path):
         assert lost >= 0
         # Steps within one interval, at the rate of this part of the run.
         assert lost <= _steps_in(folder, SAVE_SECONDS + SLACK_SECONDS), number
-    victim = start(folder, *flags(processes)[:2], "--max-steps", str(done[-1] + 5), "-p", "1")
-    assert victim.wait() == 0, victim.communicate()[0]
+    last = ["--max-steps", str(done[-1] + 5), "-p", "1", "--output-dir", str(folder)]
+    assert main([*BASE, *flags(processes)[:2], *last]) == 0
     assert content(folder)["progress"]["step"] == done[-1] + 5
     print(f"{kills} kills, {processes} processes: at most {lost_at_most} steps lost, seed {SEED}")
 

@@ -7,7 +7,7 @@ import torch
 
 from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
-from tests.refusals import one_line
+from tests.refusals import refused
 from tests.robustness.runs import BASE, content, start, wait_for
 from tests.robustness.test_full_disk import files_of_at_most
 
@@ -54,14 +54,13 @@ def test_what_killed_saves_left_goes_when_a_run_is_resumed(tmp_path):
     assert [path.name for path in tmp_path.glob("*.tmp")] == ["mine.tmp"]
 
 
-def kept_out(folder, *flags: str) -> None:
-    second = start(folder, "--max-steps", "1", *flags)
-    said = second.communicate(timeout=60)[0]
-    assert second.returncode == 2, said
-    one_line(said, repr(str(folder)))
+def kept_out(folder, capsys, *flags: str) -> None:
+    """Assert that a run of this process is refused: the lock is another process's."""
+    command = [*BASE, "--max-steps", "1", "--output-dir", str(folder), *flags]
+    refused(main, command, capsys, repr(str(folder)))
 
 
-def test_a_resumed_run_keeps_others_out(tmp_path):
+def test_a_resumed_run_keeps_others_out(tmp_path, capsys):
     """A2: its own look at metrics.jsonl released the lock of a run that was resumed."""
     folder = tmp_path / "run"
     assert main([*BASE, "--max-steps", "2", "--output-dir", str(folder)]) == 0
@@ -69,15 +68,15 @@ def test_a_resumed_run_keeps_others_out(tmp_path):
     first = start(folder, "--save-minutes", "0.005", "-p", "1", "--epochs", "500")
     wait_for(lambda: (folder / "last.pth.tar").stat().st_mtime_ns != before, first)
     try:
-        kept_out(folder)
-        kept_out(folder, "--overwrite")
+        kept_out(folder, capsys)
+        kept_out(folder, capsys, "--overwrite")
     finally:
         first.kill()
         first.wait()
     assert main([*BASE, "--max-steps", "1", "--output-dir", str(folder)]) == 0
 
 
-def test_an_overwriting_run_keeps_others_out(tmp_path):
+def test_an_overwriting_run_keeps_others_out(tmp_path, capsys):
     """A2, another case: a run that replaced one."""
     folder = tmp_path / "run"
     assert main([*PLAIN, "--max-steps", "1", "--output-dir", str(folder)]) == 0
@@ -95,7 +94,7 @@ def test_an_overwriting_run_keeps_others_out(tmp_path):
 
     wait_for(saved, first)
     try:
-        kept_out(folder)
+        kept_out(folder, capsys)
     finally:
         first.kill()
         first.wait()
