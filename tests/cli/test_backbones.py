@@ -15,7 +15,8 @@ from tests.models.test_libraries import FAMILIES
 from tests.pretrained import LITE0, WEIGHTS
 from tests.refusals import refused
 
-QUICK = ["--n-test-runs", "2", "--n-shots", "1", "--support-views", "5", "--partition", "test"]
+QUICK = ["--n-test-runs", "2", "--n-shots", "1", "--n-queries", "3", "--support-views", "5"]
+QUICK += ["--partition", "test"]
 SMALL = ["--dataset", "digits", "--image-size", "32"]
 
 
@@ -31,7 +32,7 @@ def test_the_frozen_answer_needs_no_training(tmp_path, capsys):
     assert evaluation.main([*named, "--json", str(tmp_path / "b.json")]) == 0
     one, other = results(tmp_path / "a.json"), results(tmp_path / "b.json")
     encoder = ancor.load_encoder(LITE0, pretrained=WEIGHTS, dataset="digits", image_size=32)
-    options = {"n_test_runs": 2, "n_shots": 1, "support_views": 5}
+    options = {"n_test_runs": 2, "n_shots": 1, "n_queries": 3, "support_views": 5}
     ours = ancor.evaluate(encoder, ancor.load_dataset("digits")["test"], **options)
     for a, b, c in zip(one, other, ours, strict=True):
         assert a["accuracy"] == b["accuracy"] == pytest.approx(c.accuracy)

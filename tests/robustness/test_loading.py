@@ -51,7 +51,11 @@ class Faulty(Dataset):
 
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [(signal.SIGTERM, "0"), (signal.SIGTERM, "2"), (signal.SIGINT, "1"), (signal.SIGHUP, "1")],
+    [
+        # Also by tests/robustness/test_interrupts.py: a run of one process.
+        pytest.param(signal.SIGTERM, "0", marks=pytest.mark.slow),
+        *((signal.SIGTERM, "2"), (signal.SIGINT, "1"), (signal.SIGHUP, "1")),
+    ],
 )
 def test_a_signal_to_the_whole_group_saves_and_ends(number, workers, tmp_path):
     """A5: loading processes died of it, 116 lines of traceback followed, and nothing was saved."""

@@ -30,6 +30,7 @@ from ancor.training.metrics import Meter
 from ancor.training.trainer import Trainer
 from tests.conftest import QUICK
 from tests.refusals import one_line, refuses
+from tests.training.failing import fail
 
 ROOT = Path(__file__).parents[2]
 STEPS, BATCH, IMAGES = 5, 10, 50
@@ -105,15 +106,26 @@ def train_all_cases(folder: str) -> None:
     check_gather()
 
 
+def train_and_count(folder: str) -> None:
+    train_all_cases(folder)
+    count_bytes(folder)
+
+
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    """Each case's state after some steps: of one process, and of both of two."""
+def steps(tmp_path_factory):
+    """A folder of what one process, and both of one group of two, leave."""
     folder = tmp_path_factory.mktemp("steps")
     train_all_cases(str(folder))
-    launch(train_all_cases, free_group(), str(folder))
+    launch(train_and_count, free_group(), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcomes(steps):
+    """Each case's state after some steps: of one process, and of both of two."""
     return {
         case: [
-            torch.load(folder / str(number) / f"{which}.pt", weights_only=True)
+            torch.load(steps / str(number) / f"{which}.pt", weights_only=True)
             for which in ("1-0", "2-0", "2-1")
         ]
         for number, case in enumerate(CASES)
@@ -173,22 +185,13 @@ def bytes_of_a_step(length: int) -> int:
 
 def count_bytes(folder: str) -> None:
     counts = [bytes_of_a_step(length) for length in (16, 4096)]
-    (Path(folder) / str(distributed.rank())).write_text(json.dumps(counts))
+    (Path(folder) / f"bytes-{distributed.rank()}.json").write_text(json.dumps(counts))
 
 
-def test_bytes_sent_in_a_step_do_not_depend_on_the_queue(tmp_path):
-    launch(count_bytes, free_group(), str(tmp_path))
-    for path in tmp_path.iterdir():
-        short, long = json.loads(path.read_text())
+def test_bytes_sent_in_a_step_do_not_depend_on_the_queue(steps):
+    for rank in (0, 1):
+        short, long = json.loads((steps / f"bytes-{rank}.json").read_text())
         assert short == long > 0
-
-
-def fail(how: str) -> None:
-    if distributed.rank() == 1:
-        if how == "killed":
-            os.kill(os.getpid(), 9)
-        raise {"input": InputError("--lr 9: too much"), "other": KeyError("lost")}[how]
-    torch.distributed.barrier()
 
 
 @pytest.mark.parametrize(
@@ -227,6 +230,7 @@ def test_groups_that_cannot_be_are_refused(flags, words):
         Group(**{"processes": 2, **flags})
 
 
+@pytest.mark.slow  # tests/training/test_elastic.py has torchrun do the same as two nodes
 def test_scripts_train_in_two_processes_of_their_own_and_of_torchruns(tmp_path):
     flags = [*QUICK, "--max-steps", "2"]
     port = free_group().url

@@ -101,18 +101,21 @@ def test_a_killed_worker_restarts_all_from_the_last_save(tmp_path):
 
 
 @pytest.mark.parametrize("launched", [True, False], ids=["own processes", "torchrun"])
-def test_nothing_runs_on_after_a_failure(launched, tmp_path):
+def test_nothing_runs_on_after_a_failure(launched, tmp_path, capfd):
     flags = ["--lr", "1e30", "-p", "1", "--output-dir", str(tmp_path / "run")]
     if launched:
         flags += ["--multiprocessing-distributed", "--nproc", "2"]
         flags += ["--dist-url", f"tcp://localhost:{free_port()}"]
-        started = run_apart([sys.executable, str(ROOT / "train.py"), *QUICK, *flags])
+        assert main([*QUICK, *flags]) == 1
+        said = "".join(capfd.readouterr())
+        assert len([line for line in said.splitlines() if line.strip()]) == 1, said
+        below = psutil.Process().children(recursive=True)
+        alive = [p for p in below if "spawn_main" in str(p.cmdline())]
     else:
         started = start(["--nproc-per-node", "2", "--rdzv-endpoint", "localhost:0"], flags)
-    said = started.communicate(timeout=120)[0]
-    assert started.returncode == 1
+        said = started.communicate(timeout=120)[0]
+        assert started.returncode == 1
+        of_run = psutil.process_iter(["cmdline"])
+        alive = [p for p in of_run if str(tmp_path) in str(p.info["cmdline"])]
     assert tells(said, re.compile(r"\b(nan|inf) at step \d"))
-    if launched:
-        assert len([line for line in said.splitlines() if line.strip()]) == 1, said
-    alive = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info["cmdline"])]
     assert alive == []
