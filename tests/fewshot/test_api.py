@@ -23,7 +23,7 @@ SETTINGS = {"epochs": 2, "batch_size": 64, "val_episodes": 20}
 
 @pytest.fixture(scope="module")
 def data():
-    return ancor.load_dataset("digits")
+    return ancor.load_dataset("digits", image_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,7 @@ def test_six_lines_give_the_numbers_of_the_scripts(data, encoder, tmp_path, monk
     again = ancor.train(data, **SETTINGS)
     assert list(tmp_path.iterdir()) == []
     command = ["--dataset", "digits", "--mode", "coarse", "--epochs", "2", "-b", "64"]
+    command += ["--image-size", "16"]
     command += ["--val-episodes", "20", "--output-dir", "run"]
     assert train_script(command) == 0
     flags = ["--model-path", "run/model_best.pth.tar", "--partition", "test", "--n-test-runs", "20"]

@@ -28,7 +28,7 @@ from ancor.training.batches import EpochBatches
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
 from ancor.training.trainer import Trainer
-from tests.conftest import QUICK
+from tests.conftest import SMALL
 from tests.refusals import one_line, refuses
 from tests.training.failing import fail
 
@@ -232,7 +232,7 @@ def test_groups_that_cannot_be_are_refused(flags, words):
 
 @pytest.mark.slow  # tests/training/test_elastic.py has torchrun do the same as two nodes
 def test_scripts_train_in_two_processes_of_their_own_and_of_torchruns(tmp_path):
-    flags = [*QUICK, "--max-steps", "2"]
+    flags = [*SMALL, "--max-steps", "2"]
     port = free_group().url
     own = tmp_path / "own"
     command = [*flags, "--multiprocessing-distributed", "--nproc", "2", "--dist-url", port]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ancor.cli.train import main
-from tests.conftest import QUICK
+from tests.conftest import SMALL
 from tests.refusals import tells
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 def start(flags: list[str], train_flags: list[str]) -> subprocess.Popen:
-    return run_apart([*TORCHRUN, *flags, str(ROOT / "train.py"), *QUICK, *train_flags])
+    return run_apart([*TORCHRUN, *flags, str(ROOT / "train.py"), *SMALL, *train_flags])
 
 
 def run_apart(command: list[str]) -> subprocess.Popen:
@@ -56,7 +56,7 @@ def test_two_nodes_do_what_two_processes_of_one_do(tmp_path):
     steps = ["--max-steps", "3", "--val-episodes", "0"]
     launched = ["--multiprocessing-distributed", "--nproc", "2"]
     launched += ["--dist-url", f"tcp://localhost:{free_port()}"]
-    assert main([*QUICK, *steps, *launched, "--output-dir", str(one)]) == 0
+    assert main([*SMALL, *steps, *launched, "--output-dir", str(one)]) == 0
     place = [
         "--nnodes",
         "2",
@@ -106,7 +106,7 @@ def test_nothing_runs_on_after_a_failure(launched, tmp_path, capfd):
     if launched:
         flags += ["--multiprocessing-distributed", "--nproc", "2"]
         flags += ["--dist-url", f"tcp://localhost:{free_port()}"]
-        assert main([*QUICK, *flags]) == 1
+        assert main([*SMALL, *flags]) == 1
         said = "".join(capfd.readouterr())
         assert len([line for line in said.splitlines() if line.strip()]) == 1, said
         below = psutil.Process().children(recursive=True)

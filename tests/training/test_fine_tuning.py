@@ -32,7 +32,7 @@ from ancor.training.metrics import Meter
 from ancor.training.resolve import resolve
 from ancor.training.run import Launch, train
 from ancor.training.trainer import Trainer
-from tests.conftest import QUICK
+from tests.conftest import QUICK, SMALL
 from tests.training.test_distributed import free_group
 
 BATCH = 8
@@ -364,7 +364,7 @@ def test_odd_settings_are_refused_in_a_line(flags, words, capsys, tmp_path):
 
 def test_the_start_says_what_trains(tmp_path, capsys):
     flags = ["-a", "conv4", "--optimizer", "adamw", "--freeze", "2", "--layer-decay", "0.5"]
-    command = [*[flag for flag in QUICK if flag != "--quiet"], *flags, "--max-steps", "1"]
+    command = [*[flag for flag in SMALL if flag != "--quiet"], *flags, "--max-steps", "1"]
     assert main([*command, "--output-dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "Trains    AdamW, 0.08 M parameters; the first 2 of 4 groups frozen (0.04 M)" in said
@@ -378,7 +378,7 @@ def test_the_start_says_what_trains(tmp_path, capsys):
 )
 def test_a_training_that_can_change_no_score_is_told(method, freeze, told, tmp_path, capsys):
     flags = ["-a", "conv4", "--method", method, "--freeze", freeze, "--max-steps", "1"]
-    command = [*[flag for flag in QUICK if flag != "--quiet"], *flags]
+    command = [*[flag for flag in SMALL if flag != "--quiet"], *flags]
     assert main([*command, "--output-dir", str(tmp_path)]) == 0
     assert ("--head seq has an embedding" in capsys.readouterr().out) is told
 

@@ -1,11 +1,17 @@
 """t-SNE pictures of a run, in TensorBoard."""
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
-from tests.conftest import QUICK
+from tests.conftest import QUICK, SMALL
+
+
+@pytest.fixture(autouse=True)
+def of_few_images(monkeypatch):
+    monkeypatch.setattr("ancor.training.pictures.MOST_IMAGES", 200)
 
 
 def pictures(folder) -> dict[str, list[int]]:
@@ -17,7 +23,7 @@ def pictures(folder) -> dict[str, list[int]]:
 
 def test_every_so_many_epochs_both_levels_are_drawn(tmp_path):
     flags = ["--epochs", "2", "--figure-freq", "2", "--output-dir", str(tmp_path / "run")]
-    assert main([*QUICK, *flags]) == 0
+    assert main([*SMALL, *flags]) == 0
     expected = {"t-SNE validation/coarse": [32], "t-SNE validation/fine": [32]}
     assert pictures(tmp_path / "run") == expected
 
@@ -25,7 +31,7 @@ def test_every_so_many_epochs_both_levels_are_drawn(tmp_path):
 def test_without_a_validation_the_training_images_are_drawn(tmp_path):
     flags = ["--epochs", "1", "--figure-freq", "1", "--val-episodes", "0", "--head", "fork"]
     flags += ["--metric", "norm", "--output-dir", str(tmp_path / "run")]
-    assert main([*QUICK, *flags]) == 0
+    assert main([*SMALL, *flags]) == 0
     assert pictures(tmp_path / "run") == {"t-SNE train/coarse": [16], "t-SNE train/fine": [16]}
 
 

@@ -15,7 +15,7 @@ from ancor.models.config import EncoderConfig
 from ancor.training.config import TrainConfig
 from ancor.training.state import restore, trainer_state
 from ancor.training.trainer import Trainer
-from tests.conftest import QUICK
+from tests.conftest import SMALL
 from tests.refusals import refused, refuses
 
 ODD = [math.nan, math.inf, 0.0, -1.0, 1e-60, 10**60, True, None, "65536", [1], torch.tensor(2.0)]
@@ -54,7 +54,7 @@ def test_an_odd_count_is_refused(steps):
 def test_a_resumed_run_says_so_in_a_line(tmp_path, capsys, monkeypatch):
     enabled = partial(torch.GradScaler, "cpu", enabled=True)  # as of fp16, which needs a GPU
     monkeypatch.setattr("torch.GradScaler", lambda *_, **__: enabled())
-    run = [*QUICK, "-a", "conv4", "--output-dir", str(tmp_path)]
+    run = [*SMALL, "-a", "conv4", "--output-dir", str(tmp_path)]
     assert main([*run, "--max-steps", "2"]) == 0
     path = tmp_path / "last.pth.tar"
     content = checkpoint.read(path)

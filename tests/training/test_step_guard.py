@@ -16,7 +16,7 @@ from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
 from ancor.training.step_guard import StepGuard
 from ancor.training.trainer import Trainer
-from tests.conftest import QUICK
+from tests.conftest import SMALL
 from tests.refusals import refused
 from tests.training.steps import at_each_step
 
@@ -118,13 +118,13 @@ def poisoned(monkeypatch, steps: set[int]) -> None:
 def test_a_run_ends_at_such_a_step_by_name(tmp_path, monkeypatch, capsys):
     poisoned(monkeypatch, {6})
     folder = tmp_path / "run"
-    flags = [*QUICK, "--max-steps", "10", "-p", "4", "--output-dir", str(folder)]
+    flags = [*SMALL, "--max-steps", "10", "-p", "4", "--output-dir", str(folder)]
     refused(main, flags, capsys, "cls", "nan", "step 7", "--skip-nonfinite", status=1)
 
 
 def test_so_many_of_them_may_pass(tmp_path, monkeypatch):
     poisoned(monkeypatch, {2, 3, 6})
-    flags = [*QUICK, "--max-steps", "8", "-p", "4", "--val-episodes", "0"]
+    flags = [*SMALL, "--max-steps", "8", "-p", "4", "--val-episodes", "0"]
     folder = tmp_path / "run"
     assert main([*flags, "--skip-nonfinite", "3", "--output-dir", str(folder)]) == 0
     last = torch.load(folder / "last.pth.tar", weights_only=True)
@@ -137,5 +137,5 @@ def test_so_many_of_them_may_pass(tmp_path, monkeypatch):
 def test_a_gradient_alone_can_fail(tmp_path, monkeypatch, capsys):
     real, norms = trainer.finish_gradients, iter([1.0, 1.0, math.inf, 1.0])
     monkeypatch.setattr(trainer, "finish_gradients", lambda *g: next(norms) * real(*g))
-    flags = [*QUICK, "--max-steps", "4", "-p", "2", "--output-dir", str(tmp_path / "run")]
+    flags = [*SMALL, "--max-steps", "4", "-p", "2", "--output-dir", str(tmp_path / "run")]
     refused(main, flags, capsys, "gradient", "inf", "step 3", status=1)

@@ -19,7 +19,7 @@ from ancor.training.config import TrainConfig
 from ancor.training.progress import Progress
 from ancor.training.resolve import resolve
 from ancor.training.run_folder import output_directory
-from tests.conftest import QUICK
+from tests.conftest import QUICK, SMALL
 from tests.refusals import refused, refuses, tells
 
 
@@ -106,7 +106,7 @@ def test_a_resumed_run_ends_in_the_same_weights(arch, tmp_path, monkeypatch):
         digits, reader=lambda partition: digits.load(partition, None).subset(np.arange(50))
     )
     monkeypatch.setitem(DATASETS, "digits", few)
-    common = [*QUICK, "--arch", arch, "-b", "20", "--val-episodes", "0"]
+    common = [*SMALL, "--arch", arch, "-b", "20", "--val-episodes", "0"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main([*common, "--epochs", "3", "--output-dir", str(whole)]) == 0
     assert main([*common, "--epochs", "2", "--output-dir", str(parts)]) == 0
@@ -129,7 +129,7 @@ def test_config_repeats_a_run(quick_run, tmp_path):
 
 def test_resume_auto_starts_afresh_and_then_goes_on(tmp_path):
     folder = tmp_path / "run"
-    command = [*QUICK, "--epochs", "2", "--output-dir", str(folder), "--resume", "auto"]
+    command = [*SMALL, "--epochs", "2", "--output-dir", str(folder), "--resume", "auto"]
     command += ["--val-episodes", "0"]
     assert main([*command, "--max-steps", "16"]) == 0
     assert checkpoint.read(folder / "last.pth.tar")["epoch"] == 1
@@ -156,7 +156,7 @@ def test_a_resumed_run_cannot_change_what_defines_it(quick_run, capsys, flags, w
 def test_coarse_only_files_hold_key_names_at_no_cost(tmp_path):
     folder = tmp_path / "coarse"
     flags = ["--head", "cls", "--queue", "none", "--calc-types", "cls", "--loss-types", "ce"]
-    command = [*QUICK, *flags, "--max-steps", "1", "--output-dir", str(folder)]
+    command = [*SMALL, *flags, "--max-steps", "1", "--output-dir", str(folder)]
     assert main(command) == 0
     state = tensors(folder / "last.pth.tar")
     assert "module.encoder_k.fc.weight" in state
@@ -168,7 +168,7 @@ def test_coarse_only_files_hold_key_names_at_no_cost(tmp_path):
 
 def test_without_validation_the_last_epoch_is_the_best(tmp_path):
     folder = tmp_path / "run"
-    command = [*QUICK, "--epochs", "2", "--val-episodes", "0", "--output-dir", str(folder)]
+    command = [*SMALL, "--epochs", "2", "--val-episodes", "0", "--output-dir", str(folder)]
     assert main(command) == 0
     best = checkpoint.read(folder / "model_best.pth.tar")
     assert (best["epoch"], best["config"]["selected_on"]) == (2, "last")
@@ -178,7 +178,16 @@ def test_without_validation_the_last_epoch_is_the_best(tmp_path):
 def test_kept_epochs_and_a_batch_larger_than_the_set(tmp_path):
     folder = tmp_path / "run"
     command = [*QUICK[:-4], "-b", "5000", "--queue-k", "8", "--epochs", "3", "--keep-epochs", "0"]
-    command += ["--val-episodes", "0", "-s", "10", "--output-dir", str(folder)]
+    command += [
+        "--image-size",
+        "16",
+        "--val-episodes",
+        "0",
+        "-s",
+        "10",
+        "--output-dir",
+        str(folder),
+    ]
     assert main(command) == 0
     kept = {path.name for path in folder.glob("checkpoint_*")}
     assert kept == {"checkpoint_0000.pth.tar", "checkpoint_0002.pth.tar"}
@@ -187,7 +196,7 @@ def test_kept_epochs_and_a_batch_larger_than_the_set(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, capsys):
-    command = [*QUICK, "--lr", "1e30", "-p", "1", "--output-dir", str(tmp_path / "run")]
+    command = [*SMALL, "--lr", "1e30", "-p", "1", "--output-dir", str(tmp_path / "run")]
     refused(main, command, capsys, "cls", "nan", re.compile(r"step \d"), status=1)
 
 
