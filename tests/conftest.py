@@ -1,5 +1,7 @@
 """A small run that many tests look at."""
 
+import fcntl
+import os
 import subprocess
 import sys
 
@@ -33,6 +35,13 @@ def real_cifar100(tmp_path_factory):
     unpack = shared("cifar100/unpack_cifar100.py")
     if not unpack.exists():
         pytest.skip("needs data/cifar100 in the folder of shared data (ANCOR_SHARED)")
-    root = tmp_path_factory.mktemp("cifar100")
-    subprocess.run([sys.executable, unpack, root], check=True, capture_output=True)
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # all workers read one copy
+    root, part = base / "real-cifar100", base / "real-cifar100.part"
+    with (base / "real-cifar100.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            subprocess.run([sys.executable, unpack, part], check=True, capture_output=True)
+            part.rename(root)
     return root

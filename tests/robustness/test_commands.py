@@ -29,7 +29,13 @@ def lines(shelf: Path):
     return st.sampled_from(names).flatmap(of)
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["in this process", "as processes"])
+@pytest.mark.parametrize(
+    "apart",
+    [
+        pytest.param(False, id="in this process"),
+        pytest.param(True, id="as processes", marks=pytest.mark.slow),
+    ],
+)
 def test_any_command_line(apart, shelf, new_room, say):
     tally, seen = Tally(), set()
     short, most, run = (1, AS_PROCESSES, process) if apart else (60, IN_PROCESS, in_process)

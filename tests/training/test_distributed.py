@@ -230,7 +230,7 @@ def test_groups_that_cannot_be_are_refused(flags, words):
         Group(**{"processes": 2, **flags})
 
 
-@pytest.mark.slow  # tests/training/test_elastic.py has torchrun do the same as two nodes
+@pytest.mark.slow  # the fast ones: `outcomes` by own processes, tests/training/test_elastic.py
 def test_scripts_train_in_two_processes_of_their_own_and_of_torchruns(tmp_path):
     flags = [*SMALL, "--max-steps", "2"]
     port = free_group().url

@@ -51,6 +51,7 @@ def state(folder: Path) -> dict:
     return torch.load(folder / "last.pth.tar", weights_only=True)
 
 
+@pytest.mark.slow  # the last test here has torchrun train too
 def test_two_nodes_do_what_two_processes_of_one_do(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     steps = ["--max-steps", "3", "--val-episodes", "0"]
