@@ -8,13 +8,14 @@ episodes and extrapolated to all. Both see the same episodes; images are random,
     python benchmarks/evaluation.py --arch resnet12 --precision bf16
     python benchmarks/evaluation.py --dataset fashion-mnist --arch conv4
     python benchmarks/evaluation.py --classifier-only                      # LR against scikit-learn
+    python benchmarks/evaluation.py --ridge --features runs/grocery.npz     # Ridge against LR
 """
 
 import argparse
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime
 
 CPU = torch.device("cpu")
+RANDOM = ((81, 1280), (142, 1280), (142, 256))  # classes and features of what Ridge is timed on
+ROUNDS = 3  # of which each classifier's quickest counts
 
 
 def plain_loop(
@@ -128,15 +131,8 @@ def compare(args: argparse.Namespace) -> None:
 def compare_classifiers(args: argparse.Namespace) -> None:
     """Time logistic regression alone on random features."""
     for ways, width, count, looped in ((5, 2048, 1000, 20), (68, 2048, 100, 2), (100, 640, 50, 2)):
-        rng = np.random.default_rng(0)
-        means, common = rng.normal(size=(count, 1, ways, width)), 2 * rng.random(width)
-        draws = [means + 0.8 * rng.normal(size=(count, n, ways, width)) for n in (5, 15)]
-        vectors = [np.maximum(d.reshape(count, -1, width) + common, 0) for d in draws]
-        vectors = [v / np.linalg.norm(v, axis=2, keepdims=True) for v in vectors]
-        support, query = (torch.from_numpy(v).float() for v in vectors)
-        labels = torch.arange(ways).repeat(5).expand(count, -1)
-        ids = torch.arange(5 * ways).expand(count, -1)
-        batch = EpisodeBatch(support, labels, ids, query, ways)
+        batch = random_episodes(count, ways, 5, width)
+        support, labels, _, query = batch[:4]
         parts = list(batch.split(max(1, 2**25 // (20 * ways * width * 4))))
         ours = build_classifier("LR")
         list(run_parallel(ours, parts[:2], CPU))
@@ -154,6 +150,56 @@ def compare_classifiers(args: argparse.Namespace) -> None:
         )
 
 
+def random_episodes(count: int, ways: int, shots: int, width: int) -> EpisodeBatch:
+    """Draw features of classes that are far apart: LR is at its optimum in a few steps."""
+    rng = np.random.default_rng(0)
+    means, common = rng.normal(size=(count, 1, ways, width)), 2 * rng.random(width)
+    draws = [means + 0.8 * rng.normal(size=(count, n, ways, width)) for n in (shots, 15)]
+    vectors = [np.maximum(d.reshape(count, -1, width) + common, 0) for d in draws]
+    vectors = [v / np.linalg.norm(v, axis=2, keepdims=True) for v in vectors]
+    support, query = (torch.from_numpy(v).float() for v in vectors)
+    labels = torch.arange(ways).repeat(shots).expand(count, -1)
+    ids = torch.arange(shots * ways).expand(count, -1)
+    return EpisodeBatch(support, labels, ids, query, ways)
+
+
+def drawn_episodes(path: str, count: int, shots: int) -> EpisodeBatch:
+    """Draw all-way episodes of the test images of a file of `ancor embed`, as evaluation does."""
+    with np.load(path) as file:
+        features, labels = file["test_features"][:, 0], file["test_fine"]
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    sampler, protocol = EpisodeSampler(labels), Protocol(1000, shots, n_augmentations=1)
+    drawn = [sampler.draw(protocol, number) for number in range(count)]
+    support, query = (
+        torch.from_numpy(features[np.stack([getattr(episode, name) for episode in drawn])])
+        for name in ("support", "query")
+    )
+    labels = torch.from_numpy(np.stack([episode.support_labels for episode in drawn]))
+    ids = torch.from_numpy(np.stack([episode.support for episode in drawn]))
+    return EpisodeBatch(support, labels, ids, query, len(drawn[0].classes))
+
+
+def compare_ridge(args: argparse.Namespace) -> None:
+    """Time Ridge and LR of all-way episodes by turns, in a core's own seconds; print a table."""
+    torch.set_num_threads(1)
+    print("| features | classes | shots | LR, ms | Ridge, ms | ratio |\n" + "| --- " * 6 + "|")
+    for shots in (1, 5):
+        cases = [(f"random, {w}", random_episodes(6, n, shots, w)) for n, w in RANDOM]
+        if args.features:
+            cases.append((args.features, drawn_episodes(args.features, 12, shots)))
+        for about, batch in cases:
+            parts, spent = list(batch.split(2)), {"LR": [], "Ridge": []}
+            for _ in range(ROUNDS):
+                for name, seconds in spent.items():
+                    classify, started = build_classifier(name), process_time()
+                    for part in parts:
+                        classify(part)
+                    seconds.append((process_time() - started) / len(batch.labels))
+            lr, ridge = (1e3 * min(seconds) for seconds in spent.values())
+            cells = about, batch.n_ways, shots, f"{lr:.1f}", f"{ridge:.1f}", f"{ridge / lr:.2f}"
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
 def main() -> None:
     """Run what the flags ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -166,8 +212,15 @@ def main() -> None:
     parser.add_argument("--loop-small", type=int, default=20, help="5-way episodes of the loop")
     parser.add_argument("--loop-large", type=int, default=2, help="all-way episodes of the loop")
     parser.add_argument("--classifier-only", action="store_true")
+    parser.add_argument("--ridge", action="store_true", help="time Ridge against LR")
+    parser.add_argument("--features", help="file of `ancor embed`: Ridge is timed on it too")
     args = parser.parse_args()
-    compare_classifiers(args) if args.classifier_only else compare(args)
+    if args.ridge:
+        compare_ridge(args)
+    elif args.classifier_only:
+        compare_classifiers(args)
+    else:
+        compare(args)
 
 
 if __name__ == "__main__":

@@ -63,16 +63,17 @@ class EpisodeBatch(NamedTuple):
         numbers = torch.arange(queries, device=self.query.device).expand(episodes, -1)
         return numbers < (queries if self.n_queries is None else self.n_queries[:, None])
 
-    def distinct(self) -> tuple[Tensor, Tensor, Tensor]:
+    def distinct(self, weights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the different support vectors (E, D, F), their labels and how often each is there.
 
-        Padding is there 0 times.
+        Padding is there 0 times. Of weights (E, S), each one's sum takes the place of the number.
         """
+        weights = (self.ids >= 0).long() if weights is None else weights * (self.ids >= 0)
         group, size = _groups(self.ids)
         if size == self.ids.shape[1]:
-            return self.support, self.labels, (self.ids >= 0).long()
+            return self.support, self.labels, weights
         first = _firsts(group, size)
-        counts = torch.zeros_like(first).scatter_add_(1, group, (self.ids >= 0).long())
+        counts = weights.new_zeros(first.shape).scatter_add_(1, group, weights)
         support = self.support.gather(1, first[..., None].expand(-1, -1, self.support.shape[2]))
         return support, self.labels.gather(1, first), counts
 

@@ -7,6 +7,8 @@ and h_i its diagonal entry of the hat matrix (PRESS; Allen, 1974).
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -45,101 +47,111 @@ def fit_ridge(batch: EpisodeBatch) -> Fit:
     by one over their number, so that alpha weighs the same (ours).
     """
     images = batch.by_image()
-    alpha = choose_alpha(batch, images)
-    weights = (1 / images.views.clamp(min=1).double()).gather(1, images.image_of)
-    weights = (batch.ids >= 0) * batch.weights(batch.labels) * weights
-    return fit(batch.support.double(), batch.labels, weights, batch.n_ways, alpha)
+    problem, alpha = _by_image(batch, images)
+    if (images.views > 1).any():
+        weights = (1 / images.views.clamp(min=1).double()).gather(1, images.image_of)
+        vectors, labels, weights = batch.distinct(weights * batch.weights(batch.labels))
+        problem = Problem.of(vectors.double(), labels, weights, batch.n_ways)
+    return problem.fit(alpha)
 
 
-def fit(vectors: Tensor, labels: Tensor, weights: Tensor, n_ways: int, alpha: Tensor) -> Fit:
-    """Fit ridge regression, the intercept free.
+def choose_alpha(batch: EpisodeBatch) -> Tensor:
+    """Return the alpha (E,) of `GRID` with the least squared error of left-out images.
 
-    Args:
-        vectors: support vectors, (E, S, F) of fp64.
-        labels: their labels, (E, S).
-        weights: how much each counts, (E, S); 0 for padding.
-        n_ways: number n of classes.
-        alpha: factor of the penalty, (E,) of fp64.
+    An image that is its class's only one is not counted, as nothing else tells of its class; where
+    all are, alpha is `ONE_IMAGE`.
     """
-    problem = _centered(vectors, labels, weights, n_ways)
-    rows, targets = problem.rows, problem.targets
-    wide = rows.shape[2] > rows.shape[1]
-    gram = rows @ rows.mT if wide else rows.mT @ rows
-    gram.diagonal(dim1=1, dim2=2).add_(alpha[:, None])
-    factor = torch.linalg.cholesky(gram)
-    if wide:
-        weight = rows.mT @ torch.cholesky_solve(targets, factor)
-    else:
-        weight = torch.cholesky_solve(rows.mT @ targets, factor)
-    return Fit(weight, problem.target_mean - problem.mean @ weight)
+    return _by_image(batch, batch.by_image())[1]
 
 
-def choose_alpha(batch: EpisodeBatch, images: Images) -> Tensor:
-    """Return the alpha of `GRID` with the least squared error of left-out images, (E,).
-
-    The squared error, not the accuracy, which of few images is the same for many an alpha. An image
-    that is its class's only one is not counted, as nothing else tells of its class; where all are,
-    alpha is `ONE_IMAGE`.
-    """
-    n_ways, (_, sizes) = batch.n_ways, images.ranks(batch.n_ways)
+def _by_image(batch: EpisodeBatch, images: Images) -> tuple["Problem", Tensor]:
+    """Return the problem whose vectors are the means of the images' views, and its alpha (E,)."""
+    _, sizes = images.ranks(batch.n_ways)
     weights = (images.views > 0) * torch.as_tensor(batch.weights(images.labels)).double()
-    counted = weights * (sizes > 1)
-    if not counted.any():
-        return weights.new_full(weights.shape[:1], ONE_IMAGE)
-    targets = F.one_hot(images.labels, n_ways)
-    totals = [
-        ((values - targets).square().sum(2) * counted).sum(1)
-        for values in left_out(images.means, images.labels, weights, n_ways)
-    ]
-    best = torch.stack(totals).argmin(0)
-    return torch.where(counted.any(1), weights.new_tensor(GRID)[best], ONE_IMAGE)
+    problem = Problem.of(images.means, images.labels, weights, batch.n_ways)
+    return problem, problem.best_alpha((weights > 0) & (sizes > 1))
 
 
-def left_out(vectors: Tensor, labels: Tensor, weights: Tensor, n_ways: int) -> Iterator[Tensor]:
-    """Yield the values (E, S, n) of each vector by the fit of all others, by each alpha of `GRID`.
-
-    Args:
-        vectors, labels, weights, n_ways: as of `fit`; of a vector of weight 0 nothing is said.
-    """
-    problem = _centered(vectors, labels, weights, n_ways)
-    axes, squares = _principal(problem.rows)
-    along, shares = axes.mT @ problem.targets, axes.square()
-    root = weights.clamp(min=torch.finfo(weights.dtype).tiny).sqrt()[..., None]
-    for alpha in GRID:
-        factor = 1 / (squares + alpha)[..., None]
-        hat = (shares @ factor)[..., 0] + weights / weights.sum(1, keepdim=True)
-        residual = (problem.targets - axes @ (factor * along)) / root
-        yield F.one_hot(labels, n_ways) - residual / (1 - hat)[..., None]
-
-
-class _Problem(NamedTuple):
-    """Vectors and targets about their means, times the roots of their weights.
+@dataclass(frozen=True)
+class Problem:
+    """Vectors and their one-hot labels about their means, times the roots of their weights.
 
     Attributes:
-        rows: (E, S, F).
+        rows: (E, S, F) of fp64.
         targets: (E, S, n).
         mean, target_mean: what was subtracted, (E, 1, F) and (E, 1, n).
+        share: of each vector in the means, (E, S).
     """
 
     rows: Tensor
     targets: Tensor
     mean: Tensor
     target_mean: Tensor
+    share: Tensor
 
+    @classmethod
+    def of(cls, vectors: Tensor, labels: Tensor, weights: Tensor, n_ways: int) -> "Problem":
+        """Center vectors (E, S, F) of fp64 with labels (E, S); weights (E, S), 0 for padding."""
+        share = weights / weights.sum(1, keepdim=True)
+        targets = F.one_hot(labels, n_ways).double()
+        mean, target_mean = share[:, None] @ vectors, share[:, None] @ targets
+        rows, root = vectors - mean, weights.sqrt()[..., None]
+        return cls(rows.mul_(root), (targets - target_mean) * root, mean, target_mean, share)
 
-def _centered(vectors: Tensor, labels: Tensor, weights: Tensor, n_ways: int) -> _Problem:
-    share = (weights / weights.sum(1, keepdim=True))[:, None]  # (E, 1, S)
-    targets = F.one_hot(labels, n_ways).double()
-    mean, target_mean = share @ vectors, share @ targets
-    root = weights.sqrt()[..., None]
-    return _Problem(root * (vectors - mean), root * (targets - target_mean), mean, target_mean)
+    @property
+    def wide(self) -> bool:
+        """Whether there are more features than vectors."""
+        return self.rows.shape[2] > self.rows.shape[1]
 
+    @cached_property
+    def gram(self) -> Tensor:
+        """Inner products of the rows or, if these are fewer, of the features; (E, r, r)."""
+        return self.rows @ self.rows.mT if self.wide else self.rows.mT @ self.rows
 
-def _principal(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows (E, S, F) along their principal axes, (E, S, r), and squared lengths (E, r)."""
-    if rows.shape[2] > rows.shape[1]:
-        squares, vectors = torch.linalg.eigh(rows @ rows.mT)
+    def fit(self, alpha: Tensor) -> Fit:
+        """Minimize with the factors alpha (E,) of the penalty, the intercept free."""
+        shifted = self.gram.clone()
+        shifted.diagonal(dim1=1, dim2=2).add_(alpha[:, None])
+        factor = torch.linalg.cholesky(shifted)
+        if self.wide:
+            dual = torch.cholesky_solve(self.targets, factor)
+            weight = (dual.mT @ self.rows).mT  # products of long rows are quicker
+        else:
+            weight = torch.cholesky_solve(self.rows.mT @ self.targets, factor)
+        return Fit(weight, self.target_mean - self.mean @ weight)
+
+    def best_alpha(self, counted: Tensor) -> Tensor:
+        """Return the alpha of `GRID` with the least squared error of left-out vectors, (E,).
+
+        The squared error, not the accuracy, which of few images is the same for many an alpha.
+
+        Args:
+            counted: which vectors are left out, (E, S); where none is, alpha is `ONE_IMAGE`.
+        """
+        if not counted.any():
+            return self.share.new_full(counted.shape[:1], ONE_IMAGE)
+        totals = [
+            (torch.linalg.vecdot(errors, errors, dim=1) * counted).sum(1)
+            for errors in self.left_out_errors()
+        ]
+        best = torch.stack(totals).argmin(0)
+        return torch.where(counted.any(1), self.share.new_tensor(GRID)[best], ONE_IMAGE)
+
+    def left_out_errors(self) -> Iterator[Tensor]:
+        """Yield, by each alpha of `GRID`, what the fit of all others misses of each vector's label.
+
+        Each (E, n, S) is its one-hot label minus the values there, times the root of its weight.
+        """
+        axes, squares = self._principal()
+        targets, shares = self.targets.mT.contiguous(), axes.square()
+        along = targets @ axes  # (E, n, r)
+        for alpha in GRID:
+            factor = 1 / (squares + alpha)[:, None]
+            kept = 1 - self.share[:, None] - factor @ shares.mT  # (E, 1, S)
+            yield torch.baddbmm(targets, along * factor, axes.mT, alpha=-1).div_(kept)
+
+    def _principal(self) -> tuple[Tensor, Tensor]:
+        """Return the rows along their principal axes, (E, S, r), and squared lengths (E, r)."""
+        squares, vectors = torch.linalg.eigh(self.gram)
         squares = squares.clamp(min=0)
-        return vectors * squares.sqrt()[:, None], squares
-    squares, vectors = torch.linalg.eigh(rows.mT @ rows)
-    return rows @ vectors, squares.clamp(min=0)
+        return (vectors * squares.sqrt()[:, None] if self.wide else self.rows @ vectors), squares
