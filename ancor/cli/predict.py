@@ -21,7 +21,7 @@ EXAMPLE = (
 )
 # What a saved classifier brings along: of the encoder, and of the classifier by parameter.
 LOADING = ("model_path", "head", "only_base", "dataset", "image_size", "mean", "std")
-SETTINGS = ("classifier", "C", "n_augmentations", "coarse_first", "seed")
+SETTINGS = ("classifier", "C", "center", "n_augmentations", "coarse_first", "seed")
 ANSWERS = ("unknown", "unknown_rate", "back_off")  # of both
 
 
@@ -102,6 +102,8 @@ def _add_class_flags(group: argparse._ArgumentGroup) -> None:
     add("--save", metavar="FILE", help="keep the classifier, with all that it needs, in one file")
     add("--cls", dest="classifier", metavar="NAME", help=f"{', '.join(INDUCTIVE)} (default: LR)")
     add("--C", type=as_penalty, metavar="C", help="of LR: penalty as in eval.py (default: 1.0)")
+    what = "subtract the mean feature of the training images, or of those in DIR"
+    add("--center", nargs="?", const=True, metavar="DIR", help=what)
     add(
         "--coarse-first",
         action="store_true",

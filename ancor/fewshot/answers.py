@@ -125,7 +125,7 @@ class Answers(ClassifierMixin, BaseEstimator):
         check_answers(self)
         query = self.encoder.features(images)
         self._check_width(query)
-        return query
+        return query.centered(self.center_)
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         return (scores / self.temperature_).softmax(1)

@@ -2,6 +2,7 @@
 
 import logging
 from math import isfinite
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ def check_settings(model: BaseEstimator) -> None:
     PENALTY.require("`C`", model.C)
     if model.n_augmentations < 0:
         raise InputError(f"`n_augmentations` {model.n_augmentations}: 0 or more are needed")
+    if not isinstance(model.center, bool | str | PathLike):
+        raise InputError(f"`center` {model.center!r}: True, False or a folder of images is needed")
     for name in SHARES:
         value, auto = getattr(model, name), name == "unknown"
         known = (value is None and name != "unknown_rate") or (auto and value == AUTO)
@@ -77,6 +80,11 @@ def check_types(model: BaseEstimator) -> None:
         raise ValueError(f"C {model.C!r}")
     if not (isfinite(model.temperature_) and model.temperature_ > 0):
         raise ValueError(f"temperature {model.temperature_}")
+    mean, width = model.center_, model.support_.vectors.shape[1]
+    if model.center is not (mean is not None):
+        raise ValueError(f"center {model.center!r} with {'no' if mean is None else 'a'} mean")
+    if mean is not None and not (mean.shape == (width,) and mean.isfinite().all()):
+        raise ValueError(f"a mean of size {tuple(mean.shape)}")
     if model.coarse_ is not None and model.coarse_.shape != model.classes_.shape:
         raise ValueError(f"{len(model.coarse_)} coarse classes")
 

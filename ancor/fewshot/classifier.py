@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ancor.errors import InputError
 from ancor.fewshot import inputs, saved
 from ancor.fewshot.answers import Answers
+from ancor.fewshot.center import mean_features
 from ancor.fewshot.checks import check_answers, check_settings, check_types
 from ancor.fewshot.coarse import coarse_of
 from ancor.fewshot.image_encoder import ImageEncoder
@@ -46,13 +48,17 @@ class FewShotClassifier(Answers):
             the class; None: never.
         seed: of the random views, each of which follows from the seed and its image's content.
         C: of LR, as in scikit-learn; `auto`: the best for left-out support images.
+        center: whether the mean of the training images' features, which the encoder's file tells,
+            is subtracted from all features, as in evaluation; or a folder of other images, without
+            labels, whose mean it is. It is computed by `fit`, and saved.
 
     Attributes:
         classes_: labels (n,), sorted.
         coarse_: the coarse class of each of classes_, (n,); None: not known.
         temperature_: by which scores are divided before the softmax; fitted to left-out support
             images where every class has 5 or more, else 1.
-        support_: features of all support images.
+        support_: features of all support images, not centered.
+        center_: the mean that is subtracted, (F,); None: nothing is.
         labels_: their positions in classes_, (N,).
     """
 
@@ -67,6 +73,7 @@ class FewShotClassifier(Answers):
         unknown_rate: float = 0.05,
         back_off: float | None = None,
         C: float | str = 1.0,
+        center: bool | str | Path = False,
     ) -> None:
         self.encoder = encoder
         self.classifier = classifier
@@ -77,6 +84,7 @@ class FewShotClassifier(Answers):
         self.unknown_rate = unknown_rate
         self.back_off = back_off
         self.C = C
+        self.center = center
 
     def fit(
         self, images: Any, labels: Sequence | None = None, coarse: Mapping[Any, str] | None = None
@@ -96,7 +104,7 @@ class FewShotClassifier(Answers):
         """
         check_settings(self)
         support, labels, coarse = self._support(images, labels, coarse)
-        return self._learn(support, labels, coarse)
+        return self._learn(support, labels, coarse, mean_features(self.encoder, self.center))
 
     def add(
         self, images: Any, labels: Sequence | None = None, coarse: Mapping[Any, str] | None = None
@@ -116,7 +124,7 @@ class FewShotClassifier(Answers):
         support, labels, coarse = self._support(images, labels, coarse, self.classes_)
         before = self.classes_[self.labels_]
         support = Features.join([self.support_, support])
-        return self._learn(support, np.append(before, labels), self._given | coarse)
+        return self._learn(support, np.append(before, labels), self._given | coarse, self.center_)
 
     def save(self, path: str | Path) -> None:
         """Write everything that `predict` needs, the encoder included, into one file.
@@ -129,6 +137,7 @@ class FewShotClassifier(Answers):
         encoder, arrays = self.encoder.pack()
         settings = {n: v for n, v in self.get_params(deep=False).items() if n != "encoder"}
         learned = {name: getattr(self._episode, name) for name in LEARNED}
+        learned["center"] = self.center_ is not None  # whichever folder it was
         about = {
             "encoder": encoder,
             "settings": settings | learned,
@@ -138,6 +147,8 @@ class FewShotClassifier(Answers):
             "temperature": self.temperature_,
         }
         arrays |= {name: part.numpy() for name, part in vars(self.support_).items()}
+        if self.center_ is not None:
+            arrays["center"] = self.center_.numpy()
         saved.write(path, about, {**arrays, "labels": self.labels_})
 
     @classmethod
@@ -172,7 +183,8 @@ class FewShotClassifier(Answers):
             coarse = about.get("coarse")  # files of versions before tell none
             if coarse is not None:
                 coarse = inputs.labels_of(coarse, len(classes), like=np.array([""]))
-            model._remember(support, classes, arrays["labels"], coarse)
+            mean = torch.from_numpy(arrays["center"]) if "center" in arrays else None
+            model._remember(support, classes, arrays["labels"], coarse, mean)
             if about.get("coarse_given"):
                 model._given = dict(zip(classes.tolist(), coarse.tolist(), strict=True))
             model.temperature_ = float(about["temperature"])
@@ -222,7 +234,7 @@ class FewShotClassifier(Answers):
         return found.first_views(self.n_augmentations), labels, dict(coarse or {})
 
     def _learn(
-        self, support: Features, labels: np.ndarray, given: dict[Any, str]
+        self, support: Features, labels: np.ndarray, given: dict[Any, str], mean: Tensor | None
     ) -> "FewShotClassifier":
         classes, positions = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
@@ -231,7 +243,7 @@ class FewShotClassifier(Answers):
                 "tell apart"
             )
         coarse = coarse_of(classes, given, support, positions, self.encoder.coarse_names)
-        self._remember(support, classes, positions, coarse)
+        self._remember(support, classes, positions, coarse, mean)
         self._given = given
         self.temperature_ = self._episode.temperature()
         check_answers(self)
@@ -243,9 +255,11 @@ class FewShotClassifier(Answers):
         classes: np.ndarray,
         labels: np.ndarray,
         coarse: np.ndarray | None,
+        mean: Tensor | None,
     ) -> None:
         self.support_, self.classes_, self.labels_ = support, classes, labels
-        self.coarse_, self._given = coarse, {}
-        self._means = ClassMeans(support, torch.from_numpy(labels))
+        self.coarse_, self._given, self.center_ = coarse, {}, mean
+        compared, positions = support.centered(mean), torch.from_numpy(labels)
+        self._means = ClassMeans(compared, positions)
         how = (getattr(self, name) for name in LEARNED)
-        self._episode = Support(support, torch.from_numpy(labels), len(classes), *how)
+        self._episode = Support(compared, positions, len(classes), *how)

@@ -70,6 +70,7 @@ def metadata(
         "arch": encoder.network.config.arch,
         "classifier": model.episode.classifier,
         "coarse_first": model.episode.coarse_first,
+        "centered": model.center_ is not None,
         "temperature": model.temperature_,
         "unknown": model.unknown,
         "unknown_similarity": model.threshold() if model.unknown == AUTO else None,

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ancor.data.transforms import normalize
 from ancor.errors import InputError
+from ancor.evaluation.centering import center
 from ancor.evaluation.classifiers import MAX_NEIGHBORS, TIE, logarithms
 from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.evaluation.feature_bank import predicted_class, unit_vectors
@@ -168,6 +169,7 @@ class ClassifierGraph(nn.Module):
         if model.unknown == AUTO:
             self.threshold = model.threshold()
             self.register_buffer("means", model.class_means.float())
+        self.register_buffer("mean", model.center_)
         self.similar = model.unknown == AUTO
         self.outputs = ("probabilities", "unknown")
         if encoder.num_coarse:
@@ -185,6 +187,8 @@ class ClassifierGraph(nn.Module):
         """Return outputs by name of pixels (N, S, S, 3)."""
         output = self.network(normalize(pixels.permute(0, 3, 1, 2), self.transforms))
         query = unit_vectors(output, self.kind)
+        if self.mean is not None:
+            query = center(query, self.mean)
         scores = self.whole(query)
         for gate, part in zip(self.gates, self.parts, strict=True):
             scores = torch.where(predicted_class(output)[:, None] == gate, part(query), scores)

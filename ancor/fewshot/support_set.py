@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ancor.evaluation import logistic
+from ancor.evaluation.centering import center
 from ancor.evaluation.classifiers import balanced, class_scores, logarithms
 from ancor.evaluation.config import AUTO
 from ancor.evaluation.episode_batch import EpisodeBatch
@@ -78,6 +79,13 @@ class Features:
         """Return the same with the first `count` views of each image."""
         views, coarse_views = self.views[:, :count], self.coarse_views[:, :count]
         return Features(self.vectors, views, self.coarse, coarse_views)
+
+    def centered(self, mean: Tensor | None) -> "Features":
+        """Return the same about a mean (F,), of unit length again; None: as they are."""
+        if mean is None:
+            return self
+        vectors, views = center(self.vectors, mean), center(self.views, mean)
+        return Features(vectors, views, self.coarse, self.coarse_views)
 
     @staticmethod
     def join(several: Sequence["Features"]) -> "Features":
