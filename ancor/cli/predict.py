@@ -22,7 +22,7 @@ EXAMPLE = (
 # What a saved classifier brings along: of the encoder, and of the classifier by parameter.
 LOADING = ("model_path", "head", "only_base", "dataset", "image_size", "mean", "std")
 SETTINGS = ("classifier", "C", "center", "n_augmentations", "coarse_first", "seed")
-ANSWERS = ("unknown", "unknown_rate", "back_off")  # of both
+ANSWERS = ("unknown", "unknown_rate", "back_off", "coarse_by")  # of both
 
 
 def build_parser() -> Parser:
@@ -58,6 +58,8 @@ def build_parser() -> Parser:
         metavar="P",
         help="answer the coarse class where the class has a lower probability",
     )
+    what = "coarse answers by the sum over the classes, or by the encoder's own classifier"
+    queries.add_argument("--coarse-by", choices=("classes", "encoder"), help=what)
     queries.add_argument(
         "--top-k", type=int, metavar="K", help="list the K likeliest classes with probabilities"
     )

@@ -12,13 +12,14 @@ from ancor.errors import InputError
 from ancor.fewshot import inputs
 from ancor.fewshot.checks import (
     AUTO,
+    BY_CLASSES,
     UNKNOWN,
     check_answers,
     check_learned,
     check_settings,
     weights_of,
 )
-from ancor.fewshot.coarse import coarse_sums
+from ancor.fewshot.coarse import coarse_shares, coarse_sums
 from ancor.fewshot.support_set import Features
 
 
@@ -38,15 +39,16 @@ class Answers(ClassifierMixin, BaseEstimator):
     def predict_coarse_proba(self, images: Any) -> np.ndarray:
         """Return each coarse class's probability, (Q, C), in the order of `np.unique(coarse_)`.
 
-        It is the sum over the classes of it.
+        It is the sum over the classes of it or, by `coarse_by`, what the encoder's own classifier
+        says.
 
         Raises:
             InputError: the coarse classes are not known.
         """
-        probabilities = self.predict_proba(images)
+        query = self._query(images)
         if self.coarse_ is None:
             raise InputError("the coarse classes of the classes are not known; give them to fit")
-        return coarse_sums(probabilities, self.coarse_)[1]
+        return self._coarse(query, self._probabilities(self._episode.scores(query)).numpy())[1]
 
     def similarity(self, images: Any) -> np.ndarray:
         """Return the cosine of each image to the nearest class mean, (Q,)."""
@@ -83,8 +85,8 @@ class Answers(ClassifierMixin, BaseEstimator):
         answers, probabilities = answers.astype(object), self._probabilities(scores).numpy()
         sure = probabilities.max(1)
         if self.back_off is not None:
-            names, sums = coarse_sums(probabilities, self.coarse_)
-            answers = np.where(sure < self.back_off, names[sums.argmax(1)], answers)
+            names, coarse = self._coarse(query, probabilities)
+            answers = np.where(sure < self.back_off, names[coarse.argmax(1)], answers)
         if self.unknown == AUTO:
             answers[(self._means.similarities(query.vectors) < self.threshold()).numpy()] = UNKNOWN
         elif self.unknown is not None:
@@ -126,6 +128,17 @@ class Answers(ClassifierMixin, BaseEstimator):
         query = self.encoder.features(images)
         self._check_width(query)
         return query.centered(self.center_)
+
+    def _coarse(self, query: Features, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the coarse classes (C,) and their probabilities (Q, C); of classes' (Q, n)."""
+        if self.coarse_by == BY_CLASSES:
+            return coarse_sums(probabilities, self.coarse_)
+        if not query.coarse_logits.shape[1]:
+            raise InputError(
+                "`coarse_by` encoder needs what the encoder's classifier says of the images, and "
+                "features of support images do not keep it; give the images"
+            )
+        return coarse_shares(query.coarse_logits.numpy(), self.encoder.coarse_names, self.coarse_)
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         return (scores / self.temperature_).softmax(1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ancor.errors import InputError
+from ancor.errors import InputError, capped, choose
 from ancor.evaluation.config import AUTO, PENALTY, check_inductive
 from ancor.fewshot.image_encoder import ImageEncoder
 
@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"  # the answer of that name
 SHARES = ("unknown", "unknown_rate", "back_off")
+BY_CLASSES, BY_ENCODER = COARSE_BY = ("classes", "encoder")
 
 
 def check_settings(model: BaseEstimator) -> None:
@@ -29,6 +30,7 @@ def check_settings(model: BaseEstimator) -> None:
     PENALTY.require("`C`", model.C)
     if model.n_augmentations < 0:
         raise InputError(f"`n_augmentations` {model.n_augmentations}: 0 or more are needed")
+    choose("`coarse_by`", model.coarse_by, COARSE_BY)
     if not isinstance(model.center, bool | str | PathLike):
         raise InputError(f"`center` {model.center!r}: True, False or a folder of images is needed")
     for name in SHARES:
@@ -61,6 +63,16 @@ def check_answers(model: BaseEstimator) -> None:
             "known; give folders <coarse>/<class>/*, or an encoder whose file names the coarse "
             "classes that it tells apart"
         )
+    if model.coarse_by == BY_ENCODER:
+        names = model.encoder.coarse_names
+        strange = sorted({*coarse} - {*names})
+        if not coarse or strange:
+            have = capped(map(repr, names)) or "no class"
+            raise InputError(
+                f"`coarse_by` encoder: its classifier names {have}; not there: "
+                f"{capped(map(repr, strange)) or 'any coarse class of the classes'}; "
+                "leave it out, or name the coarse classes as the encoder's file does"
+            )
     if model.unknown == AUTO:
         model.threshold()
 
@@ -80,6 +92,7 @@ def check_types(model: BaseEstimator) -> None:
         raise ValueError(f"C {model.C!r}")
     if not (isfinite(model.temperature_) and model.temperature_ > 0):
         raise ValueError(f"temperature {model.temperature_}")
+    choose("coarse_by", model.coarse_by, COARSE_BY)
     mean, width = model.center_, model.support_.vectors.shape[1]
     if model.center is not (mean is not None):
         raise ValueError(f"center {model.center!r} with {'no' if mean is None else 'a'} mean")

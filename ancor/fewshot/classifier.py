@@ -16,7 +16,7 @@ from ancor.fewshot.center import mean_features
 from ancor.fewshot.checks import check_answers, check_settings, check_types
 from ancor.fewshot.coarse import coarse_of
 from ancor.fewshot.image_encoder import ImageEncoder
-from ancor.fewshot.support_set import Features, Support, known_features
+from ancor.fewshot.support_set import STORED, Features, Support, known_features
 from ancor.fewshot.unknown import ClassMeans
 from ancor.runtime.devices import Runtime
 from ancor.safe_io.broken import BROKEN
@@ -46,6 +46,8 @@ class FewShotClassifier(Answers):
         unknown_rate: share of images of known classes that `auto` may answer so.
         back_off: probability below which `predict` answers the likeliest coarse class in place of
             the class; None: never.
+        coarse_by: where the coarse class's probabilities come from: `classes`, the sums over its
+            classes; or `encoder`, the encoder's own classifier, of the coarse classes there are.
         seed: of the random views, each of which follows from the seed and its image's content.
         C: of LR, as in scikit-learn; `auto`: the best for left-out support images.
         center: whether the mean of the training images' features, which the encoder's file tells,
@@ -74,6 +76,7 @@ class FewShotClassifier(Answers):
         back_off: float | None = None,
         C: float | str = 1.0,
         center: bool | str | Path = False,
+        coarse_by: str = "classes",
     ) -> None:
         self.encoder = encoder
         self.classifier = classifier
@@ -85,6 +88,7 @@ class FewShotClassifier(Answers):
         self.back_off = back_off
         self.C = C
         self.center = center
+        self.coarse_by = coarse_by
 
     def fit(
         self, images: Any, labels: Sequence | None = None, coarse: Mapping[Any, str] | None = None
@@ -146,7 +150,7 @@ class FewShotClassifier(Answers):
             "coarse_given": bool(self._given),
             "temperature": self.temperature_,
         }
-        arrays |= {name: part.numpy() for name, part in vars(self.support_).items()}
+        arrays |= {name: getattr(self.support_, name).numpy() for name in STORED}
         if self.center_ is not None:
             arrays["center"] = self.center_.numpy()
         saved.write(path, about, {**arrays, "labels": self.labels_})
@@ -176,8 +180,7 @@ class FewShotClassifier(Answers):
             network, transforms, others = ImageEncoder.unpack(about["encoder"], arrays)
             settings = {RENAMED.get(name, name): v for name, v in about["settings"].items()}
             model = cls(None, **settings)
-            names = Features.__dataclass_fields__
-            support = Features(*(torch.from_numpy(arrays[name]) for name in names))
+            support = Features(*(torch.from_numpy(arrays[name]) for name in STORED))
             support.check(arrays["labels"])
             classes = inputs.labels_of(about["classes"], len(np.unique(arrays["labels"])))
             coarse = about.get("coarse")  # files of versions before tell none

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from ancor.errors import InputError, capped
 from ancor.fewshot.support_set import Features
@@ -43,6 +44,24 @@ def coarse_of(
     votes = np.zeros((len(classes), len(names)), dtype=np.int64)
     np.add.at(votes, (labels, predicted), 1)
     return np.array(names, dtype=str)[votes.argmax(1)]
+
+
+def coarse_shares(
+    logits: np.ndarray, names: Sequence[str], coarse: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the probabilities of an encoder's own classifier, of some of its classes.
+
+    Args:
+        logits: (Q, m).
+        names: of its m classes.
+        coarse: the coarse class of each class, (n,), all of them among the names.
+
+    Returns:
+        As `coarse_sums`: probabilities given that it is one of these coarse classes.
+    """
+    found = np.unique(coarse)
+    chosen = logits[:, [names.index(name) for name in found.tolist()]].astype(np.float64)
+    return found, softmax(chosen, axis=1)
 
 
 def coarse_sums(probabilities: np.ndarray, coarse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

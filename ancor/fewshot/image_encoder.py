@@ -172,7 +172,8 @@ class ImageEncoder:
         found = Features.join([self._read_off(output) for output in bank.outputs(pairs)])
         rows = torch.from_numpy(rows.reshape(len(images), 1 + copies))
         vectors, coarse = found.vectors[rows], found.coarse[rows]
-        return Features(vectors[:, 0], vectors[:, 1:], coarse[:, 0], coarse[:, 1:])
+        logits = found.coarse_logits[rows[:, 0]]
+        return Features(vectors[:, 0], vectors[:, 1:], coarse[:, 0], coarse[:, 1:], logits)
 
     def encode_prepared(self, pixels: Tensor) -> Features:
         """Compute the features of images that are resized and cropped already.
@@ -184,11 +185,11 @@ class ImageEncoder:
 
     def _read_off(self, output: EncoderOutput) -> Features:
         """Take features, without views, from what the network gives."""
-        vectors = unit_vectors(output, self.kind).cpu()
-        coarse = (
-            predicted_class(output).cpu() if self.num_coarse else torch.full((len(vectors),), -1)
-        )
-        return Features(vectors, vectors[:, None][:, :0], coarse, coarse[:, None][:, :0])
+        vectors, logits = unit_vectors(output, self.kind).cpu(), None
+        coarse = torch.full((len(vectors),), -1)
+        if self.num_coarse:
+            coarse, logits = predicted_class(output).cpu(), output.logits.float().cpu()
+        return Features(vectors, vectors[:, None][:, :0], coarse, coarse[:, None][:, :0], logits)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what `unpack` makes its parts of again: plain values, and arrays by name."""

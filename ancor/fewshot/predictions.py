@@ -23,7 +23,8 @@ def classify(
 
     With `top_k`, its likeliest classes too; the answer is the first unless it is "unknown" or a
     coarse class. Where coarse classes are known, the likeliest of them, its probability and, where
-    the encoder's file names those that it tells apart itself, its own answer.
+    the encoder's file names those that it tells apart itself, its own answer and how probable it is
+    among all of them.
     """
     features = model.encoder.features([path for _, path in queries])
     classes, answers = model.classes_.tolist(), model.predict(features).tolist()
@@ -62,8 +63,9 @@ def _coarse_answers(model: "FewShotClassifier", features: "Features") -> list[di
     pairs = zip(likeliest, sums.max(1).tolist(), strict=True)
     found = [{"coarse": name, "coarse_probability": own} for name, own in pairs]
     if own := model.encoder.coarse_names:
-        for row, number in zip(found, features.coarse.tolist(), strict=True):
-            row["coarse_by_encoder"] = own[number]
+        sure, numbers = features.coarse_logits.double().softmax(1).max(1)
+        for row, number, share in zip(found, numbers.tolist(), sure.tolist(), strict=True):
+            row |= {"coarse_by_encoder": own[number], "coarse_by_encoder_probability": share}
     return found
 
 

@@ -1,7 +1,7 @@
 """One episode that stays: features of a user's support images, and queries that come one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from ancor.fewshot.temperature import fit_temperature
 CALIBRATED = 5  # images that each class needs for a temperature
 MOST_FITS = 200  # images that are left out one by one; of more, a tenth at a time
 MOST_QUERIES = 4096  # classified at once
+STORED = ("vectors", "views", "coarse", "coarse_views")  # what is kept of support images
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,19 @@ class Features:
         coarse: the coarse class that the encoder's classifier predicts of each image, (N,) of
             int64; -1 where it has no classifier.
         coarse_views: the same of each view, (N, A).
+        coarse_logits: logits of its C classes of each image, (N, C); C is 0 where it has no
+            classifier, and of what is learned from.
     """
 
     vectors: Tensor
     views: Tensor
     coarse: Tensor
     coarse_views: Tensor
+    coarse_logits: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.coarse_logits is None:
+            object.__setattr__(self, "coarse_logits", self.vectors[:, :0])
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -65,6 +73,7 @@ class Features:
             "views": (n, copies, width),
             "coarse": (n,),
             "coarse_views": (n, copies),
+            "coarse_logits": (n, 0),
             "labels": (n,),
         }
         if sizes != wanted or not n:
@@ -76,7 +85,7 @@ class Features:
             raise ValueError(f"features of types {self.vectors.dtype} and {self.views.dtype}")
 
     def first_views(self, count: int) -> "Features":
-        """Return the same with the first `count` views of each image."""
+        """Return what is learned from the first `count` views of each image."""
         views, coarse_views = self.views[:, :count], self.coarse_views[:, :count]
         return Features(self.vectors, views, self.coarse, coarse_views)
 
@@ -84,8 +93,7 @@ class Features:
         """Return the same about a mean (F,), of unit length again; None: as they are."""
         if mean is None:
             return self
-        vectors, views = center(self.vectors, mean), center(self.views, mean)
-        return Features(vectors, views, self.coarse, self.coarse_views)
+        return replace(self, vectors=center(self.vectors, mean), views=center(self.views, mean))
 
     @staticmethod
     def join(several: Sequence["Features"]) -> "Features":

@@ -120,6 +120,7 @@ def test_folders_of_coarse_classes_give_answers_at_both_levels(command, folder, 
         assert row["coarse_probability"] >= row["probability"] - 1e-9 or row["class"] != "6"
         assert 0 < row["similarity"] <= 1
         assert row["coarse_by_encoder"]
+        assert 0.3 < row["coarse_by_encoder_probability"] <= 1  # the likeliest of three
     middle = float(np.median([row["probability"] for row in plain["predictions"]]))
     again = ["--saved", str(saved), "--query", str(tmp_path / "q"), "--back-off", str(middle)]
     rows = predictions(capsys, again)

@@ -6,8 +6,9 @@ import torch
 
 import ancor
 from ancor.data.config import DataConfig
+from ancor.data.transforms import normalize
 from ancor.fewshot import inputs
-from ancor.fewshot.coarse import coarse_of, coarse_sums
+from ancor.fewshot.coarse import coarse_of, coarse_shares, coarse_sums
 from ancor.fewshot.support_set import Features
 from tests import made
 from tests.refusals import refuses
@@ -63,6 +64,68 @@ def test_unsure_answers_are_coarse_ones(encoder, part, queries):
         assert answer == expected
     both = model.set_params(unknown=1.0).predict(queries)
     assert set(both[sure < 1].tolist()) == {"unknown"}
+
+
+def test_of_the_encoders_probabilities_those_of_the_learned_coarse_classes_count():
+    logits = np.log([[0.1, 0.3, 0.6], [0.5, 0.5, 1e-30]]).astype(np.float32)
+    names, shares = coarse_shares(logits, ("c", "a", "b"), np.array(["c", "a", "c"]))
+    assert names.tolist() == ["a", "c"]
+    np.testing.assert_allclose(shares, [[0.75, 0.25], [0.5, 0.5]], rtol=1e-6)
+    far = np.array([[0.0, -900.0, -901.0]], dtype=np.float32)  # neither is likely at all
+    (far,) = coarse_shares(far, ("c", "a", "b"), np.array(["a", "b"]))[1]
+    np.testing.assert_allclose(far, [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))])
+
+
+def named(encoder, fine):
+    """The coarse classes of digits by class, as the encoder's file names them."""
+    of_fine = DataConfig("digits").load("train").hierarchy.coarse_of_fine
+    return {label: encoder.coarse_names[of_fine[label]] for label in fine}
+
+
+def test_the_encoders_own_classifier_gives_coarse_answers(encoder, part, queries, tmp_path):
+    """Beside the sums over the classes: the same columns, other probabilities, the same truth."""
+    coarse, images = named(encoder, COARSE), list(part.images)
+    sums = ancor.FewShotClassifier(encoder, classifier="Proto")
+    sums = sums.fit(images, part.fine_labels, coarse)
+    own = ancor.FewShotClassifier(encoder, classifier="Proto", coarse_by="encoder", back_off=1.0)
+    own.fit(images, part.fine_labels, coarse)
+    pixels = torch.stack(queries)
+    spec = DataConfig("digits").transforms
+    with torch.inference_mode():
+        logits = encoder.network(normalize(pixels, spec)).logits.double()
+    kept = sorted(set(coarse.values()))
+    assert 1 < len(kept) < len(encoder.coarse_names) + 1
+    columns = [encoder.coarse_names.index(name) for name in kept]
+    expected = logits[:, columns].softmax(1).numpy()
+    found, summed = own.predict_coarse_proba(queries), sums.predict_coarse_proba(queries)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(own.predict_proba(queries), sums.predict_proba(queries))
+    assert np.abs(found - summed).max() > 0.01
+    truth = DataConfig("digits").load("test").coarse_labels[:60]
+    known = np.isin(truth, columns)
+    right = [(np.take(columns, p.argmax(1)) == truth)[known].mean() for p in (found, summed)]
+    assert min(right) > 0.6
+    assert set(own.predict(queries)) == {kept[number] for number in found.argmax(1)}
+    own.save(tmp_path / "c.ancor")
+    again = ancor.FewShotClassifier.load(tmp_path / "c.ancor", device="cpu")
+    np.testing.assert_array_equal(again.predict_coarse_proba(queries), found)
+    features = encoder.features(queries)[3:9]
+    np.testing.assert_array_equal(own.predict_coarse_proba(features), found[3:9])
+
+
+def test_coarse_answers_by_the_encoder_need_its_names(encoder, part):
+    images = list(part.images)
+    model = ancor.FewShotClassifier(encoder, coarse_by="encoder")
+    with refuses("`coarse_by`", "'round', 'straight'"):
+        model.fit(images, part.fine_labels, COARSE)
+    model.fit(images, part.fine_labels, named(encoder, COARSE))
+    with refuses("`coarse_by`"):
+        model.predict_coarse_proba(model.support_)
+    with refuses("`coarse_by`", "both", "classes, encoder"):
+        model.set_params(coarse_by="both").predict(images)
+    nameless = ancor.load_encoder(encoder.network.backbone, dataset="digits", device="cpu")
+    with refuses("`coarse_by`"):
+        ancor.FewShotClassifier(nameless, coarse_by="encoder").fit(images, part.fine_labels)
 
 
 def test_what_is_known_is_saved_and_added_to(encoder, part, queries, tmp_path):
