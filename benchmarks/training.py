@@ -20,25 +20,24 @@ while the others wait, so that a ratio compares neighbors in time.
 import argparse
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from itertools import count as count_from
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from multiprocessing.connection import Connection
+from turns import Step, Worker, ratio
 
 from ancor.data.features import FeatureRows
 from ancor.data.hierarchy import Hierarchy
@@ -74,7 +73,6 @@ NETWORKS = {
     "timm:tf_efficientnet_lite0": (224, 256, 43),
 }
 EPOCH = 40  # batches of an epoch of `epoch`; CIFAR-100's would have 195
-Step = Callable[[], object]
 
 
 class Shape:
@@ -111,9 +109,18 @@ def our_step(
     return lambda: trainer.step(batch, Meter())
 
 
-def method_workload(name: str, arch: str, length: int) -> tuple[Method, Batch]:
-    """Return a method of the table with its own defaults, and a batch of a larger set."""
-    pixels, images, classes = NETWORKS[arch]
+def method_workload(
+    name: str, arch: str, length: int, sizes: tuple[int, int, int] | None = None
+) -> tuple[Method, Batch]:
+    """Return a method of the table with its own defaults, and a batch of a larger set.
+
+    Args:
+        name: the method's.
+        arch: its backbone.
+        length: of its queue, where it has one.
+        sizes: pixels, images a batch and classes; None: those of `NETWORKS`.
+    """
+    pixels, images, classes = sizes or NETWORKS[arch]
     given = {"name": name, "arch": arch, "mode": mode_of(name)}
     if "queue_length" in settings_of(METHODS[name].config):
         given["queue_length"] = length
@@ -131,10 +138,16 @@ def method_workload(name: str, arch: str, length: int) -> tuple[Method, Batch]:
     return method, Batch(views, labels[indices], indices)
 
 
-def method_step(name: str, arch: str, length: int, precision: str) -> Step:
-    """Return the toolkit's step of a method."""
-    method, batch = method_workload(name, arch, length)
-    shape, dtype = Shape(NETWORKS[arch][1]), autocast_dtype(precision, CPU)
+def method_step(
+    name: str,
+    arch: str,
+    length: int,
+    precision: str,
+    sizes: tuple[int, int, int] | None = None,
+) -> Step:
+    """Return the toolkit's step of a method; `sizes` as `method_workload` takes them."""
+    method, batch = method_workload(name, arch, length, sizes)
+    shape, dtype = Shape(len(batch.labels)), autocast_dtype(precision, CPU)
     trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
     method.prepare(CPU)
     return lambda: trainer.step(batch, Meter())
@@ -215,15 +228,21 @@ def rows_step(arch: str, length: int, precision: str) -> Step:
     return lambda: trainer.step(next(every), Meter())
 
 
+def drawn_partition(count: int, pixels: int, classes: int) -> Partition:
+    """Return random images of `pixels` a side, with random coarse labels."""
+    labels = torch.randint(0, classes, (count,)).numpy()
+    drawn = torch.randint(0, 256, (count, 3, pixels, pixels), dtype=torch.uint8)
+    names = Hierarchy(tuple(map(str, range(classes))))
+    return Partition("benchmark", "train", ColorImages(drawn.numpy()), labels, None, names)
+
+
 def epoch_step(arch: str, length: int, precision: str) -> Step:
     """Return a step of an epoch of CIFAR-100's kind: drawn, cropped, recolored, learned, told."""
     method, _ = workload(arch, length, torch.channels_last)
     pixels, size, classes = NETWORKS[arch]
-    labels = torch.randint(0, classes, (EPOCH * size,)).numpy()
-    drawn = torch.randint(0, 256, (EPOCH * size, 3, pixels, pixels), dtype=torch.uint8)
-    names = Hierarchy(tuple(map(str, range(classes))))
-    partition = Partition("benchmark", "train", ColorImages(drawn.numpy()), labels, None, names)
+    partition = drawn_partition(EPOCH * size, pixels, classes)
     spec = replace(DATASETS["cifar100"].transforms, size=pixels)
+    labels = partition.coarse_labels
     batches = TrainingBatches(partition, labels, spec, method.views, size, 0, 0, CPU)
     dtype = autocast_dtype(precision, CPU)
     trainer = Trainer(method, batches, TrainConfig(), None, None, None, dtype)
@@ -365,58 +384,9 @@ STEPS = {
 }
 
 
-def peak_memory() -> float:
-    """Return the most memory that this process ever held, in MB (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def work(pipe: Connection, which: str, *asked) -> None:
-    """Be a process that takes a step each time it is asked.
-
-    It tells the seconds, its peak memory, and by how much that exceeds what it held before.
-    """
-    if not which.startswith("plain"):
-        keep_freed_memory()
-    step = STEPS[which](*asked)
-    held = psutil.Process().memory_info().rss / 2**20
-    while pipe.recv():
-        started = perf_counter()
-        step()
-        pipe.send((perf_counter() - started, peak_memory(), peak_memory() - held))
-
-
-class Worker:
-    """The parent's end of a process that runs `work`; the first step is not counted."""
-
-    def __init__(self, *asked) -> None:
-        context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, *asked), daemon=True)
-        self.process.start()
-        theirs.close()  # the death of the process is told, not waited for
-        self.seconds: list[float] = []
-        self.first = self.step()
-        self.seconds.clear()
-
-    def step(self) -> float:
-        """Have it take a step."""
-        self.pipe.send(True)
-        seconds, self.peak, self.extra = self.pipe.recv()
-        self.seconds.append(seconds)
-        return seconds
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.pipe.send(False)
-        self.process.join()
-
-
-def ratio(above: Worker, below: Worker) -> float:
-    """Return the median of the ratios of neighbors in time."""
-    return median(a / b for a, b in zip(above.seconds, below.seconds, strict=True))
+def process_of(which: str, *asked) -> Worker:
+    """Return the process of one of `STEPS`; what is written plainly frees memory as all do."""
+    return Worker(partial(STEPS[which], *asked), keeps=not which.startswith("plain"))
 
 
 def compare_steps(args: argparse.Namespace) -> None:
@@ -429,7 +399,7 @@ def compare_steps(args: argparse.Namespace) -> None:
         for precision in args.precision:
             with ExitStack() as stack:
                 ours, bare, plain = (
-                    stack.enter_context(Worker(which, arch, args.queue_k, precision))
+                    stack.enter_context(process_of(which, arch, args.queue_k, precision))
                     for which in ("ours", "bare", "plain")
                 )
                 for _ in range(args.rounds):
@@ -451,7 +421,7 @@ def compare_losses(args: argparse.Namespace) -> None:
     for length in (1024, 4096, 16384, 65536, 262144):
         names = ("our loss", "plain loss")[: 1 if length > 65536 else 2]  # tens of GB otherwise
         with ExitStack() as stack:
-            workers = [stack.enter_context(Worker(name, 17, length)) for name in names]
+            workers = [stack.enter_context(process_of(name, 17, length)) for name in names]
             for _ in range(3 * args.rounds):
                 for worker in workers:
                     worker.step()
@@ -465,7 +435,7 @@ def compare_losses(args: argparse.Namespace) -> None:
     print("K 8192, N 64, 5 classes present: | C | ours ms |")
     with ExitStack() as stack:
         workers = {
-            classes: stack.enter_context(Worker("our loss", classes, 8192, 64, 5))
+            classes: stack.enter_context(process_of("our loss", classes, 8192, 64, 5))
             for classes in (5, 17, 68, 351)
         }
         for _ in range(5 * args.rounds):
@@ -516,7 +486,7 @@ def compare_compiled(args: argparse.Namespace) -> None:
     for arch in args.arch:
         for precision in args.precision:
             asked = ("ours", arch, args.queue_k, precision)
-            with Worker(*asked) as plain, Worker(*asked, True) as compiled:
+            with process_of(*asked) as plain, process_of(*asked, True) as compiled:
                 for _ in range(args.rounds):
                     plain.step()
                     compiled.step()
@@ -535,7 +505,7 @@ def compare_frozen(args: argparse.Namespace) -> None:
         for precision in args.precision:
             with ExitStack() as stack:
                 workers = [
-                    stack.enter_context(Worker(which, arch, args.queue_k, precision))
+                    stack.enter_context(process_of(which, arch, args.queue_k, precision))
                     for which in ("passes", "head", "frozen")
                 ]
                 for _ in range(args.rounds):
@@ -572,7 +542,7 @@ def _by_turns(args: argparse.Namespace, *which: str) -> Iterator[tuple[str, str,
     for arch in args.arch:
         for precision in args.precision:
             asked = (arch, args.queue_k, precision)
-            with Worker(which[0], *asked) as one, Worker(which[1], *asked) as other:
+            with process_of(which[0], *asked) as one, process_of(which[1], *asked) as other:
                 for _ in range(args.rounds):
                     one.step()
                     other.step()
@@ -593,7 +563,10 @@ def compare_methods(args: argparse.Namespace) -> None:
         for precision in args.precision:
             for name in METHODS:
                 asked = (name, arch, args.queue_k, precision)
-                with Worker("method", *asked) as step, Worker("its passes", *asked) as passes:
+                with (
+                    process_of("method", *asked) as step,
+                    process_of("its passes", *asked) as passes,
+                ):
                     for _ in range(args.rounds):
                         passes.step()
                         step.step()

@@ -1,0 +1,80 @@
+"""Processes that take a step each by turns, so that a ratio compares neighbors in time.
+
+Each kind of work lives in a process of its own, which gives its peak memory; while one takes its
+step the others wait.
+"""
+
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import psutil
+
+from ancor.runtime.devices import keep_freed_memory
+
+# Work that is timed; where it does a part alone it returns the seconds of the whole, else anything
+# but a float.
+Step = Callable[[], object]
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process ever held, in MB (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def work(pipe: Connection, make: Callable[[], Step], keeps: bool) -> None:
+    """Be a process that takes a step each time it is asked.
+
+    It tells the seconds, its peak memory, and by how much that exceeds what it held before.
+    """
+    if keeps:
+        keep_freed_memory()
+    step = make()
+    held = psutil.Process().memory_info().rss / 2**20
+    while pipe.recv():
+        started = perf_counter()
+        told = step()
+        seconds = told if isinstance(told, float) else perf_counter() - started
+        pipe.send((seconds, peak_memory(), peak_memory() - held))
+
+
+class Worker:
+    """The parent's end of a process that runs `work`; the first step is not counted.
+
+    Args:
+        make: called in the process, returns the step; it has to be picklable.
+        keeps: whether freed memory is kept for the next step, as the toolkit's commands do.
+    """
+
+    def __init__(self, make: Callable[[], Step], keeps: bool = True) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, make, keeps), daemon=True)
+        self.process.start()
+        theirs.close()  # the death of the process is told, not waited for
+        self.seconds: list[float] = []
+        self.first = self.step()
+        self.seconds.clear()
+
+    def step(self) -> float:
+        """Have it take a step."""
+        self.pipe.send(True)
+        seconds, self.peak, self.extra = self.pipe.recv()
+        self.seconds.append(seconds)
+        return seconds
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+def ratio(above: Worker, below: Worker) -> float:
+    """Return the median of the ratios of neighbors in time."""
+    return median(a / b for a, b in zip(above.seconds, below.seconds, strict=True))
