@@ -212,7 +212,7 @@ def our_epoch(name: str, args: Namespace) -> Step:
     def epoch() -> None:
         meter = Meter()
         for batch in batches.epoch(next(numbers)):
-            trainer._step(batch, meter)
+            trainer.step(batch, meter)
 
     return epoch
 
