@@ -15,7 +15,7 @@ from ancor.cli.train import main
 from ancor.errors import InputError
 from ancor.evaluation.feature_cache import FeatureCache
 from tests.refusals import refused, refuses, tells
-from tests.robustness.runs import BASE, content
+from tests.robustness.runs import BASE, NATIVE, content
 from tests.robustness.sizes import SEED, TORTURE
 
 
@@ -136,7 +136,7 @@ def test_a_format_of_old_still_reads(quick_run, tmp_path):
     (tmp_path / "run").mkdir()
     torch.save(state, tmp_path / "run" / "last.pth.tar")
     flags = ["--output-dir", str(tmp_path / "run"), "--epochs", "3", "--val-episodes", "4"]
-    assert main([*BASE[:-2], "--image-size", "32", *flags]) == 0
+    assert main([*NATIVE, *flags]) == 0
     state["config"]["format"] = 2
     torch.save(state, tmp_path / "unsealed.pth.tar")
     with refuses("unsealed.pth.tar'", "format 2", "unsealed"):
