@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ancor.errors import InputError, choose
 from ancor.evaluation.classifiers import (
@@ -106,19 +107,22 @@ def cascade(classifier: str, penalty: float | str = 1.0) -> Predictor:
         InputError: the classifier is transductive, and a cascade divides an episode's queries.
     """
     check_inductive(classifier)
-    classify = build_classifier(classifier, penalty)
+    probable = classifier in PROBABILISTIC
+    classify = (probabilities_by if probable else build_classifier)(classifier, penalty)
 
-    def predict(batches: Sequence[EpisodeBatch]) -> Tensor:
+    def shares(batches: Sequence[EpisodeBatch]) -> Tensor:
+        """Each class's probability, (E, Q, n), of labels alone 1: 0 where it was not compared."""
         coarse, fine = batches
-        answers = torch.empty_like(coarse.query[..., 0], dtype=torch.long)
-        parts = sorted(_parts(coarse, answers), key=lambda part: len(part.classes))
+        found = coarse.query.new_zeros(*coarse.query.shape[:2], fine.n_ways, dtype=torch.float64)
+        parts = sorted(_parts(coarse, found), key=lambda part: len(part.classes))
         for _, alike in groupby(parts, key=lambda part: len(part.classes)):
             alike = sorted(alike, key=lambda part: len(part.support))
             for start in range(0, len(alike), CASCADE_BATCH):
-                _answer(alike[start : start + CASCADE_BATCH], fine, classify, answers)
-        return answers
+                _answer(alike[start : start + CASCADE_BATCH], fine, classify, found)
+        return found
 
-    return predict
+    answer = Likeliest(shares)
+    return answer if probable else lambda batches: answer(batches)
 
 
 class _Part(NamedTuple):
@@ -158,22 +162,22 @@ def part_evidence(n_ways: int) -> float:
     return TWO_CLASS_EVIDENCE if n_ways == 2 else 1.0
 
 
-def _parts(coarse: EpisodeBatch, answers: Tensor) -> Iterator[_Part]:
+def _parts(coarse: EpisodeBatch, found: Tensor) -> Iterator[_Part]:
     """Divide episodes by predicted coarse class; answer at once where one fine class is left."""
-    for episode in range(len(answers)):
+    for episode in range(len(found)):
         support, query = coarse.support[episode, :, 0], coarse.query[episode, :, 0]
         for chosen, asked in divide(support, query):
             classes = coarse.labels[episode, chosen].unique()
             if len(classes) == 1:
-                answers[episode, asked] = classes
+                found[episode, asked, classes] = 1
             else:
                 yield _Part(episode, chosen, asked, classes)
 
 
 def _answer(
-    parts: Sequence[_Part], fine: EpisodeBatch, classify: Classifier, answers: Tensor
+    parts: Sequence[_Part], fine: EpisodeBatch, classify: Classifier, found: Tensor
 ) -> None:
-    """Classify parts with equally many classes, padded to one shape; write into `answers`."""
+    """Classify parts with equally many classes, padded to one shape; write into `found`."""
     pad = torch.nn.utils.rnn.pad_sequence
     support = pad([part.support for part in parts], batch_first=True, padding_value=-1)
     query = pad([part.query for part in parts], batch_first=True)
@@ -189,6 +193,8 @@ def _answer(
         part_evidence(classes.shape[1]),
         images=None if fine.images is None else fine.images[rows, support],
     )
-    found = classes.gather(1, classify(batch))
-    for part, labels in zip(parts, found, strict=True):
-        answers[part.episode, part.query] = labels[: len(part.query)]
+    answers = classify(batch)
+    if answers.dim() == 2:  # labels
+        answers = F.one_hot(answers, batch.n_ways)
+    for part, own in zip(parts, answers.to(found), strict=True):
+        found[part.episode, part.query[:, None], part.classes] = own[: len(part.query)]
