@@ -103,7 +103,7 @@ def run_cell(name: str, row: str, seed: int, threads: int, places: dict[str, str
         "threads": threads,
         "commit": commit(),
         "processor": processor(),
-        "device": describe(pick_device()),
+        "device": device_name(),
         "versions": report["versions"],
     }
     path = cell_path(name, row, seed)
@@ -150,6 +150,12 @@ def processor() -> str:
         return platform.processor()
     found = re.search(r"model name\s*:\s*(.*)", text)
     return found[1] if found else platform.machine()
+
+
+def device_name() -> str:
+    """Return what commands run on: `cpu`, or a GPU's name."""
+    device = pick_device()
+    return device.type if device.type == "cpu" else describe(device)
 
 
 def load(name: str) -> dict[str, dict[int, dict]]:
