@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 SKIPPED = {"runs", "build", "dist", "node_modules"}
 LANGUAGES = {"": "shell", "sh": "shell", "bash": "shell", "python": "python"}
 SHOWN = {"text", "csv", "json"}  # blocks of these are there to be read
-MARK = re.compile(r"<!-- needs (data|hardware|network) -->")
+MARK = re.compile(r"<!-- needs (data|hardware|network|time) -->")
 FENCE = re.compile(r"^```([\w-]*)$")
 
 
