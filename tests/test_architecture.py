@@ -142,7 +142,6 @@ def test_the_way_through_the_code_leads_somewhere():
 
 # Private names that tests may call all the same, each with a reason.
 CALLED = {
-    "_step": "one step of a Trainer: its memory, copies and bytes; `fit` does more than one",
     "_workers": "torch's own name, of a DataLoader's iterator",
 }
 

@@ -16,6 +16,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="ancor doctor", description=__doc__, epilog=EXAMPLE)
     parser.add_argument(
         "--gpu",
+        dest="check_gpu",
         action="store_true",
         help="check the GPU: parity, precision, resume, several processes, speed, memory; without "
         "one, the same on the CPU, smaller",
@@ -32,7 +33,7 @@ def command(args: argparse.Namespace) -> None:
     from ancor.training.doctor.run import examine
 
     found = []
-    for finding in examine(args.gpu, args.device):
+    for finding in examine(args.check_gpu, args.device):
         found.append(finding)
         if args.json != "-":
             say(finding.line())

@@ -70,6 +70,8 @@ class Model:
         config = self.content.get("config") or {}
         training = config.get("training") or {}
         pretrained = training.get("pretrained") or training.get("init_from")
+        if not isinstance(pretrained, str | None):
+            raise InputError(f"the file's `pretrained` {pretrained!r:.80}: expected a text")
         with seeded(training.get("seed", 0), "weights"):
             network = Encoder(self.network.config)
         if pretrained:

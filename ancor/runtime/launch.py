@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.queues import SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlparse
 
@@ -97,7 +98,7 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
         RunError: a process failed or was killed, or the nodes did not meet.
         Interrupted: a signal asked to stop; the processes have had 30 seconds to.
     """
-    from torch.distributed.elastic.multiprocessing import SignalException, errors
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, errors
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     address = urlparse(group.url)
@@ -116,6 +117,7 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
     elastic = "torch.distributed.elastic"
     for name in (elastic, f"{elastic}.agent.server.api", "torch.multiprocessing.spawn"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    folder = TemporaryDirectory(prefix="ancor-launch-")  # for errors; the agent leaves its own
     config = LaunchConfig(
         min_nodes=group.nodes,
         max_nodes=group.nodes,
@@ -129,9 +131,10 @@ def launch(function: Callable[..., None], group: Group, *arguments: object) -> N
         },
         max_restarts=0,
         monitor_interval=0.2,
+        logs_specs=DefaultLogsSpecs(log_dir=folder.name),
     )
     try:
-        with meeting(group.minutes):
+        with folder, meeting(group.minutes):
             elastic_launch(config, _member)(function, group, arguments, told)
     except SignalException as ended:
         raise _interrupted(ended.sigval, told) from ended

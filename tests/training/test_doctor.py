@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from types import SimpleNamespace
 
 import psutil
@@ -112,9 +113,11 @@ def gather_nothing(device_type):
     checks.collectives(device_type)
 
 
-def test_processes_that_answer_wrongly_are_found(monkeypatch):
+def test_processes_that_answer_wrongly_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     found = checks.processes(CPU)
     assert (found.verdict, tells(found.text, "gloo", "2")) == (OK, True)
+    assert not list(tmp_path.iterdir())  # what the processes of a launch wrote is gone with them
     monkeypatch.setattr(checks, "collectives", gather_nothing)
     found = checks.processes(CPU)
     assert found.verdict == WRONG

@@ -133,7 +133,7 @@ def test_images_a_second_leave_validation_and_saves_out(flags, clock, tmp_path, 
         return timed
 
     for kind, name, seconds in (
-        (trainer.Trainer, "_step", 1),
+        (trainer.Trainer, "step", 1),
         (trainer.Trainer, "_validation", 40),
         (RunSaver, "_write", 50),
     ):
