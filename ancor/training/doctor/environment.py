@@ -116,10 +116,8 @@ def caches() -> Finding:
     while not present.exists():
         present = present.parent
     free = shutil.disk_usage(present).free
-    shown = ", ".join(
-        f"{folder}" + " (none yet)" * (not folder.exists()) for folder in folders.values()
-    )
-    return Finding("caches", OK, f"{shown}; {megabytes(free)} are free", {**figures, "free": free})
+    text = f"weights are kept in {' and '.join(figures.values())}; {megabytes(free)} are free"
+    return Finding("caches", OK, text, {**figures, "free": free})
 
 
 def busy_elsewhere(seconds: float = 0.3) -> float:
