@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import io
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
-from training import CPU, DIM, MOMENTUM, TEMPERATURE, drawn_partition, method_step, method_workload
+from training import CPU, DIM, IMAGES, MOMENTUM, TEMPERATURE, method_step
 from turns import Step
 
 from ancor.data.config import DataConfig
@@ -46,6 +46,7 @@ from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime, autocast_dtype
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
+from ancor.training.doctor.workload import Size, build, drawn_partition
 from ancor.training.metrics import Meter
 from ancor.training.trainer import Trainer
 
@@ -56,9 +57,9 @@ FULL = AUGMENTATIONS["full"]  # the paper's views
 Learn = Callable[[Sequence[Tensor], Tensor], None]  # from two views and labels
 
 
-def sizes(args: Namespace) -> tuple[int, int, int]:
-    """Return pixels, images a batch and classes, as `training.method_workload` takes them."""
-    return args.pixels, args.batch_size, CLASSES
+def size_of(args: Namespace) -> Size:
+    """Return how large a step of ours is."""
+    return Size(args.arch, args.pixels, args.batch_size, CLASSES, args.queue_k, IMAGES)
 
 
 def spec_of(args: Namespace) -> TransformSpec:
@@ -183,7 +184,7 @@ def batch_size_of(peer: str, name: str, args: Namespace) -> int:
 
 def our_step(name: str, args: Namespace) -> Step:
     """Return the toolkit's step of a method."""
-    return method_step(name, args.arch, args.queue_k, args.precision, sizes(args))
+    return method_step(name, size_of(args), args.precision)
 
 
 def peer_step(peer: str, name: str, args: Namespace) -> Step:
@@ -198,7 +199,7 @@ def peer_step(peer: str, name: str, args: Namespace) -> Step:
 
 def our_epoch(name: str, args: Namespace) -> Step:
     """Return an epoch of ours: images drawn, cropped, recolored, learned."""
-    method, _ = method_workload(name, args.arch, args.queue_k, sizes(args))
+    method = build(name, size_of(args), CPU)
     partition = drawn_partition(args.epoch_images, args.pixels, CLASSES)
     labels, size = partition.coarse_labels, args.batch_size
     batches = TrainingBatches(

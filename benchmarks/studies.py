@@ -145,7 +145,7 @@ GROCERY_HEADS = {
     **{name: f"--mode coarse --method {name}" for name in HEADS},
     "fine labels": "--mode fine --method ancor --calc-types cls",
 }
-# The weights' file lies in the folder that cells share.
+# The file of weights is in the folder that cells share.
 GROCERY_TUNING = (
     f"--dataset grocery --data {{data}} --arch {FROZEN} --pretrained "
     "{shared}/efficientnet-lite0-57934424.pth --image-size 128 --mode coarse --batch-size 64 "

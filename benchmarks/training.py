@@ -41,24 +41,30 @@ from turns import Step, Worker, ratio
 
 from ancor.data.features import FeatureRows
 from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import ColorImages
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.methods.ancor import Ancor
-from ancor.methods.base import Batch, Method
+from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
 from ancor.methods.losses import Contrast, contrastive_loss
 from ancor.methods.queues import ClassQueues
-from ancor.methods.registry import METHODS, build_method
+from ancor.methods.registry import METHODS
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed, launch
 from ancor.runtime.devices import autocast_dtype, keep_freed_memory
-from ancor.runtime.settings import settings_of
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import TrainConfig
+from ancor.training.doctor.workload import (
+    NoImages,
+    Size,
+    build,
+    draw,
+    drawn_partition,
+    passes_alone,
+    trainer_of,
+)
 from ancor.training.metrics import Meter
-from ancor.training.resolve import mode_of, resolve
 from ancor.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -73,13 +79,6 @@ NETWORKS = {
     "timm:tf_efficientnet_lite0": (224, 256, 43),
 }
 EPOCH = 40  # batches of an epoch of `epoch`; CIFAR-100's would have 195
-
-
-class Shape:
-    """What a trainer needs to know of its batches: there are none here."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size, self.device = batch_size, CPU
 
 
 def workload(
@@ -103,77 +102,34 @@ def our_step(
     """Return the toolkit's own step."""
     method, batch = workload(arch, length, torch.channels_last, share=True)
     dtype = autocast_dtype(precision, CPU)
-    shape = Shape(NETWORKS[arch][1])
+    shape = NoImages(NETWORKS[arch][1], CPU)
     trainer = Trainer(method, shape, TrainConfig(freeze=freeze), None, None, None, dtype)
     method.prepare(CPU, compiled)
     return lambda: trainer.step(batch, Meter())
 
 
-def method_workload(
-    name: str, arch: str, length: int, sizes: tuple[int, int, int] | None = None
-) -> tuple[Method, Batch]:
-    """Return a method of the table with its own defaults, and a batch of a larger set.
-
-    Args:
-        name: the method's.
-        arch: its backbone.
-        length: of its queue, where it has one.
-        sizes: pixels, images a batch and classes; None: those of `NETWORKS`.
-    """
-    pixels, images, classes = sizes or NETWORKS[arch]
-    given = {"name": name, "arch": arch, "mode": mode_of(name)}
-    if "queue_length" in settings_of(METHODS[name].config):
-        given["queue_length"] = length
-    config, _ = resolve({"dataset": "cifar100", **given})
-    torch.manual_seed(0)
-    labels = torch.arange(IMAGES) % classes
-    settings = config.method.resolved([IMAGES // classes] * classes, images)
-    method = build_method(replace(config.encoder, num_classes=classes), settings, labels)
-    method = method.to(memory_format=torch.channels_last).train()
-    indices = torch.randperm(IMAGES)[:images]
-    views = tuple(
-        torch.randn(images, 3, pixels, pixels).contiguous(memory_format=torch.channels_last)
-        for _ in method.views
-    )
-    return method, Batch(views, labels[indices], indices)
+def size_of(arch: str, length: int) -> Size:
+    """Return how large a network's steps are, as a method's workload is told."""
+    return Size(arch.removesuffix(":cifar100"), *NETWORKS[arch], length, IMAGES)
 
 
-def method_step(
-    name: str,
-    arch: str,
-    length: int,
-    precision: str,
-    sizes: tuple[int, int, int] | None = None,
-) -> Step:
-    """Return the toolkit's step of a method; `sizes` as `method_workload` takes them."""
-    method, batch = method_workload(name, arch, length, sizes)
-    shape, dtype = Shape(len(batch.labels)), autocast_dtype(precision, CPU)
-    trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
-    method.prepare(CPU)
+def method_step(name: str, size: Size, precision: str) -> Step:
+    """Return the toolkit's step of a method of the table with its own defaults."""
+    method = build(name, size, CPU)
+    batch, trainer = draw(method, size, CPU), trainer_of(method, size, CPU, precision)
     return lambda: trainer.step(batch, Meter())
+
+
+def methods_step(name: str, arch: str, length: int, precision: str) -> Step:
+    """Return the toolkit's step of a method, of a network's size."""
+    return method_step(name, size_of(arch, length), precision)
 
 
 def method_passes(name: str, arch: str, length: int, precision: str) -> Step:
     """Return what of a method's step its networks take: passes, backward, update, average."""
-    method, batch = method_workload(name, arch, 1)
-    query, key = method.encoder, method.key_encoder
-    dtype = autocast_dtype(precision, CPU)
-    trained = [each for each in query.parameters() if each.requires_grad]
-    optimizer = torch.optim.SGD(trained, 0.03, 0.9, weight_decay=1e-4, fused=True)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
-            if key is not None:
-                with torch.no_grad():
-                    theirs, ours = key.shared_parameters(), query.shared_parameters()
-                    torch._foreach_lerp_(theirs, ours, 1 - MOMENTUM)
-                    key(batch.views[1])
-            _, *outputs = query(torch.cat(batch.views) if key is None else batch.views[0])
-        sum(each.float().sum() for each in outputs if each is not None).backward()
-        optimizer.step()
-
-    return step
+    size = size_of(arch, 1)
+    method = build(name, size, CPU)
+    return passes_alone(method, draw(method, size, CPU), CPU, precision)
 
 
 def frozen_step(arch: str, length: int, precision: str) -> Step:
@@ -205,7 +161,7 @@ def head_step(arch: str, length: int, precision: str) -> Step:
     encoder = replace(method.encoder.config, arch="features")
     method = Ancor(encoder, AncorConfig(queue_length=length)).train()
     views = tuple(torch.randn(len(view), features.out_features) for view in batch.views)
-    shape, dtype = Shape(NETWORKS[arch][1]), autocast_dtype(precision, CPU)
+    shape, dtype = NoImages(NETWORKS[arch][1], CPU), autocast_dtype(precision, CPU)
     trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
     return lambda: trainer.step(batch._replace(views=views), Meter())
 
@@ -226,14 +182,6 @@ def rows_step(arch: str, length: int, precision: str) -> Step:
     trainer = Trainer(method, batches, TrainConfig(freeze="all"), None, None, None, dtype)
     every = chain.from_iterable(map(batches.epoch, count_from(0)))
     return lambda: trainer.step(next(every), Meter())
-
-
-def drawn_partition(count: int, pixels: int, classes: int) -> Partition:
-    """Return random images of `pixels` a side, with random coarse labels."""
-    labels = torch.randint(0, classes, (count,)).numpy()
-    drawn = torch.randint(0, 256, (count, 3, pixels, pixels), dtype=torch.uint8)
-    names = Hierarchy(tuple(map(str, range(classes))))
-    return Partition("benchmark", "train", ColorImages(drawn.numpy()), labels, None, names)
 
 
 def epoch_step(arch: str, length: int, precision: str) -> Step:
@@ -376,7 +324,7 @@ STEPS = {
     "passes": passes_step,
     "head": head_step,
     "rows": rows_step,
-    "method": method_step,
+    "method": methods_step,
     "its passes": method_passes,
     "epoch": epoch_step,
     "our loss": our_loss,

@@ -155,7 +155,7 @@ class TrainConfig:
     freeze_bn: bool = setting(
         False, "keep the backbone's batch-norm statistics", negatable=True, group="schedule"
     )
-    max_steps: int | None = setting(None, "stop after so many steps", at_least(1), group="schedule")
+    max_steps: int | None = setting(None, "stop after N steps", at_least(1), group="schedule")
     balance: str = setting(
         "none",
         "images of an epoch: none (each once), class (each class as often as another) or sqrt, "

@@ -21,11 +21,6 @@ def part():
     return partition.subset(np.concatenate(kept))
 
 
-@pytest.fixture(scope="module")
-def queries():
-    return list(DataConfig("digits").load("test").subset(np.arange(60)).images)
-
-
 @pytest.fixture
 def folder(queries, tmp_path):
     for number, image in enumerate(queries[:7]):

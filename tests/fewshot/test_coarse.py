@@ -23,11 +23,6 @@ def part():
     return partition.subset(np.concatenate(kept))
 
 
-@pytest.fixture(scope="module")
-def queries():
-    return list(DataConfig("digits").load("test").subset(np.arange(60)).images)
-
-
 def test_the_probability_of_a_coarse_class_is_the_sum_over_its_classes():
     probabilities = np.array([[0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.5, 0.0]])
     names, sums = coarse_sums(probabilities, np.array(["b", "a", "b", "a"]))

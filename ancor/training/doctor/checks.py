@@ -26,7 +26,7 @@ AUTOCAST = 0.05  # of a loss over twenty steps, that reduced precision explains
 
 
 def difference(ours: list[list[float]], theirs: list[list[float]]) -> float:
-    """Return the largest relative difference of losses; infinity where one is no number."""
+    """Return the largest relative difference of losses; infinity where one is not finite."""
     ours, theirs = np.ravel(ours), np.ravel(theirs)
     if not np.isfinite([ours, theirs]).all():
         return math.inf

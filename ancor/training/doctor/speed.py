@@ -6,18 +6,22 @@ from dataclasses import replace
 from statistics import median
 from time import perf_counter
 
-import numpy as np
 import torch
 
-from ancor.data.hierarchy import Hierarchy
-from ancor.data.images import ColorImages
-from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.runtime.devices import autocast_dtype, usable_cpus, used_memory
 from ancor.runtime.text import megabytes
 from ancor.training.batches import TrainingBatches
 from ancor.training.doctor.report import LOOK, OK, Finding
-from ancor.training.doctor.workload import Size, bare_step, build, draw, name_of, trainer_of
+from ancor.training.doctor.workload import (
+    Size,
+    build,
+    draw,
+    drawn_partition,
+    name_of,
+    passes_alone,
+    trainer_of,
+)
 from ancor.training.metrics import Meter
 
 SLOW = 1.5  # a step beside its networks' bare work
@@ -30,7 +34,7 @@ def step(device: torch.device, size: Size, turns: int) -> tuple[Finding, float]:
     trainer, meter = trainer_of(method, size, device, name), Meter()
     dtype = name_of(autocast_dtype(name, device) or torch.float32)
     ours = seconds_of(lambda: trainer.step(batch, meter), device, turns)
-    bare = seconds_of(bare_step(method, batch, device, name), device, turns)
+    bare = seconds_of(passes_alone(method, batch, device, name), device, turns)
     ratio, rate = ours / bare, size.images / ours
     figures = {"size": str(size), "dtype": dtype, "ms": 1e3 * ours, "bare_ms": 1e3 * bare}
     text = (
@@ -44,17 +48,11 @@ def step(device: torch.device, size: Size, turns: int) -> tuple[Finding, float]:
 def loader(device: torch.device, size: Size, batches: int, needed: float) -> Finding:
     """Time what brings images to the device, beside the images/s that a step takes."""
     workers = min(usable_cpus(), 16) if device.type == "cuda" else 0
-    count = size.images * 4
-    drawn = np.random.default_rng(0).integers(
-        0, 256, (count, 3, size.pixels, size.pixels), np.uint8
-    )
-    labels = np.arange(count) % size.classes
-    names = Hierarchy(tuple(map(str, range(size.classes))))
-    partition = Partition("drawn", "train", ColorImages(drawn), labels, None, names)
+    partition = drawn_partition(4 * size.images, size.pixels, size.classes)
     spec = replace(DATASETS["cifar100"].transforms, size=size.pixels)
     views, on_device = ("strong", "strong"), device.type == "cuda"
     brings = TrainingBatches(
-        partition, labels, spec, views, size.images, 0, workers, device, on_device
+        partition, partition.coarse_labels, spec, views, size.images, 0, workers, device, on_device
     )
     taken, started = 0, 0.0
     for epoch in range(1 + math.ceil(batches / len(brings))):

@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.images import ColorImages
+from ancor.data.partition import Partition
 from ancor.methods.base import Batch, Method
 from ancor.methods.registry import METHODS, build_method
 from ancor.runtime.devices import autocast_dtype
@@ -50,7 +53,7 @@ class NoImages:
 
 
 def build(
-    name: str, size: Size, device: torch.device, dtype: torch.dtype = torch.float32, **settings: str
+    name: str, size: Size, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Method:
     """Build a method of the table with its own defaults; start weights are always the same.
 
@@ -59,9 +62,8 @@ def build(
         size: of its steps.
         device: where it is to be.
         dtype: of its weights.
-        settings: of the method.
     """
-    given = {"name": name, "arch": size.arch, "mode": mode_of(name), **settings}
+    given = {"name": name, "arch": size.arch, "mode": mode_of(name)}
     if "queue_length" in settings_of(METHODS[name].config):
         given["queue_length"] = size.queue
     config, _ = resolve({"dataset": "cifar100", **given})
@@ -86,6 +88,14 @@ def draw(method: Method, size: Size, device: torch.device, number: int = 0) -> B
     return Batch(views, indices % size.classes, indices)
 
 
+def drawn_partition(count: int, pixels: int, classes: int) -> Partition:
+    """Return random images of `pixels` a side, with random coarse labels."""
+    labels = torch.randint(0, classes, (count,)).numpy()
+    drawn = torch.randint(0, 256, (count, 3, pixels, pixels), dtype=torch.uint8)
+    names = Hierarchy(tuple(map(str, range(classes))))
+    return Partition("benchmark", "train", ColorImages(drawn.numpy()), labels, None, names)
+
+
 def trainer_of(
     method: Method, size: Size, device: torch.device, precision: str = "fp32"
 ) -> Trainer:
@@ -107,7 +117,7 @@ def losses_of_steps(trainer: Trainer, size: Size, steps: int, first: int = 0) ->
     return found
 
 
-def bare_step(
+def passes_alone(
     method: Method, batch: Batch, device: torch.device, precision: str
 ) -> Callable[[], None]:
     """Return the work of a method's networks alone: passes, backward pass, update, average."""
@@ -116,13 +126,15 @@ def bare_step(
     trained = [each for each in query.parameters() if each.requires_grad]
     fused = device.type in ("cpu", "cuda")
     optimizer = torch.optim.SGD(trained, 0.03, 0.9, weight_decay=1e-4, fused=fused)
+    if key is not None:
+        theirs, ours = key.shared_parameters(), query.shared_parameters()
 
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             if key is not None:
                 with torch.no_grad():
-                    torch._foreach_lerp_(key.shared_parameters(), query.shared_parameters(), 1e-3)
+                    torch._foreach_lerp_(theirs, ours, 1e-3)
                     key(batch.views[1])
             _, *outputs = query(torch.cat(batch.views) if key is None else batch.views[0])
         sum(each.float().sum() for each in outputs if each is not None).backward()
