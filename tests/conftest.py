@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+
+if not os.environ.get("ANCOR_TEST_GPU"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: figures here are of the CPU
+
 import torch
 
 from ancor.cli.train import main

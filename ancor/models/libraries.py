@@ -5,7 +5,7 @@ A library is imported where one of its backbones is asked for; timm is an extra.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -73,6 +73,15 @@ class Library(ABC):
         Raises:
             RuntimeError: shapes differ.
         """
+
+
+def built(create: Callable[[], nn.Module]) -> nn.Module:
+    """Return what `create` builds, on meta too where a library computes widths by tensors."""
+    try:
+        return create()
+    except NotImplementedError:  # RegNets: tensors on meta have no values to compute with
+        with torch.device("cpu"):
+            return create().to("meta")
 
 
 @cache

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ancor.errors import InputError, choose
-from ancor.models.libraries import Library, Published
+from ancor.models.libraries import Library, Published, built
 
 
 class Timm(Library):
@@ -32,9 +32,10 @@ class Timm(Library):
             tags = [t.partition(".")[2] for t in timm.models.get_arch_pretrained_cfgs(arch)]
             choose(f"tag of timm:{arch}", tag, tags)
         with torch.device("meta"):
-            network = timm.create_model(name, num_classes=0)
-            follows = getattr(network, "dynamic_img_size", None) is False
-            self._options = {"num_classes": 0, **({"dynamic_img_size": True} if follows else {})}
+            self._options = {"num_classes": 0}
+            network = self._create()
+            if getattr(network, "dynamic_img_size", None) is False:
+                self._options["dynamic_img_size"] = True
             self.config = network.pretrained_cfg
             side = self.config["input_size"][-1]
             features = self._create().eval()(torch.zeros(2, 3, side, side))
@@ -45,7 +46,7 @@ class Timm(Library):
         self._width = features.shape[1]
 
     def _create(self, **options: Any) -> nn.Module:
-        return self._timm.create_model(self.name, **self._options, **options)
+        return built(lambda: self._timm.create_model(self.name, **self._options, **options))
 
     def build(self) -> nn.Module:
         """Build it."""

@@ -4,12 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from ancor.errors import choose
-from ancor.models.libraries import Library, Published, copy_state
+from ancor.models.libraries import Library, Published, built, copy_state
 
 
 class Torchvision(Library):
@@ -28,11 +27,7 @@ class Torchvision(Library):
 
     def build(self) -> nn.Module:
         """Build it."""
-        try:
-            return self._create()
-        except NotImplementedError:  # RegNets compute their widths by tensors, which meta cannot
-            with torch.device("cpu"):
-                return self._create().to("meta")
+        return built(self._create)
 
     def _create(self) -> nn.Module:
         options = {}

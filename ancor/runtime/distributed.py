@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from ancor.errors import InputError
+from ancor.runtime.devices import count_gpus
 from ancor.runtime.processes import end_with_parent
 from ancor.runtime.rendezvous import MINUTES, check_minutes, meeting, wait_for
 
@@ -213,6 +215,23 @@ def default_backend() -> str:
     return "nccl" if torch.cuda.is_available() else "gloo"
 
 
+def take_gpu(process: int, backend: str) -> None:
+    """Make the GPU of a process of this node, by its number, the one that it uses.
+
+    Raises:
+        InputError: there is none for it. With gloo, whose processes may share one or need none,
+            the first stays.
+    """
+    gpus = count_gpus()
+    if process < gpus:
+        torch.cuda.set_device(process)
+    elif backend == "nccl":
+        raise InputError(
+            f"process {process} of this node has no GPU of its own, there are {gpus}: start at "
+            f"most {gpus} processes here, or give `dist_backend` gloo"
+        )
+
+
 def join(backend: str | None = None, minutes: float = MINUTES) -> None:
     """Join the group that the environment describes (as torchrun sets it).
 
@@ -221,19 +240,19 @@ def join(backend: str | None = None, minutes: float = MINUTES) -> None:
         minutes: how long to wait for the other processes.
 
     Raises:
-        InputError: no such time can be waited.
+        InputError: no such time can be waited, or there is no GPU for this process and NCCL.
         RunError: they did not come.
     """
     check_minutes(minutes)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    backend = backend or default_backend()
+    take_gpu(int(os.environ.get("LOCAL_RANK", 0)), backend)
     end_with_parent()
     until = time.monotonic() + 60 * minutes
     if os.environ.get("RANK") != "0":
         wait_for(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), until, minutes)
     left = timedelta(seconds=max(1, until - time.monotonic()))
     with meeting(minutes):
-        dist.init_process_group(backend or default_backend(), timeout=left)
+        dist.init_process_group(backend, timeout=left)
     # Once they have met, a process may have others wait for longer, for a picture or a save.
     set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
     set_timeout(timedelta(minutes=max(MINUTES, minutes)))

@@ -178,10 +178,10 @@ def _own_error(process: int, failure: ProcessFailure) -> Exception:
     if failure.exitcode < 0:
         name = failure.signal_name()
         return RunError(f"process {process} ended by signal {name}; all others were ended too")
-    message = failure.message
-    if isinstance(message, dict):  # as a Python process records it
-        message = message["message"]
-    message = message.strip().splitlines()[-1]
+    # As a Python process records it, the error's own first line; otherwise where an account ends.
+    recorded = isinstance(failure.message, dict)
+    lines = (failure.message["message"] if recorded else failure.message).strip().splitlines()
+    message = lines[0 if recorded else -1]
     kind, _, text = message.partition(": ")
     if kind in ("InputError", "MissingPartition"):
         return InputError(text)

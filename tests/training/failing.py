@@ -13,5 +13,9 @@ def fail(how: str) -> None:
     if distributed.rank() == 1:
         if how == "killed":
             os.kill(os.getpid(), 9)
-        raise {"input": InputError("--lr 9: too much"), "other": KeyError("lost")}[how]
+        raise {
+            "input": InputError("--lr 9: too much"),
+            "other": KeyError("lost"),
+            "lines": RuntimeError("what was wrong\nand advice on it"),
+        }[how]
     torch.distributed.barrier()

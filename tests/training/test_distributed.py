@@ -199,12 +199,31 @@ def test_bytes_sent_in_a_step_do_not_depend_on_the_queue(steps):
     [
         ("input", InputError, ["--lr 9: too much"]),
         ("other", RunError, ["process 1", "KeyError: 'lost'"]),
+        ("lines", RunError, ["process 1", "RuntimeError: what was wrong"]),
         ("killed", RunError, ["process 1", "SIGKILL"]),
     ],
 )
 def test_a_process_that_dies_ends_all_with_its_own_error(how, kind, words):
     with refuses(*words, kind=kind):
         launch(fail, free_group(), how)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "process", "backend", "taken"),
+    [(2, 1, "nccl", [1]), (2, 1, "gloo", [1]), (1, 1, "gloo", []), (0, 3, "gloo", [])],
+)
+def test_a_process_takes_the_gpu_of_its_number(monkeypatch, gpus, process, backend, taken):
+    found = []
+    monkeypatch.setattr(distributed, "count_gpus", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", found.append)
+    distributed.take_gpu(process, backend)
+    assert found == taken
+
+
+def test_nccl_needs_a_gpu_for_each_process(monkeypatch):
+    monkeypatch.setattr(distributed, "count_gpus", lambda: 1)
+    with refuses("process 1", "at most 1", "--dist-backend gloo"):
+        distributed.take_gpu(1, "nccl")
 
 
 def test_a_taken_port_is_one_line():
