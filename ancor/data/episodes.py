@@ -18,6 +18,7 @@ from ancor.data.registry import DATASETS
 from ancor.errors import InputError, capped, choose
 from ancor.runtime.seeding import address_seed
 
+LEAST = {"n_ways": 1, "n_shots": 1, "n_queries": 1, "n_augmentations": 0}
 MOST_VIEWS = 10_000  # of an image: more are a mistake, and would fill the memory first
 ALL_WAYS = 1_000_000  # more classes than any dataset here has: an episode then takes all
 MOST_NAMES = 10  # in a message
@@ -32,7 +33,7 @@ class Protocol:
         n_ways: classes of an episode; more than there are means all.
         n_shots: support images a class.
         n_queries: query images a class, or as many as a smaller class has left, at least one.
-        n_augmentations: augmented copies of each support image.
+        n_augmentations: augmented copies of each support image; 0: the image as queries are seen.
         intra_class: whether all classes of an episode lie in one coarse class, drawn first from
             those with at least two.
         equal_queries: whether classes with fewer queries are an error.
@@ -46,12 +47,17 @@ class Protocol:
     equal_queries: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("n_ways", "n_shots", "n_queries", "n_augmentations"):
+        for name, least in LEAST.items():
             value = getattr(self, name)
-            if value < 1:
-                raise InputError(f"`{name}` {value}: at least 1 is needed")
+            if value < least:
+                raise InputError(f"`{name}` {value}: at least {least} is needed")
         if self.n_augmentations > MOST_VIEWS:
             raise InputError(f"`n_augmentations` {self.n_augmentations}: at most {MOST_VIEWS}")
+
+    @property
+    def copies(self) -> int:
+        """How often a support image stands in an episode's list."""
+        return max(1, self.n_augmentations)
 
 
 class Episode(NamedTuple):
@@ -240,7 +246,7 @@ class EpisodeSampler:
         images, queries = [self.images_of[label] for label in classes.tolist()], protocol.n_queries
         draw_images = class_by_class if sum(map(len, images)) <= LARGEST else all_at_once
         drawn = draw_images(images, protocol.n_shots, queries, protocol.equal_queries, rng)
-        copies = protocol.n_augmentations
+        copies = protocol.copies
         labels = episode_labels(protocol.n_shots, copies, drawn.sizes.tobytes())
         return Episode(classes, np.tile(drawn.support, copies), labels[0], drawn.query, labels[1])
 

@@ -55,7 +55,7 @@ class EvaluationConfig:
         n_ways: classes of an episode.
         n_queries: query images a class, or as many as a smaller class has left.
         n_test_runs: episodes of each evaluation.
-        n_augmentations: augmented copies A of each support image.
+        n_augmentations: augmented copies A of each support image; 0: the image as queries are seen.
         support_views: augmented views of an image, of which an episode draws A; 0: fresh ones for
             every use.
         intra_class: classes of one coarse class, instead of all-way.
@@ -97,8 +97,8 @@ class EvaluationConfig:
     n_test_runs: int = setting(1000, "episodes", at_least(2), group="episodes")
     n_augmentations: int = setting(
         5,
-        "augmented copies A of each support image",
-        at_least(1),
+        "augmented copies A of each support image; 0: the image as queries are seen",
+        at_least(0),
         flags=("--n-augmentations", "--n-aug-support-samples"),
         group="episodes",
         metavar="A",

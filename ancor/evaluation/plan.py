@@ -54,13 +54,15 @@ def support_views(
 
     Args:
         episode: the episode.
-        protocol: its protocol, for the number of copies a.
+        protocol: its protocol, for the number of copies a; 0: images are seen as queries are.
         views: V > 0: each image has V views, and its a copies are a different a of them;
             0: every use of an image is a new view.
         number: of the episode, over all evaluations of a plan.
         seed: of the evaluation.
     """
-    copies = protocol.n_augmentations
+    if protocol.n_augmentations == 0:
+        return np.full(len(episode.support), QUERY_VIEW)
+    copies = protocol.copies
     images = len(episode.support) // copies
     if views == 0:
         return np.repeat(np.arange(number * copies, (number + 1) * copies), images)

@@ -30,6 +30,15 @@ def test_rows_lead_to_the_pairs_that_episodes_use(views):
     assert list(map(tuple, plan.pairs.tolist())) == sorted(used)
 
 
+def test_support_images_without_augmentations_are_seen_as_queries_are():
+    sampler = EpisodeSampler(np.repeat(np.arange(4), 20))
+    plan = plan_evaluations(sampler, [Protocol(3, 2, 4, 0)], 5)
+    assert {view for _, view in plan.pairs.tolist()} == {-1}
+    for episode, rows in zip(plan.episodes[0], plan.support_rows[0], strict=True):
+        assert np.array_equal(plan.pairs[rows][:, 0], episode.support)
+        assert np.array_equal(episode.support_labels, np.repeat(np.arange(3), 2))
+
+
 def test_rows_are_a_sequence_of_the_episodes():
     plan = plan_evaluations(EpisodeSampler(np.repeat(np.arange(4), 20)), PROTOCOLS, 3)
     rows = plan.query_rows[0]
