@@ -14,10 +14,12 @@ that what was interrupted goes on with the next cell.
 import argparse
 import csv
 import json
+import math
 import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from studies import ANCOR, COARSE, METHODS, MOCO, STUDIES, Study  # noqa: E402
+from studies import ANCOR, COARSE, FROZEN_ROW, METHODS, MOCO, STUDIES, Study  # noqa: E402
 
 from ancor.evaluation.plan import mean_and_interval  # noqa: E402
 from ancor.runtime.devices import describe, pick_device  # noqa: E402
@@ -40,6 +42,7 @@ FIGURE = ROOT / "docs" / "images" / "ablation.png"
 PAGES = ROOT / "docs" / "experiments.md", ROOT / "README.md"
 # What stands between two such lines of a page is made of the cells.
 PART = re.compile(r"(<!-- tables: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PANELS = 3  # of the figure, side by side
 MEASURES = {"N-Way": "5-way", "All-Way": "all-way", "Fine-Grained": "intra-class"}
 UNTRAINED = "untrained"
 
@@ -62,7 +65,8 @@ def run_cell(name: str, row: str, seed: int, threads: int, places: dict[str, str
     """Train and evaluate; write the result."""
     study = STUDIES[name]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    commands, seconds, results = [f"python {study.first}"] if study.first else [], [], {}
+    commands, seconds = [f"python {study.first}"] if study.first else [], []
+    results, figures = {}, {}
     with tempfile.TemporaryDirectory() as folder:
 
         def call(command: str) -> None:
@@ -78,22 +82,29 @@ def run_cell(name: str, row: str, seed: int, threads: int, places: dict[str, str
             )
             seconds.append(round(perf_counter() - started, 1))
 
-        call(
-            f"train.py {study.flags} {study.rows[row]} --seed {seed} --select last "
-            "--val-episodes 0 --quiet --output-dir run"
-        )
+        if row == FROZEN_ROW:
+            model, base = study.frozen, ""
+        else:
+            validated = "" if study.curve else "--val-episodes 0 "
+            call(
+                f"train.py {study.flags} {study.rows[row]} --seed {seed} --select last "
+                f"{validated}--quiet --output-dir run"
+            )
+            model = "--model_path run/model_best.pth.tar"
+            compared = study.gains or (study.compares_methods and row == ANCOR)
+            base = "--untrained" if compared else ""
         if study.then:
             call(study.then)
-        compared = study.gains or (study.compares_methods and row == ANCOR)
-        base = "--untrained" if compared else ""
-        for flags in (base, f"{base} --fg"):
+        for flags in (f"{base} {study.figures}", f"{base} --fg"):
             call(
-                f"eval.py --model_path run/model_best.pth.tar --partition {study.partition} "
+                f"eval.py {model} --partition {study.partition} "
                 f"--n_shots {' '.join(map(str, study.shots))} {study.evaluate} {flags} "
                 "--feature-cache cache --json report.json --csv episodes.csv"
             )
             results |= read_report(Path(folder))
-        report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
+            report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
+            figures |= read_figures(report)
+        curve = read_curve(Path(folder) / "run" / "metrics.jsonl") if study.curve else []
     about = {
         "study": name,
         "row": row,
@@ -105,6 +116,8 @@ def run_cell(name: str, row: str, seed: int, threads: int, places: dict[str, str
         "processor": processor(),
         "device": device_name(),
         "versions": report["versions"],
+        **({"figures": figures} if figures else {}),
+        **({"curve": curve} if curve else {}),
     }
     path = cell_path(name, row, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,8 +148,39 @@ def read_report(folder: Path) -> dict[str, dict]:
     return results
 
 
+def read_figures(report: dict) -> dict[str, float]:
+    """Return what a report says beside episodes, in percent, by the names of `FIGURES`."""
+    figures = {}
+    if "retrieval" in report:
+        for name, part in (("", "whole"), (" in kind", "within_coarse")):
+            figures[f"recall@1{name}"] = report["retrieval"][part]["recall"]["1"]
+    if "clusters" in report:
+        for name, part in (("clusters in kind", "inside_mean"), ("clusters", "over_all")):
+            for measure in ("accuracy", "ari"):
+                figures[f"{name}, {measure}"] = 100 * report["clusters"][part][measure]
+    for found in report.get("open_set", []):
+        if (found["mode"], found["n_shots"]) == ("All-Way", 1):
+            figures[f"AUROC, {found['unknown']}"] = found["auroc_similarity"]["mean"]
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Return the validation of each epoch from a run's log."""
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [
+        {
+            "epoch": line["epoch"],
+            **{m: round(line[f"validation/{m}"], 2) for m in ("5-way", "intra-class")},
+        }
+        for line in lines
+        if line["kind"] == "epoch" and "validation/5-way" in line
+    ]
+
+
 def commit() -> str | None:
     """Return the commit that is run; None outside a checkout."""
+    if shutil.which("git") is None:
+        return None
     command = ["git", "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return found.stdout.strip() or None
@@ -161,12 +205,12 @@ def device_name() -> str:
 def load(name: str) -> dict[str, dict[int, dict]]:
     """Return a study's finished cells, by row and seed."""
     study, found = STUDIES[name], {}
-    for row in study.rows:
-        for seed in study.seeds:
-            path = cell_path(name, row, seed)
-            if path.exists():
-                cell = json.loads(path.read_text(encoding="utf-8"))
-                found.setdefault(row, {})[seed] = cell
+    order = [FROZEN_ROW, *study.rows]
+    for row, seed in sorted(study.cells, key=lambda cell: order.index(cell[0])):
+        path = cell_path(name, row, seed)
+        if path.exists():
+            cell = json.loads(path.read_text(encoding="utf-8"))
+            found.setdefault(row, {})[seed] = cell
     return found
 
 
@@ -186,6 +230,12 @@ def accuracies(cells: dict[str, dict[int, dict]], row: str, measure: str) -> lis
     return [cell["results"][measure][field] for cell in cells.get(source, {}).values()]
 
 
+def mean_and_spread(values: list[float]) -> str:
+    """Write the mean over seeds, and the lowest and highest of several."""
+    spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
+
+
 def first_row(cells: dict[str, dict[int, dict]]) -> str:
     """Return the row that was compared with untrained networks: ANCOR's where there is one."""
     return ANCOR if ANCOR in cells else next(iter(cells))
@@ -197,14 +247,14 @@ def accuracy_table(name: str) -> str:
     columns = measures(study)
     lines = [f"| {name} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     compared = study.gains or (ANCOR in cells and study.compares_methods)
+    compared = compared and FROZEN_ROW not in cells
     untrained = [UNTRAINED] if cells and compared else []
     for row in [*untrained, *cells]:
         shown = []
         for measure in columns:
             values = accuracies(cells, row, measure)
-            spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
-            shown.append(f"{np.mean(values):.1f}{spread}")
-        whole = len(values) == len(study.seeds)
+            shown.append(mean_and_spread(values))
+        whole = len(values) == len(study.seeds) or row == FROZEN_ROW
         part = "" if whole else f" ({len(values)} of {len(study.seeds)} seeds)"
         title = "frozen" if study.gains and row == UNTRAINED else row
         lines.append(f"| {title}{part} | " + " | ".join(shown) + " |")
@@ -238,6 +288,8 @@ def gain_table(name: str) -> str:
     lines += ["| --- " * (len(columns) + 1) + "|"]
     for row, of_row in cells.items():
         shown = []
+        if row == FROZEN_ROW:
+            continue
         for measure in columns:
             found = [cell["results"][measure] for cell in of_row.values()]
             gains, halves = (np.array([r[f] for r in found]) for f in ("gain", "gain_ci95"))
@@ -247,12 +299,44 @@ def gain_table(name: str) -> str:
     return "\n".join(lines)
 
 
+def figure_table(name: str) -> str:
+    """Lay out what is no episode: the mean over seeds, and the lowest and highest of them."""
+    cells = load(name)
+    columns = list(next(iter(next(iter(cells.values())).values()))["figures"]) if cells else []
+    lines = [f"| {name}: % | " + " | ".join(columns) + " |"]
+    lines += ["| --- " * (len(columns) + 1) + "|"]
+    for row, of_row in cells.items():
+        found = [[cell["figures"][column] for cell in of_row.values()] for column in columns]
+        lines.append(f"| {row} | " + " | ".join(map(mean_and_spread, found)) + " |")
+    return "\n".join(lines)
+
+
+def curve_table(name: str) -> str:
+    """Lay out validation of some epochs, 5-way / intra-class with one shot: the mean over seeds."""
+    cells = load(name)
+    lengths = [len(cell["curve"]) for of_row in cells.values() for cell in of_row.values()]
+    last = min(lengths, default=0)
+    epochs = sorted({max(1, round(last * part)) for part in (0.05, 0.1, 0.25, 0.5, 0.75, 1)})
+    lines = [f"| {name}: after epoch | " + " | ".join(map(str, epochs)) + " |"]
+    lines += ["| --- " * (len(epochs) + 1) + "|"]
+    for row, of_row in cells.items():
+        shown = []
+        for epoch in epochs:
+            points = [cell["curve"][epoch - 1] for cell in of_row.values()]
+            means = [np.mean([p[m] for p in points]) for m in ("5-way", "intra-class")]
+            shown.append(" / ".join(f"{mean:.1f}" for mean in means))
+        lines.append(f"| {row} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
 def tables(name: str) -> str:
     """Return all of a study's tables."""
     study = STUDIES[name]
     compared = [difference_table(name)] if study.compares_methods else []
     gains = [gain_table(name)] if study.gains else []
-    return "\n\n".join([accuracy_table(name), *compared, *gains])
+    figures = [figure_table(name)] if study.figures else []
+    curves = [curve_table(name)] if study.curve else []
+    return "\n\n".join([accuracy_table(name), *compared, *gains, *figures, *curves])
 
 
 def comparisons() -> list[str]:
@@ -293,11 +377,14 @@ def draw(names: list[str]) -> None:
     """Draw 1-shot accuracies: a panel a study, a line a method, a mark a measure and seed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(names), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    lines = math.ceil(len(names) / PANELS)
+    figure = Figure(figsize=(4.2 * PANELS, 3.3 * lines + 0.3), layout="constrained")
+    panels = figure.subplots(lines, PANELS, sharey=True, squeeze=False).ravel()
     colors = {"5-way": "#0072B2", "all-way": "#D55E00", "intra-class": "#009E73"}
     rows = [UNTRAINED, *METHODS]
-    for axes, name in zip(panels, names, strict=True):
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for axes, name in zip(panels, names, strict=False):
         cells = load(name)
         for number, row in enumerate(rows):
             for (measure, color), marker in zip(colors.items(), "os^", strict=True):
@@ -336,12 +423,11 @@ def main() -> None:
     if args.list:
         for name, study in STUDIES.items():
             done = sum(map(len, load(name).values()))
-            print(f"{name}: {study.about} ({done} of {len(study.rows) * len(study.seeds)} cells)")
+            print(f"{name}: {study.about} ({done} of {len(study.cells)} cells)")
     cells = [
         (name, row, seed)
         for name in args.studies
-        for seed in STUDIES[name].seeds
-        for row in STUDIES[name].rows
+        for row, seed in STUDIES[name].cells
         if not args.tables and (args.rows is None or row in args.rows)
         if not cell_path(name, row, seed).exists()
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 ANCOR = "ANCOR"
 COARSE = "coarse labels only"
 MOCO = "MoCo-v2"
+FROZEN_ROW = "frozen"
 BOTH = "--calc-types cls cst_by_class --loss-types ce ce"
 # The paper's comparison; an untrained row comes from the networks of ANCOR before training.
 METHODS = {
@@ -40,6 +41,9 @@ class Study:
             episode; of a head on features, these features alone.
         first: a command that makes what all cells share. In all commands `{data}` is the dataset's
             folder (`--data`) and `{shared}` that of such files (`--shared`).
+        frozen: flags of eval.py of a network that is not trained: a row of that name, one cell.
+        figures: flags of eval.py for what is no episode: retrieval, clusters, unknown classes.
+        curve: whether every epoch is validated, and a cell keeps that.
     """
 
     about: str
@@ -52,6 +56,15 @@ class Study:
     then: str = ""
     gains: bool = False
     first: str = ""
+    frozen: str = ""
+    figures: str = ""
+    curve: bool = False
+
+    @property
+    def cells(self) -> list[tuple[str, int]]:
+        """Row and seed of each cell, seed by seed: what is interrupted has whole comparisons."""
+        frozen = [(FROZEN_ROW, self.seeds[0])] if self.frozen else []
+        return frozen + [(row, seed) for seed in self.seeds for row in self.rows]
 
     @property
     def compares_methods(self) -> bool:
@@ -89,6 +102,14 @@ def others(settings: Mapping[str, str], change: str = "") -> dict[str, str]:
     return {
         f"{name}{change and ', '}{change}": f"--mode coarse --method {name} {flags}"
         for name, flags in settings.items()
+    }
+
+
+def varied(row: str, changes: Mapping[str, str]) -> dict[str, str]:
+    """Rows of a fine-tuning with changes of its settings; without a name, as it is compared."""
+    return {
+        f"{row}{change and ', '}{change}": f"{TUNED[row]} {flags}".rstrip()
+        for change, flags in changes.items()
     }
 
 
@@ -146,18 +167,39 @@ GROCERY_HEADS = {
     "fine labels": "--mode fine --method ancor --calc-types cls",
 }
 # The file of weights is in the folder that cells share.
-GROCERY_TUNING = (
-    f"--dataset grocery --data {{data}} --arch {FROZEN} --pretrained "
-    "{shared}/efficientnet-lite0-57934424.pth --image-size 128 --mode coarse --batch-size 64 "
-    "--epochs 4 --cos --num-cycles 1 --workers 0 --precision bf16"
+WEIGHTS = f"--arch {FROZEN} --pretrained {{shared}}/efficientnet-lite0-57934424.pth"
+TUNING = "--mode coarse --cos --num-cycles 1 --workers 0 --precision bf16"
+GROCERY = "--dataset grocery --data {data}"
+GROCERY_TUNING = f"{GROCERY} {WEIGHTS} {TUNING} --batch-size 64"
+CIFAR100 = "--dataset cifar100 --data {data}"
+CIFAR100_SIZE = "--image-size 128"
+CIFAR100_TUNING = (
+    f"{CIFAR100} {WEIGHTS} {CIFAR100_SIZE} {TUNING} --batch-size 128 --epochs 2 --warmup-epochs 0.2"
 )
 CLASS_QUEUES = "--queue-k auto --encoder-m 0.99"
-GROCERY_METHODS = {
+TUNED = {
     COARSE: "--method ce",
     **{name: f"--method {name} {CLASS_QUEUES}" for name in ("ancor", "coins")},
-    "snca": "--method snca",
+    **{name: f"--method {name}" for name in ("snca", "scgm-g")},
 }
+FINE_TUNING_CHANGES = {
+    "": "",
+    "statistics of batches": "--no-freeze-bn",
+    "128 px": "--image-size 128",
+    "10 epochs": "--epochs 10",
+    "rate x 3": "--lr 0.003",
+    "rate x 0.3": "--lr 0.0003",
+    "colors changed": "--augment color",
+    "colors and blur": "--augment full",
+}
+SCRATCH = {COARSE: "ce", MOCO: "moco", ANCOR: "ancor"}
+OF_ANCOR = ("", "statistics of batches", "128 px", "rate x 3")
+SMALL_FAST = "128 px, rate x 3"
+SMALLER = {SMALL_FAST: "--image-size 128 --lr 0.003"}
+CONTRASTS = {"contrast x 0.3": "--loss-weights 1 0.3", "temperature 0.5": "--cst-t 0.5"}
 PROTOTYPES = f"--cls Proto --n-augmentations 1 {QUICK}"
+PLAIN_PROTOTYPES = f"--cls Proto --n-augmentations 0 {QUICK}"
+FIGURES = "--retrieval --clusters --open-set"
 STUDIES: dict[str, Study] = {
     "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
     "fashion-mnist": Study(
@@ -263,23 +305,47 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "grocery-fine-tuning-choice": Study(
-        "batch norm by the statistics of the weights or of batches, Grocery Store",
-        GROCERY_TUNING,
+        "settings of training a whole ImageNet network on, Grocery Store",
+        f"{GROCERY_TUNING} --epochs 4",
         {
-            f"{row}{change and ', '}{change}": f"{GROCERY_METHODS[row]} {flags}"
-            for row in (COARSE, "ancor")
-            for change, flags in {"": "", "statistics of batches": "--no-freeze-bn"}.items()
+            **varied(COARSE, FINE_TUNING_CHANGES | SMALLER),
+            **varied("ancor", {k: FINE_TUNING_CHANGES[k] for k in OF_ANCOR} | SMALLER),
+            **varied(
+                "ancor",
+                {f"{SMALL_FAST}, {k}": f"{SMALLER[SMALL_FAST]} {v}" for k, v in CONTRASTS.items()},
+            ),
+            **varied("snca", SMALLER),
         },
         **{**CHOICE, "seeds": (10,)},
-        evaluate=PROTOTYPES,
+        evaluate=PLAIN_PROTOTYPES,
         gains=True,
+        frozen=f"{GROCERY} {WEIGHTS}",
     ),
     "grocery-fine-tuning": Study(
-        "a whole ImageNet network trained on by methods, Grocery Store, images of 128 px",
-        GROCERY_TUNING,
-        GROCERY_METHODS,
-        evaluate=PROTOTYPES,
+        "a whole ImageNet network trained on by methods, Grocery Store",
+        f"{GROCERY_TUNING} --epochs 4 --lr 0.003",
+        TUNED,
+        evaluate=PLAIN_PROTOTYPES,
         gains=True,
+        frozen=f"{GROCERY} {WEIGHTS}",
+        figures=FIGURES,
+    ),
+    "cifar100-fine-tuning": Study(
+        "a whole ImageNet network trained on by methods, CIFAR-100 at 128 px",
+        f"{CIFAR100_TUNING} --lr 0.003",
+        {row: flags for row, flags in TUNED.items() if row != "coins"},
+        evaluate=PLAIN_PROTOTYPES,
+        gains=True,
+        frozen=f"{CIFAR100} {WEIGHTS} {CIFAR100_SIZE}",
+        figures=FIGURES,
+    ),
+    "cifar100-scratch": Study(
+        "ResNet-12 from random weights on CIFAR-100, an eighth of the paper's 200 epochs",
+        f"{CIFAR100} --mode coarse --epochs 25 --cos --num-cycles 1 --precision bf16 --workers 3",
+        {row: f"--method {name}" for row, name in SCRATCH.items()},
+        seeds=(0,),
+        figures=FIGURES,
+        curve=True,
     ),
     "digits-norm": Study(
         "whether the angle or its temperature makes the difference on digits",

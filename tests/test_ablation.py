@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablation  # noqa: E402
-from studies import ANCOR, COARSE, STUDIES  # noqa: E402
+from studies import ANCOR, COARSE, FROZEN_ROW, STUDIES  # noqa: E402
 
 from ancor.cli.train import build_parser  # noqa: E402
 
@@ -29,8 +29,7 @@ def test_each_cell_is_of_a_study_and_tells_what_its_episodes_say():
     known = {
         ablation.cell_path(name, row, seed)
         for name, study in STUDIES.items()
-        for row in study.rows
-        for seed in study.seeds
+        for row, seed in study.cells
     }
     assert set(cells) <= known
     for path in cells:
@@ -38,7 +37,8 @@ def test_each_cell_is_of_a_study_and_tells_what_its_episodes_say():
         first = STUDIES[cell["study"]].first
         *made, train = cell["commands"][: 2 if first else 1]
         assert made == ([f"python {first}"] if first else []), path
-        assert train.startswith("python train.py "), path
+        script = "eval.py" if cell["row"] == FROZEN_ROW else "train.py"
+        assert train.startswith(f"python {script} "), path
         for name, result in cell["results"].items():
             scores = ablation.scores(cell, name)
             assert abs(scores.mean() - result["accuracy"]) < 0.01, (path, name)
