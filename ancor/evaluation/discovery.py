@@ -142,7 +142,6 @@ def discover(bank: FeatureBank, partition: Partition, config: DiscoveryConfig) -
             weights = class_weights(bank.encoder, bank.kind, partition.hierarchy.num_coarse)
         around = "weight" if weights is not None else "mean: the model has no weights of these"
         notes.append(f"Angles are around each coarse class's {around}")
-    find = ALGORITHMS[config.algorithm]
     found: list[Subclass] = []
     for coarse, name, k in zip(present, names, counts, strict=True):
         own = np.flatnonzero(partition.coarse_labels == coarse)
@@ -150,20 +149,40 @@ def discover(bank: FeatureBank, partition: Partition, config: DiscoveryConfig) -
         if config.angular:
             center = vectors.mean(0) if weights is None else torch.from_numpy(weights[coarse])
             vectors = angular(vectors, center.expand_as(vectors))
-        if k is None:
-            k = chosen_count(vectors, config.max_k, find, config.seed, coarse)
-        elif k > len(own):
+        if k is not None and k > len(own):
             notes.append(
                 f"{name!r} has {len(own)} images and {k} sub-classes were asked for: {len(own)}"
             )
-            k = len(own)
-        labels = find(vectors, k, config.seed, coarse)
-        found += _subclasses(coarse, name, own, vectors, labels, k)
+        found += divide(coarse, name, own, vectors, k, config)
     chosen = (coarse for coarse, k in zip(present, counts, strict=True) if k is None)
     return Discovery(partition, tuple(found), tuple(notes), frozenset(chosen))
 
 
-def _subclasses(
+def divide(
+    coarse: int,
+    name: str,
+    images: np.ndarray,
+    vectors: Tensor,
+    k: int | None,
+    config: DiscoveryConfig,
+) -> list[Subclass]:
+    """Find the sub-classes of one coarse class.
+
+    Args:
+        coarse, name: its number and name.
+        images: numbers of its images, (n,).
+        vectors: theirs, (n, F), of unit length.
+        k: sub-classes, of which there are at most n; None: chosen, up to `config.max_k`.
+        config: the settings.
+    """
+    find = ALGORITHMS[config.algorithm]
+    if k is None:
+        k = chosen_count(vectors, config.max_k, find, config.seed, coarse)
+    k = min(k, len(images))
+    return list(_parts(coarse, name, images, vectors, find(vectors, k, config.seed, coarse), k))
+
+
+def _parts(
     coarse: int, name: str, images: np.ndarray, vectors: Tensor, labels: np.ndarray, k: int
 ) -> Iterator[Subclass]:
     """Yield the sub-classes of a coarse class by its images (n,), their vectors and clusters."""
