@@ -10,7 +10,7 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: requirements.txt setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e '.[html,export,completion,timm,test]'
+	$(BIN)/pip install -q -e '.[html,export,completion,timm,app,test]'
 	touch $@
 
 demo: setup

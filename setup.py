@@ -11,6 +11,7 @@ EXTRAS = {
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
     "completion": ["shtab>=1.7"],
     "timm": ["timm>=1.0"],
+    "app": ["starlette>=0.40", "uvicorn>=0.30"],
     "test": [
         "easyfsl>=1.5",  # whose transductive classifiers ours are held against
         "pytest>=8",
@@ -68,7 +69,11 @@ setup(
     project_urls={"Paper": "https://arxiv.org/abs/2012.03515"},
     python_requires=">=3.10",
     packages=find_packages(include=["ancor", "ancor.*"]),
-    package_data={"ancor": ["py.typed"], "ancor.data.datasets": ["breeds_tables/*.json"]},
+    package_data={
+        "ancor": ["py.typed"],
+        "ancor.data.datasets": ["breeds_tables/*.json"],
+        "ancor.fewshot.app": ["page/*"],
+    },
     entry_points={"console_scripts": ["ancor=ancor.__main__:main"]},
     install_requires=install_requires,
     extras_require=extras_require,

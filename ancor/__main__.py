@@ -22,6 +22,7 @@ COMMANDS = {
     "choose": ("ancor.cli.choose", "say which encoder and classifier suit one's images best"),
     "embed": ("ancor.cli.embed", "write features of images, for training heads on them"),
     "discover": ("ancor.cli.discover", "find sub-classes inside coarse classes"),
+    "app": ("ancor.cli.app", "label a few pictures on a local page, and see the others' answers"),
     "tsne": ("ancor.cli.tsne", "draw t-SNE pictures of an encoder's features"),
     "localize": ("ancor.cli.localize", "draw where an encoder looks"),
     "neighbors": ("ancor.cli.neighbors", "draw images beside their nearest neighbors"),

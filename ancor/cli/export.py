@@ -4,6 +4,7 @@ What was written is compared with PyTorch.
 """
 
 import argparse
+from pathlib import Path
 
 from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.data_flags import VIEWS, add_view_flags
@@ -53,7 +54,9 @@ def command(args: argparse.Namespace) -> None:
     from ancor.data.resolve import resolve_data
 
     if args.with_classifier is not None:
-        _with_classifier(args)
+        _check_alone(args)
+        source = args.with_classifier
+        _with_classifier(source, *export.output_file(source, args.to, args.output))
         return
     path, to = export.output_file(args.model_path, args.to, args.output)
     if to == "safetensors" and args.output_layer:
@@ -70,19 +73,20 @@ def command(args: argparse.Namespace) -> None:
     print(f"Largest difference from PyTorch on 1 and 8 images: {difference:.1g}")
 
 
-def _with_classifier(args: argparse.Namespace) -> None:
-    """Export a saved few-shot classifier."""
-    from ancor.checkpoints import export
-    from ancor.fewshot import classifier, deploy
-
-    source = args.with_classifier
+def _check_alone(args: argparse.Namespace) -> None:
+    """Raise an InputError for flags that say what a saved classifier says."""
     for name in ("output_layer", "head", *VIEWS):
         if getattr(args, name) is not None:
             raise InputError(
-                f"`{name}` was given with --with-classifier {source!r}, which brings its encoder "
-                "and its preprocessing along; leave it out"
+                f"`{name}` was given with --with-classifier {args.with_classifier!r}, which brings "
+                "its encoder and its preprocessing along; leave it out"
             )
-    path, to = export.output_file(source, args.to, args.output)
+
+
+def _with_classifier(source: str, path: Path, to: str) -> None:
+    """Export a saved few-shot classifier."""
+    from ancor.fewshot import classifier, deploy
+
     model = classifier.FewShotClassifier.load(source, device="cpu")
     difference, about = deploy.export(source, model, path, to)
     size = about["image_size"]

@@ -21,6 +21,7 @@ def add_model_flags(
     batch_size: int = 256,
     training: bool = False,
     partition: str = "validation",
+    cache: str = "nowhere",
 ) -> None:
     """Add the flags that say which trained encoders, on which partition, and how they run.
 
@@ -30,6 +31,7 @@ def add_model_flags(
         batch_size: default of the images a forward pass.
         training: whether the command draws training views, of all partitions.
         partition: the one that is taken by default, of those that take one.
+        cache: where features are kept by default.
     """
     data = add_data_flags(parser, default="the one trained on", training=training)
     default = "all there are" if training else partition
@@ -84,7 +86,7 @@ def add_model_flags(
     device.add_argument(
         "--feature-cache",
         metavar="DIR",
-        help="keep features here, for all commands that evaluate (default: nowhere)",
+        help=f"keep features here, for all commands that evaluate (default: {cache})",
     )
 
 

@@ -90,10 +90,8 @@ def _write_links(
     subclasses: Sequence[tuple[int, np.ndarray]],
     root: str | None,
 ) -> Written:
-    files = [os.path.abspath(partition.images.name(image)) for image in range(len(partition))]
-    home = os.path.abspath(root or os.sep)
-    if root is None or os.path.commonpath([home, *files]) != home:
-        root = home = os.path.commonpath([os.path.dirname(file) for file in files])
+    root, paths = relative_paths(partition, root)
+    files = [os.path.join(os.path.abspath(root), path) for path in paths]
     copied = 0
     for images, inside in _folders(partition, subclasses):
         (folder / inside).mkdir(parents=True)
@@ -103,7 +101,21 @@ def _write_links(
     how = f"{len(files)} images as links"
     if copied:
         how += f", of which {copied} became copies, as links cannot be made there"
-    return Written(root, [os.path.relpath(file, home) for file in files], how)
+    return Written(root, paths, how)
+
+
+def relative_paths(partition: Partition, root: str | None) -> tuple[str, list[str]]:
+    """Return the paths of image files as a table names them, (N,), and the folder they begin at.
+
+    Args:
+        partition: image files.
+        root: the folder; None, or where some are not inside: the one that holds all.
+    """
+    files = [os.path.abspath(partition.images.name(image)) for image in range(len(partition))]
+    home = os.path.abspath(root or os.sep)
+    if root is None or os.path.commonpath([home, *files]) != home:
+        root = home = os.path.commonpath([os.path.dirname(file) for file in files])
+    return root, [os.path.relpath(file, home) for file in files]
 
 
 def write_labels(

@@ -140,8 +140,8 @@ class Support:
         parts = [query[start : start + MOST_QUERIES] for start in starts]
         return torch.cat([self._scores(part, *self._whole, self._fits) for part in parts])
 
-    def temperature(self) -> float:
-        """Fit a temperature to each image's scores by the others.
+    def temperature(self, left_out: Tensor | None = None) -> float:
+        """Fit a temperature to each image's scores by the others, `left_out()` unless given.
 
         Returns:
             1 where a class has fewer images than `CALIBRATED`.
@@ -150,7 +150,8 @@ class Support:
             return 1.0
         weights = balanced(self.labels.bincount())
         weights = None if weights is None else weights[self.labels]
-        return fit_temperature(self.left_out(), self.labels, weights)
+        scores = self.left_out() if left_out is None else left_out
+        return fit_temperature(scores, self.labels, weights)
 
     def left_out(self) -> Tensor:
         """Scores (N, n) of each image by the others, a tenth at a time if they are many."""

@@ -27,10 +27,11 @@ TOLD = """(() => {
 
 
 @contextmanager
-def chromium(path: str, page: Path, folder: Path):
-    """Open a page; yield the address of its debugger."""
+def chromium(path: str, page: Path | str, folder: Path):
+    """Open a page, a file or an address; yield the address of its debugger."""
+    address = page.as_uri() if isinstance(page, Path) else page
     command = [path, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1040,700"]
-    command += ["--remote-debugging-port=0", f"--user-data-dir={folder}", page.as_uri()]
+    command += ["--remote-debugging-port=0", f"--user-data-dir={folder}", address]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         for _ in range(300):
