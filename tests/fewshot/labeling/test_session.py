@@ -10,7 +10,7 @@ from ancor.evaluation import discovery
 from ancor.evaluation.discovery_config import DiscoveryConfig
 from ancor.fewshot.labeling.labels import Labels
 from ancor.fewshot.labeling.session import Session
-from tests.fewshot.labeling.conftest import write_digits
+from tests.fewshot.digits import write_digits
 from tests.refusals import refuses
 
 
