@@ -9,10 +9,12 @@ from ancor.cli.options import add_settings
 from ancor.cli.pictures import FORMATS, add_picture_flags, beside_model, save
 from ancor.errors import choose
 from ancor.plots.config import LayoutConfig
+from ancor.runtime.lazy import Lazy
 from ancor.safe_io.writing import output_path, write_result
 
 EXAMPLE = """example, after the one of train.py --help:
   python tsne.py --model-path runs/digits/model_best.pth.tar --partition test"""
+page = Lazy("ancor.plots.page")  # bokeh takes half a second
 
 
 def build_parser() -> Parser:
@@ -41,7 +43,7 @@ def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.plots import layouts, page, tsne
+    from ancor.plots import layouts, tsne
 
     choose("--format", args.format, FORMATS)
     if args.html:

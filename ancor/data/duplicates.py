@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Images
 from ancor.errors import InputError, RunError
+from ancor.runtime.lazy import Lazy
 
+sparse, csgraph = Lazy("scipy.sparse"), Lazy("scipy.sparse.csgraph")
 SIDE = 9  # fields of a small copy, along each side
 GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # Looked at by eye: all 20 pairs that correlate as much among 5,421 photographs of groceries show
@@ -56,8 +56,8 @@ def near_duplicates(images: Images) -> np.ndarray:
     same = same.reshape(-1)
     pairs = _similar(small[first], read[first])
     ones = np.ones(len(pairs), dtype=bool)
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first)))
-    group = connected_components(graph, directed=False)[1][same]
+    graph = sparse.coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first)))
+    group = csgraph.connected_components(graph, directed=False)[1][same]
     _, first, numbers = np.unique(group, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     return rank[numbers.reshape(-1)].astype(np.int64)

@@ -5,18 +5,32 @@ AutoAugment (Cubuk et al., CVPR 2019, arXiv 1805.09501) is torchvision's policy 
 torchvision has 0.2 and 0.6.
 """
 
+from collections.abc import Callable
+from functools import cache
 from random import Random
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from ancor.data.transform_spec import TransformSpec
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.seeding import seeded
 
 GRAY = 128  # what comes into view
-POLICY = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10, fill=GRAY)
 DISTORTION = 0.5
+v2 = Lazy("torchvision.transforms.v2")
+
+
+@cache
+def policy() -> Callable[[Tensor], Tensor]:
+    """Return AutoAugment's policy, of bytes (3, S, S)."""
+    return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10, fill=GRAY)
+
+
+@cache
+def perspective() -> Callable[[Tensor], Tensor]:
+    """Return what shows bytes (3, S, S) in perspective."""
+    return v2.RandomPerspective(DISTORTION, p=1.0)
 
 
 def changed(view: Tensor, spec: TransformSpec, rng: Random) -> Tensor:
@@ -28,9 +42,9 @@ def changed(view: Tensor, spec: TransformSpec, rng: Random) -> Tensor:
     if not (spec.perspective or spec.auto_augment):
         return view
     seeds = rng.getrandbits(62), rng.getrandbits(62)
-    parts = (v2.RandomPerspective(DISTORTION, p=1.0), spec.perspective), (POLICY, spec.auto_augment)
+    parts = (perspective, spec.perspective), (policy, spec.auto_augment)
     for seed, (change, share) in zip(seeds, parts, strict=True):
         with seeded(seed, "policy"):
             if torch.rand(()) < share:
-                view = change(view)
+                view = change()(view)
     return view

@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.cluster import AgglomerativeClustering
-from sklearn.metrics import silhouette_score
 from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.errors import InputError
 from ancor.methods.subclasses import sinkhorn
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.seeding import address_seed, generator
+
+cluster, metrics = Lazy("sklearn.cluster"), Lazy("sklearn.metrics")
 
 RESTARTS = 10
 MOST_ROUNDS = 100  # of assigning and averaging
@@ -132,12 +133,12 @@ def agglomerative(unit: Tensor, k: int, seed: int = 0, *address: int) -> np.ndar
         )
     if k == 1:
         return np.zeros(len(unit), dtype=np.int64)
-    return by_size(AgglomerativeClustering(k).fit_predict(unit.cpu().numpy()), k)
+    return by_size(cluster.AgglomerativeClustering(k).fit_predict(unit.cpu().numpy()), k)
 
 
 def by_size(labels: np.ndarray, k: int) -> np.ndarray:
     """Number clusters anew, the largest first; equal ones by their first image."""
-    first = np.array([np.argmax(labels == cluster) for cluster in range(k)])
+    first = np.array([np.argmax(labels == number) for number in range(k)])
     order = np.lexsort((first, -np.bincount(labels, minlength=k)))
     places = np.empty(k, dtype=np.int64)
     places[order] = np.arange(k)
@@ -189,4 +190,4 @@ def chosen_count(unit: Tensor, most: int, find: Callable, seed: int, *address: i
 def _silhouette(unit: Tensor, labels: np.ndarray) -> float:
     if not 1 < len(np.unique(labels)) < len(labels):
         return -1.0
-    return float(silhouette_score(unit.cpu().numpy(), labels, metric="cosine"))
+    return float(metrics.silhouette_score(unit.cpu().numpy(), labels, metric="cosine"))

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from sklearn import metrics
 from torch import Tensor
 from torch.nn import functional as F
 
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.evaluation.clustering import spherical_kmeans
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.text import columns
+
+metrics, optimize = Lazy("sklearn.metrics"), Lazy("scipy.optimize")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def agreement(clusters: np.ndarray, labels: np.ndarray) -> Agreement:
     found, known = (np.unique(each, return_inverse=True)[1] for each in (clusters, labels))
     counts = np.zeros((found.max() + 1, known.max() + 1), dtype=np.int64)
     np.add.at(counts, (found, known), 1)
-    matched = counts[linear_sum_assignment(counts, maximize=True)].sum()
+    matched = counts[optimize.linear_sum_assignment(counts, maximize=True)].sum()
     return Agreement(
         float(matched / len(labels)),
         float(metrics.adjusted_mutual_info_score(known, found)),

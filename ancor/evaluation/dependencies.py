@@ -1,11 +1,11 @@
 """What features depend on: the key under which they are kept on disk."""
 
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 import PIL
 import torch
-import torchvision
 
 from ancor.checkpoints.checksum import weights_hash
 from ancor.data.partition import Partition
@@ -15,8 +15,8 @@ from ancor.evaluation.feature_bank import FeatureBank
 def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
     """List all that a bank's features of a partition depend on, as JSON can hold it.
 
-    Images are decoded by Pillow and resized by torchvision. The batch size is not among it: it
-    moves features by less than 1e-5.
+    Images are decoded by Pillow and resized by it or by torch; torchvision has networks. The batch
+    size is not among it: it moves features by less than 1e-5.
     """
     return {
         "weights": weights_hash(bank.encoder),
@@ -30,6 +30,6 @@ def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
         "precision": str(bank.runtime.dtype),
         "device": bank.device.type,
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "pillow": PIL.__version__,
     }

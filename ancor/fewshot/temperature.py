@@ -2,9 +2,11 @@
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from ancor.runtime.lazy import Lazy
+
+optimize = Lazy("scipy.optimize")
 RANGE = (1e-3, 1e3)
 
 
@@ -38,5 +40,6 @@ def fit_temperature(scores: Tensor, labels: Tensor, weights: Tensor | None = Non
         return float(-(targets * logs.masked_fill(~candidates, 0)).sum())
 
     # In 1 / T the loss is convex, so in log T it has one minimum.
-    found = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-6})
+    bounds, options = np.log(RANGE), {"xatol": 1e-6}
+    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options=options)
     return float(np.exp(found.x))

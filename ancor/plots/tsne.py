@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 
 from ancor.plots.style import LONGEST_TITLE, finished, legend_beside, look, plain
+from ancor.runtime.lazy import Lazy
 
+manifold = Lazy("sklearn.manifold")
 SMALLEST_SPREAD = 1e-6  # of unit vectors that differ by more than rounding
 
 
@@ -64,7 +65,7 @@ def project(
     together = together / np.linalg.norm(together, axis=1, keepdims=True)
     # Of points at one place, principal components are no numbers, which end the process.
     differ = together.shape[1] > 1 and np.ptp(together, axis=0).max() > SMALLEST_SPREAD
-    model = TSNE(
+    model = manifold.TSNE(
         metric="cosine",
         perplexity=min(perplexity, (len(together) - 1) / 3),
         init="pca" if differ else "random",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.utils import make_grid
+from torch.nn import functional as F
 
 from ancor.checkpoints.pretrained import Pretrained
 from ancor.data.features import FeatureRows
@@ -22,12 +22,12 @@ from ancor.methods.registry import build_method, method_spec
 from ancor.models.groups import frozen_groups
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
 from ancor.training import outcome
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
-from ancor.training.pictures import pictures_of
 from ancor.training.provenance import write_configuration
 from ancor.training.resume import go_on
 from ancor.training.run_folder import RunSaver, open_directory
@@ -38,6 +38,7 @@ from ancor.training.trainer import Trainer
 from ancor.training.validation import Validator, validation_of
 
 log = logging.getLogger(__name__)
+pictures = Lazy("ancor.training.pictures")  # scikit-learn and matplotlib, after some epochs
 Save = Callable[[Trainer, bool, bool], None]  # see `Trainer`
 
 
@@ -195,7 +196,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         draw = None
         if first and config.training.figure_freq and launch.folder is not None:
             images = run.validate.partition if run.validate else train
-            draw = pictures_of(config, method.encoder, images, runtime)
+            draw = pictures.pictures_of(config, method.encoder, images, runtime)
         trainer = Trainer(
             *(method, run.batches, config.training, run_log, run.validate, saver),
             *(runtime.dtype, runtime.quiet, draw),
@@ -292,4 +293,6 @@ def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
     count = min(16, batches.batch_size)
     views = batches.preview(count)
     if views is not None:
-        run_log.picture("augmented batch", make_grid(views, nrow=count))
+        framed = F.pad(views, (1, 1, 1, 1))
+        rows = [torch.cat(list(row), dim=2) for row in framed.split(count)]
+        run_log.picture("augmented batch", torch.cat(rows, dim=1))

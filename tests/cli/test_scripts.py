@@ -37,6 +37,33 @@ def test_imports_that_have_to_be_quick_leave_torch_alone(statement):
     assert shown.stdout.split() == ["False", "False"], shown.stderr
 
 
+SLOW = (
+    "torchvision torch._dynamo timm bokeh tensorboard sklearn.manifold sklearn.metrics robustness"
+)
+MISSING = ["--model-path", "nothing"]
+STARTS = {
+    "train": (["--dataset", "digits", "--mode", "coarse", "--resume", "nothing"], "matplotlib"),
+    "eval": ([*MISSING, "--dataset", "digits"], "matplotlib sklearn"),
+    "tsne": ([*MISSING, "--dataset", "digits"], "sklearn"),
+    "predict": ([*MISSING, "--support", ".", "--query", __file__], "matplotlib"),
+    "search": ([*MISSING, "--gallery", ".", "--query", __file__], "matplotlib sklearn"),
+}
+
+
+@pytest.mark.parametrize("command", STARTS)
+def test_what_takes_long_to_import_is_not_imported_before_it_is_needed(command, tmp_path):
+    """The file is missing, so the command ends when it has imported what every run needs."""
+    args, others = STARTS[command]
+    unwanted = {*SLOW.split(), *others.split()}
+    code = (
+        "import sys; from ancor.__main__ import main\n"
+        f"print(main({[command, *args]}), 'torch' in sys.modules, *{{*sys.modules}} & {unwanted})"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert shown.stdout.split()[-2:] == ["2", "True"], shown.stdout + shown.stderr
+    assert "'nothing'" in shown.stderr
+
+
 def test_each_classifier_that_can_be_named_is_of_one_kind():
     kinds = [*classifiers.PROBABILISTIC, *classifiers.NEAREST, *classifiers.SCORED]
     assert sorted(CLASSIFIERS) == sorted(kinds)

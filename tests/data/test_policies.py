@@ -9,7 +9,7 @@ import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from ancor.data.config import DataConfig
-from ancor.data.policies import GRAY, POLICY, changed
+from ancor.data.policies import GRAY, changed, policy
 from ancor.data.transform_spec import VIEW_KINDS, TransformSpec
 from ancor.data.transforms import training_view
 from ancor.runtime.seeding import seeded
@@ -65,7 +65,7 @@ def test_the_policy_is_torchvisions_and_differs_from_maskcons_in_one_place():
     came = set()
     for seed in range(300):
         with seeded(seed, "gray"):
-            came |= set(POLICY(flat).unique().tolist())
+            came |= set(policy()(flat).unique().tolist())
     assert GRAY in came  # what is sheared, moved or turned leaves gray, not black
 
 
