@@ -1,10 +1,10 @@
-# make demo: train, evaluate and look at the result. make test: run the tests.
+# make demo: train, evaluate and look at the result. make test: run the tests. make docs: the site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: setup demo test test-slow torture lint clean
+.PHONY: setup demo test test-slow docs torture lint clean
 
 setup: $(VENV)/ready
 
@@ -26,6 +26,15 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -n auto -m slow
+
+$(VENV)/ready-docs: $(VENV)/ready
+	$(BIN)/pip install -q -e '.[docs]'
+	touch $@
+
+# Into build/site. The variable leaves out what Material for MkDocs says of its own future.
+docs: $(VENV)/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
+	@echo "The pages are in build/site; index.html is the first."
 
 # Everything that hurts, at full length: about an hour and a half on two cores.
 torture: setup

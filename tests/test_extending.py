@@ -1,4 +1,4 @@
-"""CONTRIBUTING's examples: each is put into its table, and trained with for two steps."""
+"""The examples of docs/extending.md: each is put into its table, and trained with for two steps."""
 
 import ast
 import json
@@ -25,7 +25,7 @@ from ancor.training.trainer import Trainer
 from tests.pages import commands
 from tests.refusals import refused, tells
 
-BLOCKS = [block for block in commands(Path("CONTRIBUTING.md")) if block.language == "python"]
+BLOCKS = [block for block in commands(Path("docs/extending.md")) if block.language == "python"]
 
 
 def example(definition: str) -> dict:
@@ -111,7 +111,7 @@ def first(node: ast.AST) -> int:
 
 
 def test_what_is_read_for_a_dataset_is_230_lines():
-    page = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
+    page = Path("docs/extending.md").read_text(encoding="utf-8")
     section = page.partition("## Add a dataset")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(ancor/\S+)` \| (.+) \|$", section, re.M)
     read = {path: re.findall(r"`([\w.]+)`", what) for path, what in rows}
@@ -144,8 +144,8 @@ KINDS = {
 
 @pytest.mark.parametrize("section", KINDS)
 def test_a_flag_is_one_line(section, tmp_path, monkeypatch, capsys):
-    """CONTRIBUTING's line, in each dataclass of settings: help, check, files, resume follow."""
-    page = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
+    """The page's line, in each dataclass of settings: help, check, files, resume follow."""
+    page = Path("docs/extending.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^ +(noise: float = setting.*)$", page, re.M)
     with_a_field(monkeypatch, KINDS[section], line)
     seen = []
