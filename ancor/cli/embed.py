@@ -8,7 +8,7 @@ from ancor.cli.models import add_model_flags, model_paths, runtime_of
 from ancor.errors import InputError
 from ancor.safe_io.writing import output_path
 
-EXAMPLE = """example, of your own photographs (pip install 'ancor[timm]'):
+EXAMPLE = """example, of your own photographs (pip install 'ancor-toolkit[timm]'):
   python -m ancor embed --arch timm:resnet18 --pretrained --data photos --output photos.npz"""
 
 

@@ -1,12 +1,9 @@
-"""The console command `ancor`: its words, its completion, and that an installation has it all."""
+"""The console command `ancor`: its words and its completion."""
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -126,59 +123,3 @@ def test_an_unknown_shell_and_a_missing_package_are_one_line(capsys, monkeypatch
     monkeypatch.setitem(sys.modules, "shtab", None)
     words = ["'shtab'", "pip install 'ancor-toolkit[completion]'"]
     refused(toolkit.main, ["completion", "bash"], capsys, *words)
-
-
-def _makes_wheels() -> bool:
-    return bool(find_spec("wheel")) or int(version("setuptools").split(".")[0]) > 70
-
-
-RELEASED = (
-    *("setup.py", "pyproject.toml", "README.md", "LICENSE"),
-    *("MANIFEST.in", "requirements.txt"),
-)
-
-
-@pytest.mark.slow
-def test_an_installation_has_the_command_and_its_data(tmp_path):
-    """Installed from a copy, without its dependencies, and called from an empty folder."""
-    if not (find_spec("pip") and find_spec("setuptools") and _makes_wheels()):
-        pytest.skip("pip and setuptools 71 or newer are needed")
-    source, target, empty = tmp_path / "source", tmp_path / "target", tmp_path / "empty"
-    shutil.copytree(ROOT / "ancor", source / "ancor", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in RELEASED:
-        shutil.copy(ROOT / name, source)
-    empty.mkdir()
-    # As it is released: an archive of the source, a wheel of it, and that installed.
-    build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
-    made = subprocess.run(
-        [sys.executable, "-c", build], cwd=source, check=True, capture_output=True, text=True
-    )
-    archive = source / "dist" / made.stdout.split()[-1]
-    pip = [sys.executable, "-m", "pip"]
-    wheel = [*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(source / "dist")]
-    subprocess.run([*wheel, str(archive)], check=True)
-    (wheel,) = (source / "dist").glob("ancor_toolkit-*.whl")
-    subprocess.run(
-        [*pip, "install", "-q", "--no-deps", "--target", str(target), str(wheel)], check=True
-    )
-    command = [sys.executable, str(target / "bin" / "ancor")]
-    environment = {**os.environ, "PYTHONPATH": str(target)}
-
-    def say(*words: str) -> str:
-        shown = subprocess.run(
-            [*command, *words], capture_output=True, text=True, cwd=empty, env=environment
-        )
-        assert (shown.returncode, shown.stderr) == (0, "")
-        return shown.stdout
-
-    assert say("--version") == f"ancor {ancor.__version__}\n"
-    assert say("train", "--help").startswith("usage: ancor train ")
-    code = "import ancor, json, importlib.resources as r; print(ancor.__file__); "
-    code += "print(len(list(r.files('ancor.data.datasets').joinpath('breeds_tables').iterdir())))"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=empty, env=environment
-    )
-    where, tables = shown.stdout.split()
-    assert where.startswith(str(target))
-    assert int(tables) == len(list((ROOT / "ancor/data/datasets/breeds_tables").iterdir()))
-    assert "test: " in say("check-data", "--dataset", "digits")
