@@ -39,7 +39,7 @@ from ancor.runtime.devices import describe, pick_device  # noqa: E402
 
 FOLDER = ROOT / "benchmarks" / "ablation"
 FIGURE = ROOT / "docs" / "images" / "ablation.png"
-PAGES = ROOT / "docs" / "experiments.md", ROOT / "README.md"
+PAGES = ROOT / "docs" / "experiments.md", ROOT / "docs" / "results.md"
 # What stands between two such lines of a page is made of the cells.
 PART = re.compile(r"(<!-- tables: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PANELS = 3  # of the figure, side by side
