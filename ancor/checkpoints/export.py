@@ -144,8 +144,8 @@ def metadata(
     config, about, spec = encoder.config, content["config"], data.transforms
     photographs = spec.native_size is None
     side = spec.resize if photographs else spec.size
-    shorter = photographs and not spec.squash
-    resized = f"{'shorter side' if shorter else 'both sides'} to {side}"
+    sides = {"center": "shorter side", "squash": "both sides", "border": "longer side"}
+    resized = f"{sides[spec.crop_mode if photographs else 'squash']} to {side}"
     values = {
         "made_by": f"ancor-toolkit {ancor.__version__}",
         "checkpoint_sha256": checkpoint.sha256(weights_file(source)),
@@ -166,6 +166,7 @@ def metadata(
         "image_size": spec.size,
         "resize": resized,
         "crop": f"the central {spec.size} x {spec.size}" if photographs else None,
+        "border": spec.border,
         "interpolation": f"{spec.interpolation or 'bilinear'}, antialiased",
         "mean": list(spec.mean),
         "std": list(spec.std),

@@ -8,6 +8,7 @@ from ancor.data.fields import AUGMENTATION, share_of_images, share_of_views
 from ancor.data.registry import BREEDS_SETS, DATASETS, SPLITS, DatasetSpec
 from ancor.data.transform_spec import (
     AUGMENTATIONS,
+    CROP_MODES,
     INTERPOLATIONS,
     JITTERED,
     PARTS,
@@ -24,7 +25,6 @@ KIND = "data of one kind"  # the group of settings that mean something for one f
 CROP_SCALE = Check(
     lambda share: 0 < share <= 1, "two shares above 0 and at most 1, the smaller first"
 )
-CROP_MODES = ("center", "squash")
 # What a backbone may ask of images; its own go with it, whatever the dataset.
 PREPROCESSING = ("image_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 JITTER = Check(
@@ -118,14 +118,15 @@ class DataConfig:
     )
     crop_pct: float | None = setting(
         None,
-        "share of a resized photograph's shorter side that evaluation keeps",
-        Check(lambda share: 0.1 <= share <= 1, "0.1 to 1"),
+        "share of a resized photograph's side that evaluation keeps; above 1: with a border",
+        Check(lambda share: 0.1 <= share <= 1.2, "0.1 to 1.2"),
         metavar="SHARE",
         unset="the backbone's or the dataset's",
     )
     crop_mode: str | None = setting(
         None,
-        "center: evaluation resizes the shorter side; squash: both, to a square",
+        "center: evaluation resizes the shorter side; squash: both, to a square; border: the "
+        "longer one, and fills up with the mean color",
         one_of(CROP_MODES),
         metavar="HOW",
         unset="the backbone's; else center",
@@ -258,7 +259,7 @@ class DataConfig:
         if self.crop_pct is not None:
             changed["resize"] = floor(own.size / self.crop_pct)
         if self.crop_mode is not None:
-            changed["squash"] = self.crop_mode == "squash"
+            changed["crop_mode"] = self.crop_mode
         return replace(own, **{k: value for k, value in changed.items() if value is not None})
 
     @property

@@ -134,7 +134,7 @@ def _size(data: DataConfig, config: PackConfig) -> int | None:
 def _storing(spec: TransformSpec, config: PackConfig) -> Callable[[Image.Image | Tensor], tuple]:
     """Return what makes an image's stored bytes: image -> bytes, height, width."""
     side = None if spec.native_size is not None else config.size or SIDE
-    resized = stored_form(replace(spec, resize=side, squash=False, interpolation=None))
+    resized = stored_form(replace(spec, resize=side, crop_mode="center", interpolation=None))
 
     def store(image: Image.Image | Tensor) -> tuple[bytes, int, int]:
         shorter = min(image.shape[1:] if isinstance(image, Tensor) else image.size)

@@ -8,6 +8,8 @@ from typing import Any
 from ancor.errors import InputError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+# How evaluation brings a photograph to a square, as timm names it.
+CROP_MODES = ("center", "squash", "border")
 SIDES = 16, 4096  # of images, in pixels: the backbones halve four times; memory grows as the square
 # How often a view's colors are jittered, where they are at all (MoCo, SimCLR, the paper).
 JITTERED = 0.8
@@ -44,7 +46,7 @@ class TransformSpec:
         size: side S of the images that the network sees, in pixels.
         mean, std: of each channel, for images scaled to 0-1.
         native_size: side of the stored images where all are square and alike; None: photographs of
-            any size, which evaluation resizes to `resize` at the shorter side and crops to `size`.
+            any size, which evaluation resizes to `resize` and crops to `size` (see `crop_mode`).
         resize: see `native_size`.
         crop_scale: smallest and largest share of the area that a training crop takes.
         flip: whether mirror images are of the same class: half of the training views, and of the
@@ -58,8 +60,9 @@ class TransformSpec:
         support_padding: pixels added around an image before a support view's random crop.
         interpolation: a name of `INTERPOLATIONS`, by which evaluation resizes as Pillow does; None:
             bilinear, as torchvision resizes bytes, which may be a pixel's unit or two beside it.
-        squash: whether evaluation resizes photographs to squares, whatever their shape, and cuts
-            nothing off.
+        crop_mode: of `CROP_MODES`: `center` resizes a photograph's shorter side to `resize`,
+            `squash` both sides, `border` the longer one, and fills up with the mean color. What is
+            then larger than `size` is cropped, and what is smaller gets a black border.
     """
 
     size: int
@@ -77,7 +80,7 @@ class TransformSpec:
     perspective: float = 0.0
     support_padding: int = 0
     interpolation: str | None = None
-    squash: bool = False
+    crop_mode: str = "center"
 
     def __post_init__(self) -> None:
         if isinstance(self.blur, bool):  # as versions before took it
@@ -96,6 +99,8 @@ class TransformSpec:
             raise ValueError(f"padding {self.support_padding!r}")
         if self.interpolation not in (None, *INTERPOLATIONS):
             raise ValueError(f"interpolation {self.interpolation!r:.40}")
+        if self.crop_mode not in CROP_MODES:
+            raise ValueError(f"crop mode {self.crop_mode!r:.40}")
         channels = (*self.mean, *self.std)
         if len(channels) != 6 or not all(isfinite(value) for value in channels):
             raise ValueError(f"mean and deviation {channels}")
@@ -119,6 +124,8 @@ class TransformSpec:
             color, blur = fields.pop("color"), fields["blur"]
             fields |= AUGMENTATIONS["color" if color else "crops"]
             fields["blur"] = AUGMENTATIONS["full" if blur else "crops"]["blur"]
+        if "squash" in fields:  # which was the only other mode
+            fields["crop_mode"] = "squash" if fields.pop("squash") else "center"
         spec = cls(**fields)
         spec.check()
         return spec
@@ -149,6 +156,13 @@ class TransformSpec:
     def support_only_flips(self) -> bool:
         """Whether a support view is the query view or its mirror image."""
         return self.native_size is not None and not self.support_padding and self.flip
+
+    @property
+    def border(self) -> list[int] | None:
+        """The color, 0-255, around photographs that are smaller than the crop; None: none are."""
+        if self.native_size is None and self.crop_mode == "border":
+            return [round(255 * mean) for mean in self.mean]
+        return [0, 0, 0] if self.native_size is None and self.resize < self.size else None
 
     def with_size(self, size: int | None) -> "TransformSpec":
         """Return this for another image size; the resize before the crop keeps its proportion."""

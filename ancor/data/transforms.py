@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from ancor.data.color import draw, recolor
 from ancor.data.policies import changed
 from ancor.data.transform_spec import TransformSpec
+from ancor.runtime.lazy import Lazy
 
+v2, functional = Lazy("torchvision.transforms.v2"), Lazy("torchvision.transforms.v2.functional")
 MOST_RESIZED = 2**27  # pixels of a resized image, before its crop
 
 
@@ -95,19 +97,14 @@ def training_view(
 
 def support_transform(spec: TransformSpec) -> Callable:
     """Return the mild random transform of a support view: image -> bytes (3, S, S)."""
-    return partial(_support_view, spec)
-
-
-def _support_view(spec: TransformSpec, image: Image.Image | Tensor) -> Tensor:
-    """Make a view, drawing from torch's generator what torchvision's transforms draw, in order."""
-    view = _resized_for(spec, pixels_of(image))
-    if spec.support_padding and spec.native_size is not None:
-        view = F.pad(view, (spec.support_padding,) * 4)
-    if spec.support_padding or spec.native_size is None:
-        spare = [side - spec.size for side in view.shape[1:]]
-        top, left = (int(torch.randint(0, most + 1, ())) if most > 0 else 0 for most in spare)
-        view = view[:, top : top + spec.size, left : left + spec.size]
-    return view.flip(-1) if spec.flip and torch.rand(()) < 0.5 else view
+    steps = _resize(spec) + _border(spec)
+    if spec.native_size is None:
+        steps += [v2.RandomCrop(spec.size)]
+    elif spec.support_padding:
+        steps += [v2.RandomCrop(spec.size, padding=spec.support_padding)]
+    if spec.flip:
+        steps += [v2.RandomHorizontalFlip()]
+    return v2.Compose([v2.ToImage(), *steps])
 
 
 def stored_form(spec: TransformSpec) -> Callable:
@@ -116,56 +113,53 @@ def stored_form(spec: TransformSpec) -> Callable:
     That is square and of the native size, by resizing the shorter side and cropping the center; or,
     of photographs, of the shorter side that all their transforms begin with.
     """
-    return partial(_stored_form, spec)
-
-
-def _stored_form(spec: TransformSpec, image: Image.Image | Tensor) -> Tensor:
     if spec.native_size is None:
-        return _resized_for(spec, pixels_of(image))
+        return v2.Compose([v2.ToImage(), *_resize(spec)])
     side = spec.native_size
-    return _center(_shorter_side(side, pixels_of(image)), side, side)
+    return v2.Compose([v2.ToImage(), partial(_shorter_side, side), v2.CenterCrop(side)])
 
 
 def query_transform(spec: TransformSpec) -> Callable:
     """Return the test transform, which draws nothing: image -> bytes (3, S, S)."""
-    return partial(_query_view, spec)
+    crop = [v2.CenterCrop(spec.size)] if spec.native_size is None else []
+    return v2.Compose([v2.ToImage(), *_resize(spec), *_border(spec), *crop])
 
 
-def _query_view(spec: TransformSpec, image: Image.Image | Tensor) -> Tensor:
-    view = _resized_for(spec, pixels_of(image))
-    return view if spec.native_size is not None else _center(view, spec.size, spec.size)
-
-
-def _center(image: Tensor, height: int, width: int) -> Tensor:
-    """Cut the middle out of an image (3, H, W); what it lacks is black, as by torchvision."""
-    down, across = (
-        max(0, to - side) for to, side in zip((height, width), image.shape[1:], strict=True)
-    )
-    if down or across:
-        image = F.pad(image, (across // 2, -(-across // 2), down // 2, -(-down // 2)))
-    top, left = round((image.shape[1] - height) / 2), round((image.shape[2] - width) / 2)
-    return image[:, top : top + height, left : left + width]
-
-
-def _resized_for(spec: TransformSpec, image: Tensor) -> Tensor:
-    """Resize an image (3, H, W) of bytes as evaluation does, before it crops."""
+def _resize(spec: TransformSpec) -> list:
     if spec.native_size is not None and spec.size == spec.native_size:
-        return image
-    if spec.native_size is not None or spec.squash:
+        return []
+    if spec.native_size is not None or spec.crop_mode == "squash":
         side = spec.resize if spec.native_size is None else spec.size
-        return _resized(spec.interpolation, side, side, image)
-    return _shorter_side(spec.resize, image, spec.interpolation)
+        return [partial(_resized, spec.interpolation, [side, side])]
+    if spec.crop_mode == "border":
+        return [partial(_longer_side, spec.resize, interpolation=spec.interpolation)]
+    return [partial(_shorter_side, spec.resize, interpolation=spec.interpolation)]
 
 
-def _resized(interpolation: str | None, height: int, width: int, image: Tensor) -> Tensor:
-    """Resize an image (3, H, W) of bytes."""
-    if image.shape[1:] == (height, width):
-        return image
+def _resized(interpolation: str | None, size: list[int], image: Tensor) -> Tensor:
+    """Resize an image (3, H, W) of bytes to a size, or at its shorter side to the only one."""
     if interpolation is None:
-        return F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
-    how = Image.Resampling[interpolation.upper()]
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    return pixels_of(picture.resize((width, height), how))
+        return functional.resize(image, size)
+    how = v2.InterpolationMode(interpolation)
+    resized = functional.resize(functional.to_pil_image(image), size, how)
+    return functional.pil_to_tensor(resized)
+
+
+def _border(spec: TransformSpec) -> list:
+    """Return what fills a resized photograph up where it is smaller than the network's images."""
+    return [] if spec.border is None else [partial(_filled_up, spec.size, spec.border)]
+
+
+def _filled_up(size: int, color: list[int], image: Tensor) -> Tensor:
+    height, width = (max(0, size - side) for side in image.shape[-2:])
+    around = [width // 2, height // 2, -(-width // 2), -(-height // 2)]  # left, top, right, bottom
+    return functional.pad(image, around, fill=color)
+
+
+def _longer_side(side: int, image: Tensor, interpolation: str | None = None) -> Tensor:
+    """Resize an image (3, H, W) at its longer side."""
+    ratio = max(image.shape[-2:]) / side
+    return _resized(interpolation, [max(1, round(n / ratio)) for n in image.shape[-2:]], image)
 
 
 def _shorter_side(side: int, image: Tensor, interpolation: str | None = None) -> Tensor:
@@ -178,7 +172,5 @@ def _shorter_side(side: int, image: Tensor, interpolation: str | None = None) ->
     shorter = min(height, width)
     longest = max(shorter, shorter * MOST_RESIZED // side**2)
     if max(height, width) > longest:
-        height, width = min(height, longest), min(width, longest)
-        image = _center(image, height, width)
-    sides = (side * height // shorter, side * width // shorter)
-    return _resized(interpolation, *sides, image)
+        image = functional.center_crop(image, [min(height, longest), min(width, longest)])
+    return _resized(interpolation, [side], image)

@@ -88,11 +88,19 @@ def preparation(spec: TransformSpec) -> dict[str, Any]:
     `keep_shape` says whether `resize_to` is the side of the shorter side, or of both; `crop_to` is
     of the center, and what is cropped is resized to `image_size`, if that is another. Pillow
     resizes as `predict` does, to a gray level; `pillow_filter` is its number of the interpolation.
+
+    Raises:
+        InputError: the encoder sees images with a border.
     """
     photographs, interpolation = spec.native_size is None, spec.interpolation or "bilinear"
+    if spec.border:
+        raise InputError(
+            f"`crop_mode` {spec.crop_mode} with images of {spec.resize} px in {spec.size}: a file "
+            "to deploy describes no border; load the encoder with `crop_mode` squash"
+        )
     return {
         "resize_to": spec.resize if photographs else spec.native_size,
-        "keep_shape": not (photographs and spec.squash),
+        "keep_shape": not (photographs and spec.crop_mode == "squash"),
         "crop_to": spec.size if photographs else spec.native_size,
         "image_size": spec.size,
         "interpolation": interpolation,

@@ -37,7 +37,12 @@ class Timm(Library):
             if getattr(network, "dynamic_img_size", None) is False:
                 self._options["dynamic_img_size"] = True
             self.config = network.pretrained_cfg
-            side = self.config["input_size"][-1]
+            _, height, side = self.config["input_size"]
+            if height != side:
+                raise InputError(
+                    f"backbone 'timm:{name}' is made for images of {height} x {side} pixels, and "
+                    "those here are square; choose another"
+                )
             features = self._create().eval()(torch.zeros(2, 3, side, side))
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise InputError(

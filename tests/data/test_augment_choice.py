@@ -273,3 +273,12 @@ def test_python_takes_the_same_settings():
     for wrong in ({"augment": "ful"}, {"blur": True}, {"color_jitter": (0.4, 0.4)}, {"flip": 1}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             ancor.load_dataset("digits", **wrong)
+
+
+@pytest.mark.parametrize(("squash", "mode"), [(False, "center"), (True, "squash")])
+def test_files_from_before_tell_squash(squash, mode):
+    told = {k: v for k, v in asdict(PHOTOGRAPHS).items() if k != "crop_mode"}
+    read = TransformSpec.from_file(json.loads(json.dumps({**told, "squash": squash})))
+    assert read == replace(PHOTOGRAPHS, crop_mode=mode)
+    with pytest.raises(ValueError, match="crop mode"):
+        TransformSpec.from_file({**told, "crop_mode": "no such"})

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,10 +140,10 @@ def check(model, answers) -> None:
     assert same[clear].all()
 
 
-def photographs(squash: bool, interpolation: str | None) -> ImageEncoder:
+def photographs(crop_mode: str, interpolation: str | None) -> ImageEncoder:
     """Return an encoder of photographs whose weights are random."""
     spec = TransformSpec(
-        48, (0.5, 0.4, 0.3), (0.2,) * 3, resize=55, squash=squash, interpolation=interpolation
+        48, (0.5, 0.4, 0.3), (0.2,) * 3, resize=55, crop_mode=crop_mode, interpolation=interpolation
     )
     with seeded(0, "test"):
         network = Encoder(EncoderConfig("conv4", "none", False, 16, 1)).train()
@@ -166,9 +167,9 @@ def own_pictures(folder: Path) -> None:
 
 
 SEEN = {
-    "photographs": (False, None, "LR"),
-    "bicubic": (False, "bicubic", "KNN"),
-    "squashed": (True, "bilinear", "Cosine"),
+    "photographs": ("center", None, "LR"),
+    "bicubic": ("center", "bicubic", "KNN"),
+    "squashed": ("squash", "bilinear", "Cosine"),
 }
 
 
@@ -176,9 +177,9 @@ SEEN = {
 def test_the_pages_runner_answers_as_predict_does(seen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own_pictures(QUERY)
-    squash, interpolation, classifier = SEEN[seen]
+    crop_mode, interpolation, classifier = SEEN[seen]
     paths = sorted(map(str, QUERY.iterdir()))
-    model = ancor.FewShotClassifier(photographs(squash, interpolation), classifier)
+    model = ancor.FewShotClassifier(photographs(crop_mode, interpolation), classifier)
     model.fit(paths[:18], [n % 3 for n in range(18)])
     model.set_params(unknown=float(np.median(model.predict_proba(paths).max(1))))
     model.save("runs/predict.ancor")
@@ -186,6 +187,15 @@ def test_the_pages_runner_answers_as_predict_does(seen, tmp_path, monkeypatch):
     answers = run_page()
     assert list(answers) == paths
     check(model, answers)
+
+
+def test_a_border_is_refused_and_not_left_out():
+    """The file's steps are a resize and a crop."""
+    spec = photographs("border", None).transforms
+    with refuses("`crop_mode` border", "squash"):
+        deploy.preparation(replace(spec, resize=48))
+    with refuses("`crop_mode` center", "40", "48"):
+        deploy.preparation(replace(spec, crop_mode="center", resize=40))
 
 
 def test_digits_of_another_size_are_prepared_as_predict_does(quick_run, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from torch import nn
 from torchvision import models
 
 from ancor.data.config import DataConfig
+from ancor.data.transforms import query_transform, support_transform
 from ancor.errors import InputError
 from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import EncoderConfig
@@ -14,6 +15,8 @@ from ancor.models.encoder import Encoder
 from ancor.models.libraries import check_image_size, library, saw_imagenet
 from ancor.models.names import RESNETS, library_name, same_weights
 from ancor.models.own import named_module
+from tests.made import picture
+from tests.refusals import refuses
 
 FAMILIES = (
     *("resnet18", "convnext_atto", "tf_efficientnet_lite0", "mobilenetv3_small_050", "regnety_002"),
@@ -44,6 +47,42 @@ def test_a_timm_backbone_has_its_own_preprocessing_and_width(name):
         assert ours.eval()(torch.empty(2, 3, size, size, device="meta")).shape[1] == (
             ours.out_features
         )
+
+
+def published() -> dict[tuple, tuple[str, dict]]:
+    """Each way of preprocessing among timm's published weights, and one backbone that has it."""
+    found = {}
+    for arch in timm.list_models():
+        for tag, config in timm.models.get_arch_pretrained_cfgs(arch).items():
+            told = timm.data.resolve_data_config({}, pretrained_cfg=config.to_dict())
+            key = told["input_size"], told["crop_pct"], told["crop_mode"], told["interpolation"]
+            found.setdefault(key, (f"{arch}.{tag}", told))
+    return found
+
+
+def test_every_way_of_preprocessing_in_timm_is_timms_to_the_byte():
+    """Crops of a resized side, squares, borders of the mean color, and crops beyond the image."""
+    shapes = ((301, 203), (150, 411), (97, 97))
+    photographs = [picture(n, (9, 7)).resize(shape) for n, shape in enumerate(shapes)]
+    modes = set()
+    for (size, share, mode, _), (name, told) in published().items():
+        usual = mode != "border" and share <= 1
+        if size[1] != size[2] or (usual and size[1] > 320):
+            continue
+        modes.add((mode, share > 1))
+        settings = {name: told[name] for name in ("mean", "std", "interpolation", "crop_pct")}
+        spec = DataConfig("folder", image_size=size[1], crop_mode=mode, **settings).transforms
+        theirs = timm.data.create_transform(**told, normalize=False)
+        for image in photographs:
+            assert torch.equal(query_transform(spec)(image), theirs(image)), name
+            assert support_transform(spec)(image).shape == size
+    assert modes == {("center", False), ("center", True), ("squash", False), ("border", False)}
+
+
+def test_a_backbone_of_images_that_are_not_square_is_refused():
+    """It was built for squares of its width, which its weights have never seen."""
+    with refuses("timm:vit_base_patch16_sapiens2", "1024 x 768", "square"):
+        library("timm:vit_base_patch16_sapiens2")
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
