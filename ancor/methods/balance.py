@@ -20,6 +20,12 @@ def class_shares(counts: Tensor, balance: str) -> Tensor:
     return seen / seen.sum()
 
 
+def unequal_classes(labels: Tensor) -> int:
+    """Return the number of classes of labels (N,) where they differ in size; else 0."""
+    counts = torch.bincount(labels)
+    return 0 if len(counts[counts > 0].unique()) == 1 else len(counts)
+
+
 def class_weights(labels: Tensor, classes: int, balance: str) -> Tensor:
     """Return what an image of each class counts in a mean over all: (C,) of float32.
 

@@ -178,12 +178,14 @@ CONTRASTIVE: dict[str, Callable[[Contrast], Blocks]] = {
 class LossTerm(NamedTuple):
     """A loss with its gradient attached, and the top-1 and top-5 accuracies of its logits.
 
-    Accuracies are None where targets are soft.
+    Accuracies are None where targets are soft. `right` tells of each image, (N,) of bool, whether
+    its class was the likeliest, where the logits are of classes.
     """
 
     value: Tensor
     top1: Tensor | None = None
     top5: Tensor | None = None
+    right: Tensor | None = None
 
 
 def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> LossTerm:
@@ -191,7 +193,7 @@ def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None =
     logits = wide(logits)
     seen = logits.detach()
     rank = (seen > seen.gather(1, labels[:, None])).sum(1)
-    return LossTerm(cross_entropy(logits, labels, weights), *_accuracies(rank))
+    return LossTerm(cross_entropy(logits, labels, weights), *_accuracies(rank), rank < 1)
 
 
 def contrastive_logits(calculator: str, contrast: Contrast) -> Tensor:

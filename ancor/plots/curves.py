@@ -13,6 +13,7 @@ Curves = Mapping[str, tuple[Sequence[int], Sequence[float]]]
 GROUPS = {
     "loss": "loss",
     "top1": "top-1, %",
+    "balanced": "balanced top-1, %",
     "validation": "validation, %",
     "health": "",
 }

@@ -17,6 +17,7 @@ from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.data.scan import report_skipped
 from ancor.errors import InputError, Interrupted, RunError, choose
+from ancor.methods.balance import unequal_classes
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
 from ancor.models.groups import frozen_groups
@@ -28,6 +29,7 @@ from ancor.runtime.seeding import seeded
 from ancor.training import outcome
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
+from ancor.training.metrics import Meter
 from ancor.training.provenance import write_configuration
 from ancor.training.resume import go_on
 from ancor.training.run_folder import RunSaver, open_directory
@@ -201,6 +203,8 @@ def fit(run: Prepared, save: Save | None = None) -> None:
             *(method, run.batches, config.training, run_log, run.validate, saver),
             *(runtime.dtype, runtime.quiet, draw),
         )
+        labels = torch.from_numpy(train.labels(config.training.mode))
+        trainer.meter = Meter(classes=unequal_classes(labels))
         if launch.content is not None:
             go_on(trainer, launch.content, launch.resumed_from, config.fingerprint)
         if launch.start_epoch is not None:

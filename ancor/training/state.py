@@ -233,13 +233,15 @@ def _restore_scaler(scaler: torch.GradScaler, told: Any) -> None:
     scaler.load_state_dict({**ours, "scale": float(scale), "_growth_tracker": steps})
 
 
-def _meter(told: dict[str, Any] | None) -> Meter:
+def _meter(told: dict[str, Any] | None, classes: int) -> Meter:
     """Return the meter that a file tells of; ValueError where its steps are not rows of figures."""
-    meter = Meter(told)
+    meter = Meter(told, classes)
     if told and any(type(name) is not str for name in told["names"]):
         raise ValueError("the names of its figures are not words")
     if told and any(step.shape != (len(told["names"]) + 1,) for step in told["steps"]):
         raise ValueError("its figures have no names")
+    if told and any(counts.shape[1:] != (2, classes) for counts in told.get("right", ())):
+        raise ValueError("its counts are of other classes")
     return meter
 
 
@@ -287,6 +289,6 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
         _best_epochs(progress.get("best_epochs"), len(best)),
         _seconds(content.get("seconds")),
     )
-    trainer.meter = _meter(progress.get("meter"))
+    trainer.meter = _meter(progress.get("meter"), trainer.meter.classes)
     if progress.get("scaler") and trainer.scaler.is_enabled():
         _restore_scaler(trainer.scaler, progress["scaler"])

@@ -119,7 +119,8 @@ class Trainer:
         self.guard.settle(good)
         self.method.after_step(good)
         self.progress.step += 1
-        meter.add(losses, [weight for _, weight in parts], good, len(batch.labels))
+        labels = [part.labels for part, _ in parts]
+        meter.add(losses, [weight for _, weight in parts], good, labels)
 
     def freeze_for(self, epoch: int) -> bool:
         """Freeze what is frozen in an epoch, from 0; return whether that is another part."""
@@ -130,7 +131,7 @@ class Trainer:
 
     def begin_again(self, epoch: int) -> None:
         """Begin an epoch, from 0, anew; figures of another one that has begun are dropped."""
-        self.progress.epoch, self.progress.position, self.meter = epoch, 0, Meter()
+        self.progress.epoch, self.progress.position, self.meter = epoch, 0, self.meter.rest(0)
 
     def seconds(self) -> float | None:
         """Return the time that the run was trained for, over all starts; None: not known."""

@@ -103,7 +103,7 @@ def test_repeated_steps_are_those_that_were_taken():
     """E25: an undone step is told once, whatever windows it is in."""
     meter, term = Meter(), LossTerm(*(torch.tensor(1.0),) * 3)
     for good in (True, False, True, True):
-        meter.add([{"cls": term}], [1.0], torch.tensor(good), 4)
+        meter.add([{"cls": term}], [1.0], torch.tensor(good), [torch.zeros(4)])
     rest = meter.rest(3)
     assert len(rest) == 2
     assert rest.read()[1] == []
@@ -153,7 +153,7 @@ def test_the_clock_runs_while_steps_are_done(clock):
     for seconds in (1.0, 2.0):
         clock[0] += seconds
         meter.waited(0.25)
-        meter.add([{"cls": term}], [1.0], torch.tensor(True), 30)
+        meter.add([{"cls": term}], [1.0], torch.tensor(True), [torch.zeros(30)])
         meter.stop()
         clock[0] += 50.0  # a save
         meter.start()
