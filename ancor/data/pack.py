@@ -1,8 +1,8 @@
 """Writing a dataset's images into one file (`ancor.data.packed`), a piece at a time.
 
-The images go into `<file>.part`, and what is known of each into `<file>.records`, after it. A run
-that was cut off goes on behind the last image of which both are whole. The file takes its name when
-all of it was read back and is as it was written.
+The images go into `<file>.part`, and what is known of each into `<file>.records`, after it, which
+is locked meanwhile. A run that was cut off goes on behind the last image of which both are whole.
+The file takes its name when all of it was read back and is as it was written.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +31,7 @@ from ancor.data.transforms import pixels_of, stored_form
 from ancor.errors import InputError, MissingPartition, RunError
 from ancor.runtime.logging import progress
 from ancor.runtime.text import megabytes
+from ancor.safe_io.locking import lock
 from ancor.safe_io.own_files import PACKED_MAGIC, is_packed
 
 log = logging.getLogger(__name__)
@@ -163,9 +165,7 @@ def _write(
     """
     part, listed = (path.with_name(path.name + end) for end in (".part", ".records"))
     key = bytes.fromhex(about["key"])
-    for name in (part, listed):
-        name.touch()
-    with open(part, "r+b") as images, open(listed, "r+b") as records:
+    with _held(path, listed) as records, _opened(part) as images:
         known = _known(images, records, key)
         total = sum(map(len, partitions))
         if len(known):
@@ -175,9 +175,25 @@ def _write(
                 bar.update(_append(chunk, images, records))
         records.seek(len(key))
         _finish(images, np.frombuffer(records.read(), RECORD), partitions, about, home)
-    _verify(part, listed)
-    os.replace(part, path)
-    listed.unlink()
+        _verify(part, listed)
+        os.replace(part, path)
+        listed.unlink()
+
+
+@contextmanager
+def _held(path: Path, listed: Path) -> Iterator[BinaryIO]:
+    """Open the records of a file, and hold it against other processes."""
+    with _opened(listed) as records:
+        lock(records, f"`out` {str(path)!r}")
+        if path.exists():
+            listed.unlink()
+            raise InputError(f"another process has just written `out` {str(path)!r}; look at it")
+        yield records
+
+
+def _opened(path: Path) -> BinaryIO:
+    path.touch()
+    return open(path, "r+b")
 
 
 def _known(images: BinaryIO, records: BinaryIO, key: bytes) -> np.ndarray:

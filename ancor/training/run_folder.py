@@ -1,6 +1,5 @@
 """The files of a run: where they go, what is saved, what a resume reads."""
 
-import errno
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,14 +11,10 @@ from ancor.checkpoints.state_dicts import QUERY, encoder_state
 from ancor.errors import InputError
 from ancor.runtime.distributed import is_main_process
 from ancor.runtime.text import check_utf8
+from ancor.safe_io.locking import lock
 from ancor.training.config import RunConfig
 from ancor.training.state import trainer_state
 from ancor.training.trainer import Trainer
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs in one folder are not told apart
-    fcntl = None
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +70,8 @@ def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # The kernel releases this lock when the process ends, however it ends, and does not
-            # hand it on to loading processes. It does so too when the process closes the file by
-            # any handle: so it is on a file that nothing else opens.
-            _lock(stack.enter_context((folder / LOCK).open("a")), folder)
+            held = stack.enter_context((folder / LOCK).open("a"))
+            lock(held, f"`output_dir` {str(folder)!r}")
             for pattern in OWN if overwrite else (UNFINISHED,):
                 for path in folder.glob(pattern):
                     path.unlink()
@@ -91,24 +84,6 @@ def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
                 "folder"
             ) from error
         yield metrics
-
-
-def _lock(file: TextIO, folder: Path) -> None:
-    """Lock a file against other processes, where the system can."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise InputError(
-                f"another run is writing into `output_dir` {str(folder)!r}; wait for it, stop it, "
-                "or name another folder"
-            ) from error
-        raise InputError(
-            f"`output_dir` {str(folder)!r} cannot be locked ({error.strerror}); name a folder on "
-            "another file system"
-        ) from error
 
 
 class RunSaver:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from ancor.data.file_config import PackConfig
 from ancor.data.packed import RECORD, PackedFile
 from ancor.data.transforms import pixels_of, query_transform
 from tests import made
-from tests.refusals import refused, refuses
+from tests.refusals import one_line, refused, refuses
 
 SIZES = ((90, 60), (60, 90), (40, 40), (47, 30))
 
@@ -138,6 +139,41 @@ def test_a_process_that_was_killed_leaves_nothing_wrong(folder):
         process.wait()
     subprocess.run([*words, str(out)], check=True, stdout=subprocess.DEVNULL)
     assert out.read_bytes() == contents(packed(folder, "once.pack", size=64))
+
+
+def test_two_at_once_do_not_write_one_file(folder, monkeypatch, capsys):
+    """Both wrote into one file, and the second changed what the first had verified."""
+    out = folder.parent / "x.pack"
+    flags = ["--data", str(folder), "--size", "40", "--out", str(out)]
+    store, others = packing.pixels_of, []
+
+    def meanwhile(image):
+        if not others:
+            others.append(
+                subprocess.run(
+                    [sys.executable, "-m", "ancor", "pack", *flags], capture_output=True, text=True
+                )
+            )
+        return store(image)
+
+    monkeypatch.setattr(packing, "pixels_of", meanwhile)
+    monkeypatch.setattr(packing, "ThreadPoolExecutor", lambda: ThreadPoolExecutor(1))
+    assert command.main(flags) == 0
+    assert others[0].returncode == 2
+    one_line(others[0].stderr, "--out", str(out), "another process")
+    assert contents(PackedFile(out)) == contents(packed(folder, "alone.pack", size=40))
+    assert sorted(p.name for p in out.parent.iterdir()) == ["alone.pack", "images", "x.pack"]
+
+
+def test_one_that_was_written_meanwhile_is_kept(folder, monkeypatch):
+    def written_by_another(file, what):
+        Path(f"{folder.parent}/x.pack").write_bytes(b"theirs")
+
+    monkeypatch.setattr(packing, "lock", written_by_another)
+    with refuses("`out`", "x.pack"):
+        packed(folder, size=40)
+    assert (folder.parent / "x.pack").read_bytes() == b"theirs"
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["images", "x.pack"]
 
 
 def test_other_settings_begin_anew(folder, monkeypatch):
