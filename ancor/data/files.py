@@ -42,16 +42,23 @@ LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "los
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Name the `KINDS` that can be read here; HEIC needs pillow-heif, which Pillow then uses."""
+    """Name the `KINDS` that can be read here."""
     known = {**features.modules, **features.codecs}
     lacking = {kind for kind, name in OPTIONAL.items() if not (name in known and _has(name))}
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
+    if heif_version() is None:
         lacking.add("HEIF")
-    else:
-        register_heif_opener()
     return tuple(kind for kind in KINDS if kind not in lacking)
+
+
+@cache
+def heif_version() -> str | None:
+    """Have Pillow read HEIC by pillow-heif, and return its version; None: it is not installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    pillow_heif.register_heif_opener()
+    return pillow_heif.__version__
 
 
 def _has(feature: str) -> bool:

@@ -154,8 +154,8 @@ class TransformSpec:
 
     @property
     def support_only_flips(self) -> bool:
-        """Whether a support view is the query view or its mirror image."""
-        return self.native_size is not None and not self.support_padding and self.flip
+        """Whether a support view is the query view or, where it flips, its mirror image."""
+        return self.native_size is not None and not self.support_padding
 
     @property
     def border(self) -> list[int] | None:

@@ -103,7 +103,7 @@ class EvaluationViews(Dataset):
 
 
 def distinct_views(pairs: np.ndarray, spec: TransformSpec, seed: int) -> np.ndarray:
-    """Name views by what they show, where a support view only flips or does not.
+    """Name views by what they show, where a support view flips at most.
 
     Args:
         pairs: (P, 2) of image and view.
@@ -115,6 +115,9 @@ def distinct_views(pairs: np.ndarray, spec: TransformSpec, seed: int) -> np.ndar
     """
     if not spec.support_only_flips:
         return pairs
+    if not spec.flip:
+        shown = np.where(pairs[:, 1] == MIRROR_VIEW, MIRROR_VIEW, QUERY_VIEW)
+        return np.stack([pairs[:, 0], shown], axis=1)
     generator = torch.Generator()
 
     def shown(image: int, view: int) -> int:

@@ -8,6 +8,7 @@ import PIL
 import torch
 
 from ancor.checkpoints.checksum import weights_hash
+from ancor.data.files import heif_version
 from ancor.data.partition import Partition
 from ancor.evaluation.feature_bank import FeatureBank
 
@@ -15,8 +16,8 @@ from ancor.evaluation.feature_bank import FeatureBank
 def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
     """List all that a bank's features of a partition depend on, as JSON can hold it.
 
-    Images are decoded by Pillow and resized by it or by torch; torchvision has networks. The batch
-    size is not among it: it moves features by less than 1e-5.
+    Images are decoded by Pillow, HEIC by pillow-heif, and resized by torchvision. The batch size is
+    not among it: it moves features by less than 1e-5.
     """
     return {
         "weights": weights_hash(bank.encoder),
@@ -32,4 +33,5 @@ def dependencies(bank: FeatureBank, partition: Partition) -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "pillow": PIL.__version__,
+        "pillow-heif": heif_version(),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 
 import numpy as np
 from scipy import special
@@ -206,8 +207,13 @@ def _pairs(codes: np.ndarray) -> np.ndarray:
 
 
 def mean_and_interval(scores: np.ndarray) -> tuple[float, float]:
-    """Mean, and half the width of its 95% interval: t_{0.975, n-1} * sd / sqrt(n)."""
+    """Mean, and half the width of its 95% interval: t_{0.975, n-1} * sd / sqrt(n).
+
+    What fewer than two scores do not tell is not a number.
+    """
     scores = np.asarray(scores, dtype=np.float64)
+    if len(scores) < 2:
+        return (float(scores[0]) if len(scores) else nan), nan
     quantile = special.stdtrit(len(scores) - 1, 0.975)  # scipy.stats takes a second to import
     half = quantile * (scores.std(ddof=1) / np.sqrt(len(scores)))
     return float(scores.mean()), float(half)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Rejection:
             "unknown": self.unknown,
             "episodes": len(self.counted),
             **{
-                name: {"mean": mean, "ci95": half}
+                name: {"mean": _known(mean), "ci95": _known(half)}
                 for name, (mean, half) in self.intervals().items()
             },
         }
@@ -133,3 +134,8 @@ def rejections(protocol: Protocol, ways: np.ndarray, rows: np.ndarray) -> Iterat
         auroc, fpr = rows[:, kind].transpose(1, 2, 0)
         if np.isfinite(auroc[0]).sum() > 1:
             yield Rejection(protocol, ways, KINDS[kind], auroc, fpr)
+
+
+def _known(figure: float) -> float | None:
+    """Return a figure for JSON, which has no word for what is not a number."""
+    return None if isnan(figure) else figure

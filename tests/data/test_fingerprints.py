@@ -3,14 +3,17 @@
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import types
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ancor.data import files
 from ancor.data import images as images_module
 from ancor.data.config import DataConfig
 from ancor.data.images import ColorImages, EncodedImages, GrayImages, ImageFiles
@@ -188,8 +191,15 @@ def test_what_decodes_and_resizes_is_part_of_the_key(tmp_path, monkeypatch):
     found.append(dependencies(bank, partition))
     monkeypatch.setattr("ancor.evaluation.dependencies.version", lambda package: f"new {package}")
     found.append(dependencies(bank, partition))
-    assert found[0] != found[1] != found[2]
-    assert found[2]["torchvision"] == "new torchvision"
+    assert found[-1]["torchvision"] == "new torchvision"
+    for version in ("1.0", "1.1"):
+        heif = types.SimpleNamespace(register_heif_opener=lambda: None, __version__=version)
+        monkeypatch.setitem(sys.modules, "pillow_heif", heif)
+        files.heif_version.cache_clear()
+        found.append(dependencies(bank, partition))
+    monkeypatch.undo()
+    files.heif_version.cache_clear()
+    assert all(one != other for one, other in combinations(found, 2))
 
 
 def test_a_subset_is_another_set(tmp_path):

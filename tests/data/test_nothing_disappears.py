@@ -202,10 +202,10 @@ def leftovers(root: Path, *names: str) -> Path:
 @pytest.fixture
 def without_heif(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    for cached in (files.formats, files.extensions):
+    for cached in (files.heif_version, files.formats, files.extensions):
         cached.cache_clear()
     yield
-    for cached in (files.formats, files.extensions):
+    for cached in (files.heif_version, files.formats, files.extensions):
         cached.cache_clear()
 
 
@@ -246,9 +246,11 @@ def test_heic_is_read_where_pillow_heif_is_there(tmp_path, without_heif, monkeyp
         )
 
     monkeypatch.setitem(
-        sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register)
+        sys.modules,
+        "pillow_heif",
+        types.SimpleNamespace(register_heif_opener=register, __version__="1"),
     )
-    for cached in (files.formats, files.extensions):
+    for cached in (files.heif_version, files.formats, files.extensions):
         cached.cache_clear()
     path = tmp_path / "a" / "1.HEIC"
     path.parent.mkdir()

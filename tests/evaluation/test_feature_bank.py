@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,15 @@ def test_views_that_only_flip_are_named_by_what_they_show(images):
     assert all(torch.equal(a, b) for a, b in zip(shown, again, strict=True))
     assert 0.3 < np.mean(named[pairs[:, 1] >= 0, 1] == -2) < 0.7
     assert distinct_views(pairs, CROPS, seed=3) is pairs
+
+
+def test_views_that_do_not_even_flip_are_one():
+    """Every support view of square images that are not mirrored was passed anew."""
+    pairs = np.stack([np.repeat(np.arange(3), 4), np.tile([-2, -1, 0, 7], 3)], axis=1)
+    named = distinct_views(pairs, replace(FLIPS, flip=False), seed=3)
+    assert named[:, 0].tolist() == pairs[:, 0].tolist()
+    assert named[:, 1].tolist() == [-2, -1, -1, -1] * 3
+    assert len(plan_of(0, replace(FLIPS, flip=False)).pairs) <= 120
 
 
 @pytest.mark.parametrize("views", [0, 10])

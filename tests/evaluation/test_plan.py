@@ -55,6 +55,13 @@ def test_the_interval_is_students():
     assert half == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_score_has_no_interval():
+    mean, half = mean_and_interval(np.array([0.25]))
+    assert (mean, np.isnan(half)) == (0.25, True)
+    assert np.isnan(mean_and_interval(np.array([]))).all()
+
+
 MADE = """
 import resource
 import numpy as np
