@@ -259,7 +259,7 @@ def load(partition: str, path: str, dataset: str, settings: Mapping[str, Any]) -
         first += part["images"]
     names = capped(part["name"] for part in file.about["partitions"])
     raise MissingPartition(
-        f"{path!r} has no partition {partition!r}, only {names}; use another `partition`, or pack "
+        f"{path!r} has no partition {partition!r}, only {names}; take another partition, or pack "
         "a folder that has it"
     )
 

@@ -223,7 +223,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         for read in run.partitions:
             report_skipped(read)
         if first and launch.folder is not None:
-            for line in outcome.ended(config, launch.folder, launch.flags, trainer, train):
+            for line in outcome.ended(config, launch.folder, launch.flags, trainer, run.partitions):
                 log.info("%s", line)
 
 

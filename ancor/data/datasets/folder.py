@@ -57,7 +57,7 @@ def load(
         raise MissingPartition(
             f"{str(home)!r} has no partition {partition!r}; make {partition}/<coarse>/<fine>/* "
             "there, take a share of the training images by `val_fraction` or `test_fraction`, or "
-            "use another `partition`"
+            "take another partition"
         )
     others: list[str] = []
     tree = _read_tree(folder, levels, others)

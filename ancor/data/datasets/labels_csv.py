@@ -61,7 +61,7 @@ def load(
         raise MissingPartition(
             f"{str(table)!r} has no line of the partition {partition!r}; add some in the column "
             "partition, take a share of the training images by `val_fraction` or `test_fraction`, "
-            "or use another `partition`"
+            "or take another partition"
         )
     _check_paths(root, kept, allow_outside_root)
     if not skip_bad_images:
