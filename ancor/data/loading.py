@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from ancor.errors import InputError, RunError
 from ancor.runtime.processes import in_main_thread, leave_signals_to_main, numbers, signals_held
@@ -72,6 +73,7 @@ class Loader(DataLoader):
             with signals_held(), _deaths_found_later():
                 batches = super().__iter__()
             self._processes = getattr(batches, "_workers", [])
+            _unwatch(batches)
             for worker in self._processes:
                 # SIGTERM, with which multiprocessing ends them at last, is what they are deaf to.
                 # Its own method would keep it, and its descriptors, from being freed.
@@ -84,6 +86,9 @@ class Loader(DataLoader):
             if told is None:
                 raise
             raise told from error
+
+    def check_worker_number_rationality(self) -> None:
+        """Say nothing, where torch warns of more processes than CPUs: there was a reason to ask."""
 
     def _failure(self, error: Exception) -> RunError | None:
         """Say why processes and batches do not come; None: it is no fault of the machine's."""
@@ -160,11 +165,18 @@ def _deaths_found_later() -> Iterator[None]:
     if os.name != "posix" or not in_main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) or signal.SIG_DFL
     try:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def _unwatch(batches: Iterator) -> None:
+    """Have torch's handler, where other loaders have set it, not look after these processes."""
+    if getattr(batches, "_worker_pids_set", False):
+        signal_handling._remove_worker_pids(id(batches))
+        batches._worker_pids_set = False
 
 
 def _end(pid: int) -> None:

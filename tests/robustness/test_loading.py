@@ -165,6 +165,28 @@ def test_a_death_between_epochs_does_not_interrupt_other_work():
         list(loader)
 
 
+def test_a_death_is_told_where_torchs_handler_is_there_already(monkeypatch):
+    """It raised in the middle of finding out why, in a process that had used other loaders."""
+    before, own = signal.getsignal(signal.SIGCHLD), torch.utils.data._utils.signal_handling
+    monkeypatch.setattr(own, "_SIGCHLD_handler_set", False)  # or it is set once a process
+    list(torch.utils.data.DataLoader(torch.arange(4), num_workers=1))
+    assert callable(signal.getsignal(signal.SIGCHLD))
+    try:
+        for _ in range(12):
+            with refuses("status 77", kind=RunError):
+                list(Loader(Faulty(lambda: os._exit(77)), 1, CPU, batch_size=2))
+    finally:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+
+
+@pytest.mark.filterwarnings("error")
+def test_more_processes_than_cpus_are_no_warning(monkeypatch):
+    """It came from torch, on two lines."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert len(list(Loader(Faulty(), 2, CPU, batch_size=4))) == 2
+
+
 def test_a_signal_leaves_loading_processes_alive_and_they_end_with_their_loader():
     """A5: whoever sends it, in whatever order."""
     loader = Loader(Faulty(), 2, CPU, batch_size=1, persistent_workers=True)
