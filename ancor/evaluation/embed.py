@@ -1,9 +1,12 @@
 """Features of whole partitions, passed once for all trainings on them (`ancor.data.features`)."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -26,7 +29,7 @@ from ancor.runtime.text import write_csv
 from ancor.safe_io.writing import atomic_write
 
 MOST_VIEWS = 1000
-SUFFIXES = (".npz", ".csv")
+SUFFIXES = (".npz", ".csv", ".parquet")
 
 
 def embedded(model: Model, partition: Partition, views: int, seed: int = 0) -> Partition:
@@ -115,7 +118,7 @@ def facts(model: Model, data: DataConfig, source: str, views: int, seed: int) ->
 
 
 def write(path: Path, about: Mapping[str, Any], partitions: Mapping[str, Partition]) -> None:
-    """Write features as the suffix of a path says: `.npz`, or `.csv`, a line a view.
+    """Write features as the suffix of a path says: `.npz`; or a row a view, `.csv`, `.parquet`.
 
     Raises:
         InputError: another suffix.
@@ -125,13 +128,70 @@ def write(path: Path, about: Mapping[str, Any], partitions: Mapping[str, Partiti
         write_csv(path, _header(partitions), _lines(partitions))
         return
     with atomic_write(path) as file:
-        features.write(file, about, partitions)
+        (features.write if path.suffix == ".npz" else _write_parquet)(file, about, partitions)
 
 
 def check_suffix(path: Path) -> None:
     """Raise an InputError where features cannot be written under a name."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"{str(path)!r}: expected a name in {' or '.join(SUFFIXES)}")
+    if path.suffix == ".parquet":
+        _pyarrow()
+
+
+def _pyarrow() -> tuple[ModuleType, ModuleType]:
+    """Import pyarrow and its part for Parquet; InputError where it is not installed."""
+    try:
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise InputError(
+            "files in .parquet need pyarrow: pip install 'ancor-toolkit[parquet]'"
+        ) from error
+
+
+def _write_parquet(file: IO, about: Mapping[str, Any], partitions: Mapping[str, Partition]) -> None:
+    """Write a group of rows for each partition; `about`, as JSON, is the schema's metadata `ancor`.
+
+    The columns are `partition`, `image`, `view` (`test`, then 1, 2, ... of training), `coarse` and
+    `fine` (null where not known), all of strings, and `features`, lists of F floats.
+    """
+    arrow, parquet = _pyarrow()
+    width = next(iter(partitions.values())).images.rows.shape[2]
+    texts = ("partition", "image", "view", "coarse", "fine")
+    schema = arrow.schema(
+        [(name, arrow.string()) for name in texts]
+        + [("features", arrow.list_(arrow.float32(), width))],
+        metadata={"ancor": json.dumps(about)},
+    )
+    with parquet.ParquetWriter(file, schema) as writer:
+        for name, partition in partitions.items():
+            count, views, _ = partition.images.rows.shape
+            images = [_utf8(partition.images.name(index)) for index in range(count)]
+            told = {
+                "partition": np.full(count * views, name),
+                "image": np.repeat(np.array(images, dtype=object), views),
+                "view": np.tile(["test", *map(str, range(1, views))], count),
+                "coarse": np.repeat(_names(partition, "coarse"), views),
+            }
+            if partition.fine_labels is not None:
+                told["fine"] = np.repeat(_names(partition, "fine"), views)
+            columns = [
+                arrow.array(told[text]) if text in told else arrow.nulls(count * views, "string")
+                for text in texts
+            ]
+            flat = arrow.array(partition.images.rows.numpy().reshape(-1))
+            columns.append(arrow.FixedSizeListArray.from_arrays(flat, width))
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+
+
+def _names(partition: Partition, level: str) -> np.ndarray:
+    names = [_utf8(name) for name in partition.hierarchy.names(level)]
+    return np.array(names, dtype=object)[partition.labels(level)]
+
+
+def _utf8(name: str) -> str:
+    """Return a name as Parquet can hold it: bytes that are no UTF-8 as `\\udcff`."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _header(partitions: Mapping[str, Partition]) -> list[str]:

@@ -1,6 +1,9 @@
 """Features written once are those that evaluation, training and other programs compute."""
 
 import csv
+import json
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,9 +81,37 @@ def test_a_table_for_other_programs(made, tmp_path):
     assert np.array_equal(np.array(values, np.float32), found.images.rows[1, 2].numpy())
 
 
-def test_another_suffix_is_refused(tmp_path):
-    with refuses("f.parquet", ".npz", ".csv"):
+@pytest.mark.parametrize("fine", [True, False])
+def test_a_parquet_table_holds_the_same(made, tmp_path, fine):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'ancor-toolkit[parquet]'")
+    found = made[-1] if fine else replace(made[-1], fine_labels=None)
+    names = ["a/\udcff.png", *map(str, range(1, len(found)))]  # the first is no UTF-8
+    images = features.FeatureRows(found.images.rows, names)
+    parts = {"test": replace(found, images=images), "train": found}
+    embed.write(tmp_path / "f.parquet", {"arch": "x"}, parts)
+    table = parquet.read_table(tmp_path / "f.parquet")
+    assert json.loads(table.schema.metadata[b"ancor"]) == {"arch": "x"}
+    rows = table.to_pylist()
+    assert len(rows) == 2 * 9 * 4
+    assert [row["view"] for row in rows[:5]] == ["test", "1", "2", "3", "test"]
+    assert rows[0]["image"] == "a/\\udcff.png"
+    second = rows[6]
+    assert (second["partition"], second["image"]) == ("test", "1")
+    assert second["coarse"] == found.hierarchy.coarse_names[found.coarse_labels[1]]
+    expected = found.hierarchy.fine_names[found.fine_labels[1]] if fine else None
+    assert second["fine"] == expected
+    assert np.array_equal(np.array(second["features"], np.float32), found.images.rows[1, 2])
+
+
+def test_without_pyarrow_it_is_one_line_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with refuses(".parquet", "pip install 'ancor-toolkit[parquet]'"):
         embed.check_suffix(tmp_path / "f.parquet")
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with refuses("f.txt", ".npz", ".csv", ".parquet"):
+        embed.check_suffix(tmp_path / "f.txt")
 
 
 def test_both_are_side_by_side():
