@@ -1,20 +1,25 @@
 """Published weights on this machine: from a cache, else over the network."""
 
-import contextlib
 import os
-import socket
+import shutil
+import ssl
 import sys
+from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import Request, urlopen
 
 import torch
 
 from ancor.errors import InputError
 from ancor.models.libraries import Published
+from ancor.safe_io.writing import atomic_write
 
 SECONDS = 3.0  # that a host may take to answer
+STALLED = 30.0  # seconds without a byte, after which a download is given up
+CLIENTS = ("httpx", "httpx2")  # of the Hugging Face hub, by its version
 
 
 def fetched(weights: Published) -> Path:
@@ -48,8 +53,7 @@ def _of_hub(weights: Published) -> Path | None:
     if weights.url and _url_path(weights.url).exists():
         return _url_path(weights.url)
     try:
-        if not _answers(hub.constants.ENDPOINT):
-            raise OSError("no network")
+        _check_answers(hub.hf_hub_url(**place))
         return Path(hub.hf_hub_download(**place, etag_timeout=SECONDS))
     except _network_errors() as error:
         raise _not_here(weights, f"{repository}/{weights.file} on the hub", error) from error
@@ -60,10 +64,9 @@ def _of_url(weights: Published) -> Path:
     if path.exists():
         return path
     try:
-        if not _answers(weights.url):
-            raise OSError("no network")
+        _check_answers(weights.url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(weights.url, str(path), progress=False)
+        _download(weights.url, path)
     except _network_errors() as error:
         raise _not_here(weights, weights.url, error) from error
     return path
@@ -84,30 +87,39 @@ def _not_here(weights: Published, place: str, error: Exception) -> InputError:
 
 def _network_errors() -> tuple[type[Exception], ...]:
     """List what a download may raise; the hub's own client has errors of its own."""
-    client = getattr(sys.modules.get("httpx"), "HTTPError", OSError)
-    return OSError, ValueError, RuntimeError, client
+    loaded = (sys.modules[name] for name in CLIENTS if name in sys.modules)
+    return OSError, ValueError, RuntimeError, HTTPException, *(c.HTTPError for c in loaded)
 
 
-def _answers(url: str) -> bool:
-    """Return whether a URL's host, or the proxy on the way to it, takes connections in time.
+def _download(url: str, path: Path) -> None:
+    """Fetch a file; it is there under its name if it is whole."""
+    with urlopen(url, timeout=STALLED) as answer, atomic_write(path) as file:
+        shutil.copyfileobj(answer, file)
+        expected = answer.headers["Content-Length"]
+        if expected is not None and file.tell() != int(expected):
+            raise OSError(f"{file.tell()} of {expected} bytes came")
+
+
+def _check_answers(url: str) -> None:
+    """Raise an OSError where nothing comes from a URL's host, or the proxy on the way, in time.
 
     The libraries would try again for most of a minute; looking up a name has no limit of its own.
     """
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    reached: list[bool] = []
+    told = ["no network"]
 
-    def reach() -> None:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection((parts.hostname or "", port), timeout=SECONDS),
-        ):
-            reached.append(True)
+    def ask() -> None:
+        try:
+            urlopen(Request(url, method="HEAD"), timeout=SECONDS).close()
+            told[0] = ""
+        except HTTPError as error:  # others, such as one for a name that is not there, are answers
+            waits = error.code >= 500 or error.code == 429
+            told[0] = f"{error.code} {error.reason}" if waits else ""
+        except (OSError, HTTPException) as error:
+            if isinstance(getattr(error, "reason", error), ssl.SSLError):
+                told[0] = ""  # the libraries know other certificates
 
-    thread = Thread(target=reach, daemon=True)
+    thread = Thread(target=ask, daemon=True)
     thread.start()
     thread.join(SECONDS)
-    return bool(reached)
+    if told[0]:
+        raise OSError(told[0])
