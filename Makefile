@@ -11,6 +11,7 @@ setup: $(VENV)/ready
 $(VENV)/ready: requirements.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -e '.[html,export,completion,timm,app,test]'
+	-npm install --silent --no-save axe-core@4  # of the tests that look at pages in a browser
 	touch $@
 
 demo: setup
@@ -45,5 +46,5 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs build node_modules *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

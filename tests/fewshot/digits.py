@@ -11,12 +11,15 @@ EACH = 12  # pictures of a digit
 
 
 def write_digits(root: Path, fine: bool = False) -> None:
-    """Write <coarse>/<digit>-<n>.png of each digit; with `fine`, <coarse>/<digit>/<n>.png."""
+    """Write <coarse>/<digit>-<n>.png of each digit; with `fine`, <coarse>/<digit>/<n>.png.
+
+    The coarse classes are called otherwise than those that an encoder is trained on.
+    """
     partition = DataConfig("digits").load("train")
     names = partition.hierarchy
     for digit in range(10):
         for n, index in enumerate(np.flatnonzero(partition.fine_labels == digit)[:EACH].tolist()):
-            coarse = names.coarse_names[partition.coarse_labels[index]]
+            coarse = f"of {names.coarse_names[partition.coarse_labels[index]]}"
             place = f"{digit}/{n:02}.png" if fine else f"{digit}-{n:02}.png"
             path = root / coarse / place
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,6 +68,32 @@ class Session:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    async def settled(self, expression: str):
+        """Return what a promise of JavaScript gives; an AssertionError if it fails."""
+        options = {"returnByValue": True, "awaitPromise": True}
+        found = await self.call("Runtime.evaluate", expression=expression, **options)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    async def click(self, selector: str, number: int = 0) -> None:
+        """Click the middle of one of the elements that a selector finds, after moving it there."""
+        place = await self.value(
+            f"""(() => {{
+              const element = document.querySelectorAll({json.dumps(selector)})[{number}];
+              element.scrollIntoView({{block: 'center', behavior: 'instant'}});
+              const box = element.getBoundingClientRect();
+              return [box.left + box.width / 2, box.top + box.height / 2];
+            }})()"""
+        )
+        about = dict(zip("xy", place, strict=True)) | {"button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.call("Input.dispatchMouseEvent", type=kind, **about)
+
+    async def resize(self, width: int, height: int = 900) -> None:
+        """Give the window another size, in pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        await self.call("Emulation.setDeviceMetricsOverride", **size)
+
     async def until(self, expression: str, enough):
         """Evaluate an expression that gives JSON until it is enough, and return what it gives."""
         for _ in range(150):
@@ -79,7 +105,8 @@ class Session:
 
     async def press(self, key: str, text: str = "") -> None:
         """Press and release a key."""
-        codes = {"Tab": 9, " ": 32, "Enter": 13, "Backspace": 8, "ArrowDown": 40}
+        codes = {"Tab": 9, " ": 32, "Enter": 13, "Backspace": 8, "Escape": 27}
+        codes |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         about = {"key": key, "windowsVirtualKeyCode": codes.get(key, 0), "text": text}
         await self.call("Input.dispatchKeyEvent", type="keyDown", **about)
         await self.call("Input.dispatchKeyEvent", type="keyUp", key=key)

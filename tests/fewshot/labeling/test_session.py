@@ -72,6 +72,8 @@ def test_the_saved_classifier_answers_as_the_session_does(session):
     sure = model.predict_proba(files).max(1)
     np.testing.assert_allclose([each["probability"] for each in told], sure, atol=1e-4)
     assert model.temperature_ != 1
+    assert model.encoder.coarse_names == pictures.encoder.coarse_names
+    assert len(model.encoder.coarse_names) == model.encoder.num_coarse == 3
     coarse = dict(zip(model.classes_.tolist(), model.coarse_.tolist(), strict=True))
     assert coarse == session.labels.coarse_of()
 

@@ -20,6 +20,7 @@ let state = null;
 let numbers = [];  // of the list that is shown, all of them
 let queue = Promise.resolve();  // requests that change something, one after the other
 let judging = 0;
+let renaming = null;  // the class that is given another name
 
 function make(tag, about = {}, ...inside) {
   const node = document.createElement(tag);
@@ -193,8 +194,8 @@ function renderState() {
   const every = make('option', {value: '', textContent: `all (${state.labeled} of ${state.total})`});
   byId('coarse').replaceChildren(...options, ...(options.length > 1 ? [every] : []));
   byId('coarse').value = field.coarse ?? '';
-  const name = state.coarse.find(each => each.number === field.coarse)?.name;
-  byId('name-where').textContent = name ? ` of ${name}` : '';
+  if (!state.classes.some(each => each.name === renaming)) renaming = null;
+  renderNaming();
   renderClasses();
   const names = [...byId('classes').querySelectorAll('input')].map(radio => radio.value);
   byId('answer').replaceChildren(make('option', {value: '', textContent: 'any'}),
@@ -323,11 +324,30 @@ function name_(input, first) {
   });
 }
 
+// The field of a new class's name takes another name of a class, until Enter or Escape.
 function rename(old) {
-  const given = prompt(`Another name for “${old}”`, old);
-  if (given === null || given.trim() === old) return;
-  if (field.active === old) field.active = given.trim();
-  change({do: 'rename', old, new: given});
+  renaming = old;
+  byId('name').value = old ?? '';
+  renderNaming();
+  if (old !== null) byId('name').select();
+}
+
+function renderNaming() {
+  const coarse = state.coarse.find(each => each.number === field.coarse)?.name;
+  byId('name-label').textContent = renaming === null
+    ? `Name of a new class${coarse ? ` of ${coarse}` : ''}` : `Another name for “${renaming}”`;
+  byId('name-add').textContent = renaming === null ? 'Add' : 'Rename';
+}
+
+function renamed() {
+  const old = renaming, given = byId('name').value.trim(), chosen = field.active === old;
+  if (given === old) return rename(null);
+  return change({do: 'rename', old, new: given}).then(() => {
+    if (state.classes.some(each => each.name === old)) return;  // it was refused
+    if (chosen) field.active = given;
+    rename(null);
+    take({...state, pictures: []});
+  });
 }
 
 function pick(about, name = field.active) {
@@ -439,7 +459,11 @@ byId('classes').addEventListener('change', event => {
 });
 byId('name-form').addEventListener('submit', event => {
   event.preventDefault();
-  name_(byId('name'), null);
+  if (renaming === null) name_(byId('name'), null);
+  else renamed();
+});
+byId('name').addEventListener('keydown', event => {
+  if (event.key === 'Escape' && renaming !== null) rename(null);
 });
 byId('undo').addEventListener('click', () => change({do: 'undo'}));
 byId('save').addEventListener('click', () => save({}, 'Saving'));
