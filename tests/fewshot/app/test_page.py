@@ -4,66 +4,27 @@ import asyncio
 import csv
 import json
 import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ancor.cli.predict import main as predict
+from tests.fewshot.app.driving import CHROMIUM, HEADING, ROOT, calm, drive, serving
 from tests.fewshot.digits import write_digits
-from tests.plots import browser
 
 pytest.importorskip("starlette")
 pytest.importorskip("tornado")
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
 ]
-ROOT = Path(__file__).parents[3]
 # What `npm install --no-save axe-core` in the project's folder brings.
 AXE = Path(os.environ.get("ANCOR_AXE", ROOT / "node_modules/axe-core/axe.min.js"))
 EVIL = "<img src=x onerror=document.title='broken'>"
 
 
-@contextmanager
-def serving(model: Path, photos: Path, output: Path, *flags: str):
-    """Run the command; yield the address that it prints, and end it as a user does."""
-    command = [sys.executable, "-m", "ancor", "app", "--model-path", str(model), "--port", "0"]
-    command += ["--data", str(photos), "--output", str(output), "--device", "cpu", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        try:
-            lines = iter(process.stdout.readline, "")
-            yield next(m[1] for m in (re.search(r"(http://\S+)", line) for line in lines) if m)
-        finally:
-            process.send_signal(signal.SIGINT)
-            rest = process.stdout.read()
-    assert process.returncode == 0
-    assert str(output) in rest
-
-
-def drive(address: str, folder: Path, how) -> None:
-    """Open the page in a browser and let `how` act on it."""
-
-    async def acting(port: str):
-        session = await browser.connect(port)
-        await session.reload()
-        await session.until(TILES, lambda count: count > 0)
-        await how(session)
-
-    with browser.chromium(CHROMIUM, address, folder) as port:
-        asyncio.run(asyncio.wait_for(acting(port), 240))
-
-
-TILES = "JSON.stringify(document.querySelectorAll('.tile').length)"
 PLACE = "document.activeElement.closest('.tile').dataset.number"
-HEADING = "JSON.stringify(document.querySelector('#heading').textContent)"
 # Controls and pictures beside the window, or too small for a finger (WCAG 2.2: 24 pixels).
 BESIDE = """[...document.querySelectorAll('button, input, select, summary, h1, h2, img')].filter(
 e => {
@@ -74,13 +35,6 @@ e => {
 }).map(e => e.outerHTML.slice(0, 120))"""
 OTHER_IMAGES = """[...document.images].filter(
   image => !/\\/pictures\\/\\d+\\/(small|large)$/.test(image.src)).length"""
-
-
-async def calm(session) -> None:
-    """Wait until all that was asked for is answered."""
-    await session.settled(
-        "(async () => { let last; while (last !== queue) await (last = queue); })()"
-    )
 
 
 async def typed(session, text: str) -> None:

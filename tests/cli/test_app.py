@@ -1,0 +1,199 @@
+"""The command: what it refuses, how fast its page is, and a stranger's way through it."""
+
+import csv
+import json
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ancor.cli.app import main
+from ancor.cli.predict import main as predict
+from tests.fewshot.app.driving import CHROMIUM, calm, drive, serving
+from tests.fewshot.digits import write_digits
+from tests.pretrained import LITE0, WEIGHTS
+from tests.refusals import refused
+from tests.shared import needs_shared, shared
+
+serve = pytest.importorskip("ancor.fewshot.app.serve")
+pytest.importorskip("starlette")
+pytest.importorskip("tornado")
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+# Milliseconds from a click to all that follows from it, shown.
+CLICK = """(async () => {
+  const start = performance.now();
+  document.querySelectorAll('.pick')[%d].click();
+  await queue;
+  await new Promise(requestAnimationFrame);
+  return performance.now() - start;
+})()"""
+# Milliseconds from the request of the page to its first list, whose pictures in sight are there.
+FIRST = """(async () => {
+  const inside = image => image.getBoundingClientRect().top < innerHeight;
+  for (;;) {
+    const images = [...document.querySelectorAll('.tile img')].filter(inside);
+    if (images.length && images.every(image => image.complete && image.naturalWidth)) break;
+    await new Promise(requestAnimationFrame);
+  }
+  return performance.now();
+})()"""
+
+
+@pytest.fixture
+def asked(quick_run, tmp_path):
+    write_digits(tmp_path / "photos")
+    command = ["--model-path", str(quick_run / "model_best.pth.tar"), "--device", "cpu"]
+    return [*command, "--data", str(tmp_path / "photos"), "--output", str(tmp_path / "out")]
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_computed(asked, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused(main, [*asked, "--port", port], capsys, "--port", port, "0")
+    assert not (tmp_path / "out").exists()
+    refused(main, [*asked, "--port", "65536"], capsys, "--port", "65536")
+    refused(
+        main, [*asked, "--host", "no.such.host.example"], capsys, "--host", "no.such.host.example"
+    )
+
+
+def test_what_is_no_folder_of_pictures_is_refused(asked, tmp_path, capsys):
+    refused(main, [*asked, "--port", "0", "--dataset", "digits"], capsys, "digits", "--data")
+    (tmp_path / "file").write_text("")
+    asked[asked.index("--output") + 1] = str(tmp_path / "file" / "out")
+    refused(main, [*asked, "--port", "0"], capsys, f"'{tmp_path}/file/out/session.json'")
+
+
+def test_without_its_packages_one_line_says_what_to_install(asked, monkeypatch, capsys):
+    monkeypatch.setattr(serve, "uvicorn", None)
+    refused(main, [*asked, "--port", "0"], capsys, "pip install 'ancor-toolkit[app]'")
+
+
+def test_only_this_machines_own_interface_needs_no_token():
+    here, everywhere = serve.Server("127.0.0.1", 0), serve.Server("0.0.0.0", 0)
+    try:
+        assert "token" not in here.address
+        address, _, token = everywhere.address.partition("?token=")
+        assert address.startswith("http://")
+        assert len(token) >= 32
+        assert serve.Server("0.0.0.0", 0).address.partition("=")[2] != token
+    finally:
+        here.socket.close()
+        everywhere.socket.close()
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_5000_pictures_show_in_three_seconds_and_answer_a_click_in_a_third(quick_run, tmp_path):
+    draws, photos, seen = np.random.default_rng(0), tmp_path / "photos", {}
+    for coarse in range(5):
+        (photos / f"class {coarse}").mkdir(parents=True)
+        for n in range(1000):
+            pixels = draws.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            image = Image.fromarray(pixels).resize((256, 256))
+            image.save(photos / f"class {coarse}" / f"{n}.jpg", quality=70)
+
+    async def act(session):
+        seen["first"] = await session.settled(FIRST)
+        clicks = []
+        for group in (0, 1, 2):
+            await session.value(f"document.querySelector('#name').value = 'class {group}'")
+            await session.value("document.querySelector('#name-form').requestSubmit()")
+            await calm(session)
+            for place in range(5):
+                clicks.append(await session.settled(CLICK % (24 * group + place)))
+        assert await session.value("state.total") == 5000
+        assert await session.value("state.labeled") == 15
+        seen["clicks"] = clicks
+
+    model, output = quick_run / "model_best.pth.tar", tmp_path / "out"
+    with serving(model, photos, output):  # for the features
+        pass
+    with serving(model, photos, output) as address:
+        drive(address, tmp_path / "profile", act)
+    print(
+        f"first page {seen['first']:.0f} ms; clicks {np.percentile(seen['clicks'], [50, 100])} ms"
+    )
+    assert seen["first"] < 3000
+    assert np.median(seen["clicks"]) < 300
+
+
+@pytest.fixture
+def grocery(tmp_path):
+    """Grocery's training photographs in folders of coarse classes, its test's by fine ones."""
+    root = shared("grocery/dataset")
+    with open(root / "classes.csv", newline="", encoding="utf-8") as file:
+        rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(file)}
+    for part in ("train", "test"):
+        for line in (root / f"{part}.txt").read_text().splitlines():
+            path, fine, _ = (each.strip() for each in line.split(","))
+            row = rows[int(fine)]
+            folder = row["Coarse Class Name (str)" if part == "train" else "Class Name (str)"]
+            target = tmp_path / part / folder / Path(path).name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / path, target)
+    return tmp_path / "train", tmp_path / "test"
+
+
+@pytest.mark.slow
+@needs_chromium
+@needs_shared("grocery")
+def test_a_strangers_way_from_photographs_to_answers(grocery, tmp_path, capsys):
+    """Three kinds of milk, named by five clicks each, then `ancor predict` on other pictures."""
+    pytest.importorskip("timm")
+    photos, others = grocery
+    names = {
+        "Arla-Standard-Milk": "standard",
+        "Arla-Medium-Fat-Milk": "medium",
+        "Garant-Ecological-Standard-Milk": "eco",
+    }
+    start, output = time.monotonic(), tmp_path / "out"
+
+    async def act(session):
+        coarse = "document.querySelector('#coarse')"
+        await session.value(
+            f"{coarse}.value = state.coarse.find(each => each.name === 'Milk').number; "
+            f"{coarse}.dispatchEvent(new Event('change', {{bubbles: true}}))"
+        )
+        await session.click("[data-view=waiting]")
+        await session.until(
+            "JSON.stringify([...document.querySelectorAll('.tile')].map(t => t.about.coarse))",
+            lambda found: set(found) == {"Milk"},
+        )
+        while await session.value("!document.querySelector('#more').hidden"):
+            await session.click("#more")
+            await calm(session)
+        for fine, name in names.items():
+            await session.value(f"document.querySelector('#name').value = '{name}'")
+            await session.value("document.querySelector('#name-form').requestSubmit()")
+            await calm(session)
+            paths = await session.value(
+                "[...document.querySelectorAll('.tile')].map(tile => tile.about.path)"
+            )
+            own = [place for place, path in enumerate(paths) if f"/{fine}_" in path]
+            for place in own[:: len(own) // 5][:5]:
+                await session.click(".pick", place)
+                await calm(session)
+        assert await session.value("state.labeled") == 15
+        await session.click("#save")
+        await session.until("JSON.stringify(document.querySelectorAll('#saved code').length)", bool)
+
+    with serving(f"{LITE0}={WEIGHTS}", photos, output) as address:
+        drive(address, tmp_path / "profile", act)
+    capsys.readouterr()
+    queries = [str(others / fine) for fine in names]
+    command = ["--saved", str(output / "classifier.ancor"), "--query", *queries, "--json"]
+    assert predict([*command, "--device", "cpu"]) == 0
+    found = json.loads(capsys.readouterr().out)["predictions"]
+    right = [
+        each["nearest"] == names[os.path.basename(os.path.dirname(each["path"]))] for each in found
+    ]
+    print(f"{np.mean(right):.3f} of {len(right)} right, {time.monotonic() - start:.0f} s in all")
+    assert np.mean(right) > 0.8
+    assert time.monotonic() - start < 600
