@@ -1,5 +1,6 @@
 """How much each class counts, where classes have unequal numbers of images."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,10 +21,10 @@ def class_shares(counts: Tensor, balance: str) -> Tensor:
     return seen / seen.sum()
 
 
-def unequal_classes(labels: Tensor) -> int:
+def unequal_classes(labels: np.ndarray) -> int:
     """Return the number of classes of labels (N,) where they differ in size; else 0."""
-    counts = torch.bincount(labels)
-    return 0 if len(counts[counts > 0].unique()) == 1 else len(counts)
+    counts = np.bincount(labels)
+    return 0 if len({*counts[counts > 0].tolist()}) == 1 else len(counts)
 
 
 def class_weights(labels: Tensor, classes: int, balance: str) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ancor.errors import InputError
+from ancor.models.groups import batch_norms
 from ancor.models.names import library_of
 
 IMAGENET = re.compile(r"in(1k|12k|21k|22k)|imagenet", re.IGNORECASE)
@@ -52,6 +53,11 @@ class Library(ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """Build it with random weights; `out_features` tells F."""
+
+    def has_batch_norm(self) -> bool:
+        """Tell whether it has batch norm; nothing is allocated for that."""
+        with torch.device("meta"):
+            return bool(batch_norms(self.build()))
 
     @abstractmethod
     def preprocessing(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ancor.data.config import DataConfig
 from ancor.data.transform_spec import PARTS
@@ -15,18 +15,22 @@ from ancor.runtime.settings import defaults_of, one_of, settings_of
 from ancor.training.config import RunConfig, TrainConfig
 from ancor.training.defaults import following
 
+if TYPE_CHECKING:
+    from ancor.models.libraries import Library
+
+QUEUE = {"queue_length", "encoder_momentum"}
 RENAMED = {"init_from": "pretrained"}  # settings of old files
 REMOVED = {"method": ("losses",)}  # settings of old files that only ever had one value
 
 
-def own_preprocessing(arch: str, pretrained: str | None) -> dict[str, Any]:
-    """Return what a backbone asks of images, by setting; nothing where that is the dataset's."""
+def library_for(arch: str, pretrained: str | None) -> "Library | None":
+    """Return the library's backbone, which tells how it is shown images; None: it is not one's."""
     name = library_name(arch, pretrained)
     if not name:
-        return {}
+        return None
     from ancor.models.libraries import library
 
-    return library(name).preprocessing()
+    return library(name)
 
 
 def sections(method: str) -> dict[str, type]:
@@ -93,6 +97,13 @@ def resolve(
     known = {name: value for name, value in given.items() if name in paper}
     of_features = {} if from_file else features_settings(known)
     named = {**paper, **of_features, **from_file, **known}
+    backbone = None if from_file else library_for(named["arch"], named["pretrained"])
+    title, follow = "", {}
+    if not from_file:
+        pretrained = backbone is not None and named["pretrained"] is not None
+        start = "features" if of_features else "pretrained" if pretrained else "drawn"
+        title, follow = following(start, known, pretrained and backbone.has_batch_norm())
+        named |= {k: v for k, v in follow.items() if k == "name"}
     kinds = sections(named["name"])
     settings = {name for kind in kinds.values() for name in settings_of(kind)}
     for name in sorted(known.keys() - settings):
@@ -105,13 +116,10 @@ def resolve(
     own = {k: v for k, v in own.items() if k in settings and k not in of_method}
     if "calculators" in {**of_method, **known}:
         own.pop("loss_weights", None)  # they are of the losses that were meant
-    of_backbone = {} if from_file else own_preprocessing(named["arch"], named["pretrained"])
-    of_backbone |= of_features
-    title, follow = following(
-        named["arch"], named["pretrained"], known, from_file, bool(of_features)
-    )
-    if "queue_length" in of_method:
-        follow.pop("queue_length", None)
+    of_backbone = {**(backbone.preprocessing() if backbone else {}), **of_features}
+    # What the method says of its queue stays, and of none nothing follows.
+    queue = QUEUE if of_method.get("queue") == "none" else of_method.keys() & QUEUE
+    follow = {k: v for k, v in follow.items() if k in settings and k not in queue}
     values = {**paper, **own, **of_method, **of_backbone, **follow, **from_file, **known}
     if "mode" not in {**of_method, **from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")

@@ -179,8 +179,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         InputError: the folder will not do; nothing was written.
         RunError: training failed.
     """
-    config, launch, method = run.config, run.launch, run.method
-    runtime = launch.runtime
+    config, launch, method, runtime = run.config, run.launch, run.method, run.launch.runtime
     first = distributed.is_main_process()
     first_step = launch.content["progress"]["step"] if launch.content else 0
     with ExitStack() as stack:
@@ -203,8 +202,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
             *(method, run.batches, config.training, run_log, run.validate, saver),
             *(runtime.dtype, runtime.quiet, draw),
         )
-        labels = torch.from_numpy(train.labels(config.training.mode))
-        trainer.meter = Meter(classes=unequal_classes(labels))
+        trainer.meter = Meter(classes=unequal_classes(train.labels(config.training.mode)))
         if launch.content is not None:
             go_on(trainer, launch.content, launch.resumed_from, config.fingerprint)
         if launch.start_epoch is not None:

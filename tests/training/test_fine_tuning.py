@@ -27,7 +27,12 @@ from ancor.runtime import distributed
 from ancor.runtime.devices import Runtime
 from ancor.runtime.launch import launch
 from ancor.training.config import TrainConfig
-from ancor.training.defaults import FROM_PRETRAINED, following
+from ancor.training.defaults import (
+    FINE_TUNING,
+    FROM_PRETRAINED,
+    WITH_BATCH_NORM,
+    following,
+)
 from ancor.training.metrics import Meter
 from ancor.training.resolve import resolve
 from ancor.training.run import Launch, train
@@ -384,16 +389,41 @@ def test_a_training_that_can_change_no_score_is_told(method, freeze, told, tmp_p
 
 
 def test_defaults_follow_from_pretrained_weights_and_the_optimizer():
-    own = "timm:test_resnet", "default"
-    assert following("conv4", None, {}, {})[1] == {}
-    assert following(*own, {}, {})[1] == FROM_PRETRAINED["adamw"]
-    assert following(*own, {"lr": 1.0, "optimizer": "sgd"}, {})[1] == {
-        name: value for name, value in FROM_PRETRAINED["sgd"].items() if name != "lr"
-    }
-    assert following(*own, {}, {"lr": 0.03})[1] == {}
-    # A file of weights for the paper's backbones changed no default before, and does not now.
-    assert following("resnet50", "moco.pth", {}, {})[1] == {}
-    assert following("resnet50", "default", {}, {})[1] == FROM_PRETRAINED["adamw"]
+    assert following("drawn", {})[1] == {}
+    adamw = {"name": "ce", **FROM_PRETRAINED["adamw"], **FINE_TUNING}
+    assert following("pretrained", {})[1] == adamw
+    assert following("pretrained", {}, batch_norm=True)[1] == {**adamw, **WITH_BATCH_NORM}
+    sgd = {"name": "ce", **FROM_PRETRAINED["sgd"], **FINE_TUNING}
+    given = {"lr": 1.0, "optimizer": "sgd"}
+    sgd.pop("lr")
+    assert following("pretrained", given, batch_norm=True)[1] == sgd
+    head = following("features", {})[1]
+    assert head["epochs"] == 50
+    assert not head.keys() & {"freeze_bn", "name", "augment"}
+
+
+@pytest.mark.parametrize(
+    ("given", "method", "rate"),
+    [
+        ({"arch": "timm:test_resnet", "pretrained": "x.pth"}, "ce", 3e-3),
+        ({"arch": "resnet50", "pretrained": "default"}, "ce", 3e-3),
+        ({"arch": "timm:test_vit", "pretrained": "x.pth"}, "ce", 1e-3),
+        ({"arch": "timm:test_resnet", "pretrained": "x.pth", "name": "snca"}, "snca", 3e-3),
+        ({"arch": "timm:test_resnet", "pretrained": "x.pth", "temperature": 0.5}, "ancor", 3e-3),
+        ({"arch": "timm:test_resnet", "pretrained": "x.pth", "mode": "fine"}, "ancor", 3e-3),
+        ({"arch": "timm:test_resnet"}, "ancor", 0.03),
+        # A file of weights for the paper's backbones changed no default before, and does not now.
+        ({"arch": "resnet50", "pretrained": "moco.pth"}, "ancor", 0.03),
+    ],
+)
+def test_the_method_and_rate_of_fine_tuning(given, method, rate):
+    """Coarse labels alone, unless a method, its parts or fine labels are asked for."""
+    config, taken = resolve({"dataset": "living17", "mode": "coarse", **given})
+    assert (config.method.name, config.training.lr) == (method, rate)
+    if rate != 0.03:
+        assert (config.training.epochs, config.data.augment) == (4, "crops")
+        told = next(t for name, t in taken.items() if name.endswith("on pretrained weights"))
+        assert ("queue_length" in told) is (method == "ancor")
 
 
 class Layers(nn.Module):
