@@ -11,6 +11,7 @@ while the others wait, so that a ratio compares neighbors in time.
     python benchmarks/training.py queue        # loss and queue alone, against K, C, and plainly
     python benchmarks/training.py processes    # one process against two with the same global batch
     python benchmarks/training.py compile      # what --compile changes
+    python benchmarks/training.py recompute    # what --checkpoint-activations costs and saves
     python benchmarks/training.py frozen       # a frozen backbone's step against its passes
     python benchmarks/training.py features     # the same on features in place of images
     python benchmarks/training.py epoch --arch resnet12:cifar100  # with what brings the images
@@ -51,6 +52,7 @@ from ancor.methods.queues import ClassQueues
 from ancor.methods.registry import METHODS
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
+from ancor.models.recomputing import recompute_activations
 from ancor.runtime import distributed, launch
 from ancor.runtime.devices import autocast_dtype, keep_freed_memory
 from ancor.training.batches import TrainingBatches
@@ -130,6 +132,16 @@ def method_passes(name: str, arch: str, length: int, precision: str) -> Step:
     size = size_of(arch, 1)
     method = build(name, size, CPU)
     return passes_alone(method, draw(method, size, CPU), CPU, precision)
+
+
+def recomputed_step(arch: str, length: int, precision: str) -> Step:
+    """Return the toolkit's step whose backbone's activations are computed again."""
+    method, batch = workload(arch, length, torch.channels_last)
+    recompute_activations(method.encoder.backbone)
+    dtype = autocast_dtype(precision, CPU)
+    shape = NoImages(NETWORKS[arch][1], CPU)
+    trainer = Trainer(method, shape, TrainConfig(), None, None, None, dtype)
+    return lambda: trainer.step(batch, Meter())
 
 
 def frozen_step(arch: str, length: int, precision: str) -> Step:
@@ -320,6 +332,7 @@ STEPS = {
     "ours": our_step,
     "bare": bare_step,
     "plain": plain_step,
+    "recomputed": recomputed_step,
     "frozen": frozen_step,
     "passes": passes_step,
     "head": head_step,
@@ -446,6 +459,19 @@ def compare_compiled(args: argparse.Namespace) -> None:
             )
 
 
+def compare_recomputed(args: argparse.Namespace) -> None:
+    """Print what --checkpoint-activations costs and saves."""
+    print(f"K {args.queue_k}: | network | precision | as it is s | recomputed s | ratio ", end="")
+    print("| as it is, MB of a step | recomputed | ratio | peak MB | recomputed |")
+    for arch, precision, again, plain in _by_turns(args, "recomputed", "ours"):
+        print(
+            f"| {arch} | {precision} | {median(plain.seconds):.2f} | {median(again.seconds):.2f} "
+            f"| {ratio(again, plain):.2f} | {plain.extra:.0f} | {again.extra:.0f} "
+            f"| {again.extra / plain.extra:.2f} | {plain.peak:.0f} | {again.peak:.0f} |",
+            flush=True,
+        )
+
+
 def compare_frozen(args: argparse.Namespace) -> None:
     """Print a frozen backbone's step against its passes and the head's work."""
     print(f"K {args.queue_k}: | network | precision | passes s | head s | step s | of both |")
@@ -531,6 +557,7 @@ PARTS = {
     "queue": compare_losses,
     "processes": compare_processes,
     "compile": compare_compiled,
+    "recompute": compare_recomputed,
     "frozen": compare_frozen,
     "features": compare_features,
     "epoch": compare_epochs,

@@ -9,15 +9,7 @@ from ancor.errors import InputError
 from ancor.methods.config import BALANCES
 from ancor.models.config import EncoderConfig
 from ancor.models.names import OWN_WEIGHTS
-from ancor.runtime.settings import (
-    Check,
-    above,
-    at_least,
-    between,
-    check_settings,
-    one_of,
-    setting,
-)
+from ancor.runtime.settings import Check, above, at_least, between, check_settings, one_of, setting
 from ancor.training.schedules import cosine_rate, step_rate, supcontrast_rate, warmup_factor
 
 MODES = ("coarse", "fine")
@@ -71,6 +63,8 @@ class TrainConfig:
         workers: processes that load data, for each training process; None: as suits the images.
         sync_bn: batch-norm statistics over all processes.
         compile: compile the encoders' passes.
+        checkpoint_activations: keep the inputs of the backbone's blocks alone for the backward
+            pass, and pass them again there (`ancor.models.recomputing`).
         pretrained: the backbone's start weights: `default`, its library's own, or a file; None:
             drawn by the seed.
     """
@@ -231,12 +225,19 @@ class TrainConfig:
         group="device",
     )
     compile: bool = setting(False, "compile the encoders' passes", group="device")
+    checkpoint_activations: bool = setting(
+        False, "save memory: pass the backbone's blocks again in the backward pass", group="device"
+    )
     sync_bn: bool = setting(False, "batch-norm statistics over all processes", group="processes")
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.optimizer == "adamw" and self.momentum >= 1:
             raise InputError(f"`momentum` {self.momentum}: expected below 1 with `optimizer` adamw")
+        if self.compile and self.checkpoint_activations:
+            raise InputError(
+                "`compile` and `checkpoint_activations` exclude each other; choose one"
+            )
         if self.freeze_epochs is not None and self.freeze == 0:
             raise InputError(
                 f"`freeze_epochs` {self.freeze_epochs}: nothing is frozen; name it by `freeze`"

@@ -21,6 +21,7 @@ from ancor.methods.balance import unequal_classes
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
 from ancor.models.groups import frozen_groups
+from ancor.models.recomputing import recompute_activations
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.runtime.lazy import Lazy
@@ -165,6 +166,8 @@ def _built(
     for encoder in filter(None, (method.encoder, method.key_encoder)):
         if start is not None:
             encoder.backbone.load_state_dict(start.backbone.state_dict())
+    if config.training.checkpoint_activations:
+        recompute_activations(method.encoder.backbone)
     return method.to(device, memory_format=torch.channels_last)
 
 
@@ -295,6 +298,5 @@ def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
     count = min(16, batches.batch_size)
     views = batches.preview(count)
     if views is not None:
-        framed = F.pad(views, (1, 1, 1, 1))
-        rows = [torch.cat(list(row), dim=2) for row in framed.split(count)]
+        rows = [torch.cat([*row], dim=2) for row in F.pad(views, (1, 1, 1, 1)).split(count)]
         run_log.picture("augmented batch", torch.cat(rows, dim=1))

@@ -31,7 +31,11 @@ class StepGuard:
 
     def remember(self) -> None:
         """Note the tensors as they are."""
-        self._kept = [torch.cat(group) for group in self._groups]
+        if self._kept:  # there is no room for both in a step's peak
+            for kept, group in zip(self._kept, self._groups, strict=True):
+                torch.cat(group, out=kept)
+        else:
+            self._kept = [torch.cat(group) for group in self._groups]
 
     def settle(self, good: Tensor) -> None:
         """Put the tensors back to what was noted, unless `good`, a boolean (), holds."""

@@ -21,11 +21,11 @@ def flat(monkeypatch):
     monkeypatch.setitem(BACKBONES, "flat", Flat)
 
 
-def keyed(name: str) -> Momentum:
+def keyed(name: str, arch: str = "flat") -> Momentum:
     spec = METHODS[name]
     known = {k: v for k, v in spec.training_defaults.items() if k in ("queue", "calculators")}
     config = spec.config(name=name, queue_length=LENGTH, **known)
-    return build_method(EncoderConfig("flat", "none", dim=DIM, num_classes=3), config)
+    return build_method(EncoderConfig(arch, "none", dim=DIM, num_classes=3), config)
 
 
 def batch(seed: int = 0) -> Batch:
@@ -36,6 +36,25 @@ def batch(seed: int = 0) -> Batch:
 
 def total(method: Momentum, of: Batch) -> torch.Tensor:
     return sum(term.value for term in method.losses(of).values())
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_nothing_of_the_key_pass_is_kept_for_the_backward_pass(name):
+    method, saved, grown = keyed(name, "conv4"), [], []
+    encode = method.key_encoder.forward
+
+    def watched(images):
+        before = len(saved)
+        output = encode(images)
+        grown.append(len(saved) - before)
+        return output
+
+    method.key_encoder.forward = watched
+    views = tuple(torch.randn(2, IMAGES, 3, 16, 16))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        total(method, batch()._replace(views=views))
+    assert grown == [0]
+    assert len(saved) > 20  # of the queries' pass
 
 
 @pytest.mark.parametrize("name", KEYED)

@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ancor.cli.train import main
 from ancor.methods.ancor import Ancor
@@ -143,3 +144,24 @@ def test_a_gradient_alone_can_fail(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trainer, "finish_gradients", lambda *g: next(norms) * real(*g))
     flags = [*SMALL, "--max-steps", "4", "-p", "2", "--output-dir", str(tmp_path / "run")]
     refused(main, flags, capsys, "gradient", "inf", "step 3", status=1)
+
+
+def test_a_later_step_reuses_what_the_one_before_remembered_in():
+    state, places = torch.arange(6.0), []
+
+    class Places(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                places.append(result.untyped_storage().data_ptr())
+            return result
+
+    guard = StepGuard([state])
+    for value in (1.0, 2.0):
+        state.fill_(value)
+        with Places():
+            guard.remember()
+    assert len({*places}) == 1
+    state.fill_(3.0)
+    guard.settle(torch.tensor(False))
+    assert state.eq(2).all()
