@@ -248,5 +248,8 @@ def class_names(content: Mapping[str, Any], path: Path | str) -> tuple[str, ...]
 
 def sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:  # hashlib.file_digest is of Python 3.11
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
