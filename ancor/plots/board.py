@@ -88,7 +88,11 @@ def add_hparams(
 
 def add_figure(writer: SummaryWriter, name: str, figure: Figure, step: int) -> None:
     """Put a matplotlib figure among the images."""
+    writer.add_image(name, pixels(figure), step, dataformats="HWC")
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """Draw a matplotlib figure: (H, W, 3) of uint8."""
     buffer = io.BytesIO()
     write(figure, buffer, format="png", dpi=100)
-    pixels = np.asarray(Image.open(buffer).convert("RGB"))
-    writer.add_image(name, pixels, step, dataformats="HWC")
+    return np.asarray(Image.open(buffer).convert("RGB"))

@@ -1,4 +1,4 @@
-"""What a run says: console, log.txt, metrics.jsonl and TensorBoard."""
+"""What a run says: console, log.txt, metrics.jsonl and trackers (TensorBoard and others)."""
 
 import json
 import logging
@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ancor.runtime.distributed import is_main_process
 from ancor.runtime.settings import with_flags
 from ancor.runtime.text import LONGEST_LINE, printable, shortened
+from ancor.runtime.trackers import TensorBoard, Tracker
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -85,14 +87,20 @@ class RunLog:
         metrics: its metrics.jsonl, open for appending.
         first_step: steps done before; TensorBoard drops what a cut-off part wrote after them.
         bars: whether progress bars run beside, around which messages have to be led.
+        tracker: what shows the figures beside TensorBoard.
     """
 
     def __init__(
-        self, folder: Path, metrics: TextIO, first_step: int = 0, bars: bool = False
+        self,
+        folder: Path,
+        metrics: TextIO,
+        first_step: int = 0,
+        bars: bool = False,
+        tracker: Tracker | None = None,
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._stack, self._failed = ExitStack(), False
+        if tracker is not None:
+            self._stack.callback(self._end, tracker)
         handler = _LogFile(folder / "log.txt", encoding="utf-8")
         handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
@@ -101,33 +109,57 @@ class RunLog:
         self._metrics = metrics
         if metrics.tell():  # an earlier part may have been cut off in the middle of a line
             metrics.write("\n" * (not _ends_a_line(folder / "metrics.jsonl")))
-        self.board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
-        self._stack.callback(self.board.close)
+        board = TensorBoard(folder, first_step)
+        self._stack.callback(board.close)
+        self._trackers = [board, tracker] if tracker else [board]
         if bars:
             self._stack.enter_context(logging_redirect_tqdm([log]))
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl and its numbers to TensorBoard.
+        """Append one line to metrics.jsonl, and show its numbers.
 
         Args:
             kind: `step`, `epoch` or `validation`; groups the curves.
             step: optimizer steps done.
             values: figures by name; names with a slash make groups of their own.
         """
+        numbers = {
+            name if "/" in name else f"{kind}/{name}": value
+            for name, value in values.items()
+            if isinstance(value, int | float)
+        }
         try:
             self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    self.board.add_scalar(name if "/" in name else f"{kind}/{name}", value, step)
+            for tracker in self._trackers:
+                tracker.scalars(step, numbers)
             self._failed = False
-        except OSError as error:  # a full disk is no reason to stop training
-            if not self._failed:
-                log.error("Could not write figures (%s); training goes on", error.strerror)
-            self._failed = True
+        except self._failures as error:  # a full disk is no reason to stop training
+            self._tell(error)
 
-    def picture(self, name: str, image: Any) -> None:
-        """Show an image, (3, H, W), in TensorBoard."""
-        self.board.add_image(name, image, 0)
+    def picture(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """Show an image, (3, H, W) of uint8."""
+        try:
+            for tracker in self._trackers:
+                tracker.picture(name, image, step)
+        except self._failures as error:
+            self._tell(error)
+
+    @property
+    def _failures(self) -> tuple[type[Exception], ...]:
+        return tuple(kind for tracker in self._trackers for kind in tracker.failures)
+
+    def _end(self, tracker: Tracker) -> None:
+        try:
+            tracker.close()
+        except tracker.failures as error:
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        """Say once that figures cannot be written, until they can again."""
+        if not self._failed:
+            why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            log.error("Could not write figures (%s); training goes on", why)
+        self._failed = True
 
     def close(self) -> None:
         """Flush and close everything."""
@@ -149,5 +181,5 @@ class NoLog(RunLog):
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Write nothing."""
 
-    def picture(self, name: str, image: Any) -> None:
+    def picture(self, name: str, image: np.ndarray, step: int = 0) -> None:
         """Show nothing."""

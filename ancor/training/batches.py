@@ -17,7 +17,10 @@ from ancor.data.views import TrainingViews
 from ancor.methods.balance import balanced_order
 from ancor.methods.base import Batch
 from ancor.runtime.distributed import rank_slice, world_size
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.seeding import generator
+
+vision = Lazy("torchvision.utils")
 
 
 class EpochBatches(Sampler):
@@ -170,6 +173,11 @@ class TrainingBatches:
         return (
             recolor(views, np.stack([drawn for item in items for drawn in item[1]])).round().byte()
         )
+
+    def picture(self, count: int) -> np.ndarray | None:
+        """Draw the views of the first images, one row a view: bytes (3, H, W); None as there."""
+        views = self.preview(count)
+        return None if views is None else vision.make_grid(views, nrow=count).numpy()
 
     def _moved(self, view: Tensor, drawn: Tensor) -> Tensor:
         view = view.to(self.device, non_blocking=True)

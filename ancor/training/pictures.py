@@ -11,7 +11,7 @@ from ancor.data.partition import Partition
 from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.feature_bank import FeatureBank, class_weights
 from ancor.models.encoder import Encoder
-from ancor.plots.board import add_figure
+from ancor.plots.board import pixels
 from ancor.plots.tsne import Layout, figure, project
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import RunLog
@@ -58,7 +58,8 @@ class FeaturePictures:
     def __call__(self, run_log: RunLog, step: int) -> None:
         """Draw the encoder's features as they are after `step` steps."""
         for name, layout in self._layouts():
-            add_figure(run_log.board, f"t-SNE {self.partition.name}/{name}", figure(layout), step)
+            drawn = np.moveaxis(pixels(figure(layout)), 2, 0)
+            run_log.picture(f"t-SNE {self.partition.name}/{name}", drawn, step)
 
     def _layouts(self) -> Iterator[tuple[str, Layout]]:
         hierarchy = self.partition.hierarchy

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from ancor.checkpoints.pretrained import Pretrained
 from ancor.data.features import FeatureRows
@@ -27,6 +26,7 @@ from ancor.runtime.devices import Runtime
 from ancor.runtime.lazy import Lazy
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
+from ancor.runtime.trackers import check_tracker, open_tracker
 from ancor.training import outcome
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
@@ -58,6 +58,7 @@ class Launch:
         overwrite: replace an earlier run in the folder.
         augment_on: who changes colors and blurs: `workers`, `device`, or `auto` (the device where
             it is a GPU); they agree to the rounding of a pixel.
+        log: one of `ancor.runtime.trackers.TRACKERS`, which shows the figures too.
         flags: what was given of this, as a command that goes on with the run has to give it again.
     """
 
@@ -68,6 +69,7 @@ class Launch:
     start_epoch: int | None = None
     overwrite: bool = False
     augment_on: str = "auto"
+    log: str = "tensorboard"
     flags: tuple[str, ...] = ()
 
 
@@ -118,6 +120,7 @@ def prepare(
     Raises:
         InputError: the configuration or the data will not do.
     """
+    check_tracker(launch.log, launch.folder)
     method_spec(config.method.name).load().check(config.encoder.head, config.method)
     device = launch.runtime.device
     epochs = config.training.epochs
@@ -189,7 +192,8 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         run_log = NoLog()
         if first and launch.folder is not None:
             metrics = stack.enter_context(open_directory(launch.folder, launch.overwrite))
-            run_log = RunLog(launch.folder, metrics, first_step, shows_bars(runtime.quiet))
+            tracker = open_tracker(launch.log, launch.folder, config.plain(), first_step > 0)
+            run_log = RunLog(launch.folder, metrics, first_step, shows_bars(runtime.quiet), tracker)
             write_configuration(config, launch.folder, runtime.device)
         stack.enter_context(run_log)
         train = run.partitions[0]
@@ -211,7 +215,9 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         if launch.start_epoch is not None:
             trainer.begin_again(launch.start_epoch)
         _spread(method, config, runtime.device)
-        _show_batch(run_log, run.batches)
+        shown = run.batches.picture(min(16, run.batches.batch_size))
+        if shown is not None:
+            run_log.picture("augmented batch", shown)
         try:
             trainer.fit()
         except Interrupted as ended:
@@ -291,12 +297,3 @@ def augments_on_device(name: str, device: torch.device) -> bool:
     """Tell whether the device changes colors and blurs; InputError for an unknown name."""
     choose("`augment_on`", name, ("workers", "device", "auto"))
     return name == "device" or (name == "auto" and device.type == "cuda")
-
-
-def _show_batch(run_log: RunLog, batches: TrainingBatches) -> None:
-    """Put a picture of the first training images into TensorBoard, one row a view."""
-    count = min(16, batches.batch_size)
-    views = batches.preview(count)
-    if views is not None:
-        rows = [torch.cat([*row], dim=2) for row in F.pad(views, (1, 1, 1, 1)).split(count)]
-        run_log.picture("augmented batch", torch.cat(rows, dim=1))

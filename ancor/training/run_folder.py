@@ -83,7 +83,12 @@ def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
                 f"cannot write to `output_dir` {str(folder)!r} ({error.strerror}); name another "
                 "folder"
             ) from error
-        yield metrics
+        try:
+            yield metrics
+        except InputError:  # refused before anything was trained: the folder stays free
+            if not metrics.tell():
+                (folder / METRICS).unlink()
+            raise
 
 
 class RunSaver:
