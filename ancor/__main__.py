@@ -35,6 +35,7 @@ COMMANDS = {
     "pack": ("ancor.cli.pack", "write a dataset's images into one file that --data takes"),
     "inspect": ("ancor.cli.inspect", "say what a checkpoint or weights file is"),
     "export": ("ancor.cli.export", "write an encoder as ONNX, .pt2 or .safetensors"),
+    "push": ("ancor.cli.push", "share an encoder on the Hugging Face hub"),
     "doctor": ("ancor.cli.doctor", "say whether this machine computes rightly, and fast"),
     "completion": ("ancor.cli.completion", "print what completes these commands in a shell"),
 }

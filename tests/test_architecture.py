@@ -187,7 +187,7 @@ def test_the_house_keeps_its_size():
     assert len([p for p in names if p.name != "__init__.py"]) <= 13
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in modules().values()}
     assert {str(path): count for path, count in lines.items() if count > 300} == {}
-    assert sum(count for path, count in lines.items() if path.parent.name == "cli") <= 2260
+    assert sum(count for path, count in lines.items() if path.parent.name == "cli") <= 2310
     inside = {
         (path, node.lineno)
         for path in modules().values()

@@ -20,7 +20,7 @@ from ancor.checkpoints.pretrained import weights_file
 from ancor.data.config import DataConfig
 from ancor.errors import InputError, choose
 from ancor.models.encoder import Encoder
-from ancor.models.names import library_of
+from ancor.models.names import file_name
 from ancor.runtime.seeding import generator
 from ancor.safe_io import weights
 
@@ -88,8 +88,8 @@ def output_file(source: str, to: str | None, named: str | None) -> tuple[Path, s
             f"`output` {named!r} does not end in {f'.{to}, as `to` says' if to else 'a format'}; "
             f"formats: {formats}"
         )
-    library, name = library_of(source)
-    beside = Path(f"{library}-{name.partition('=')[0]}.pth" if library else source)
+    name = file_name(source)
+    beside = Path(f"{name}.pth" if name else source)
     if not beside.name:
         raise InputError(f"`model_path` {source!r} is not a file; check the path")
     path = Path(named) if named else beside.with_name(beside.stem.removesuffix(".pth") + suffix)

@@ -1,12 +1,16 @@
 """Published weights on this machine: from a cache, else over the network."""
 
 import os
+import re
 import shutil
 import ssl
 import sys
 from http.client import HTTPException
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -15,8 +19,10 @@ import torch
 
 from ancor.errors import InputError
 from ancor.models.libraries import Published
+from ancor.models.names import HUB
 from ancor.safe_io.writing import atomic_write
 
+SHARED = "model.safetensors"  # the file of a pushed encoder
 SECONDS = 3.0  # that a host may take to answer
 STALLED = 30.0  # seconds without a byte, after which a download is given up
 CLIENTS = ("httpx", "httpx2")  # of the Hugging Face hub, by its version
@@ -39,12 +45,44 @@ def fetched(weights: Published) -> Path:
     raise InputError(f"the weights {weights.name} have no address; give a file of them")
 
 
+def shared(source: str) -> Path:
+    """Return the file of an encoder that was pushed to the hub, fetched if no cache has it.
+
+    Args:
+        source: `hf-hub:OWNER/NAME`, or `hf-hub:OWNER/NAME@REVISION`.
+
+    Raises:
+        InputError: it is named otherwise, or cannot be had; see `fetched`.
+    """
+    repository = source.removeprefix(HUB)
+    check_repository(repository.partition("@")[0])
+    require()
+    return fetched(Published(source, repository=repository, file=SHARED))
+
+
+def check_repository(name: str) -> None:
+    """Raise an InputError where a repository's name is not of the form OWNER/NAME."""
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII):
+        raise InputError(f"repository {name!r:.200}: expected OWNER/NAME")
+
+
+def require() -> ModuleType:
+    """Return the hub's client; InputError where it is not installed."""
+    if find_spec("huggingface_hub") is None:
+        raise InputError("the hub needs huggingface_hub: pip install 'ancor-toolkit[hub]'")
+    return import_module("huggingface_hub")
+
+
+def endpoint() -> str:
+    """Return the address of the hub that the client speaks to."""
+    return import_module("huggingface_hub.constants").ENDPOINT
+
+
 def _of_hub(weights: Published) -> Path | None:
     """Return the file in the hub's cache, or fetch it; None: a URL is known, and the hub fails."""
-    try:
-        import huggingface_hub as hub
-    except ImportError:
+    if find_spec("huggingface_hub") is None:
         return None
+    hub = require()
     repository, _, revision = weights.repository.partition("@")
     place = {"repo_id": repository, "filename": weights.file, "revision": revision or None}
     found = hub.try_to_load_from_cache(**place)
@@ -53,9 +91,9 @@ def _of_hub(weights: Published) -> Path | None:
     if weights.url and _url_path(weights.url).exists():
         return _url_path(weights.url)
     try:
-        _check_answers(hub.hf_hub_url(**place))
+        check_answers(hub.hf_hub_url(**place))
         return Path(hub.hf_hub_download(**place, etag_timeout=SECONDS))
-    except _network_errors() as error:
+    except network_errors() as error:
         raise _not_here(weights, f"{repository}/{weights.file} on the hub", error) from error
 
 
@@ -64,10 +102,10 @@ def _of_url(weights: Published) -> Path:
     if path.exists():
         return path
     try:
-        _check_answers(weights.url)
+        check_answers(weights.url)
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(weights.url, path)
-    except _network_errors() as error:
+    except network_errors() as error:
         raise _not_here(weights, weights.url, error) from error
     return path
 
@@ -79,13 +117,14 @@ def _url_path(url: str) -> Path:
 
 def _not_here(weights: Published, place: str, error: Exception) -> InputError:
     why = str(error).strip().partition("\n")[0]
+    given = "its path" if weights.name.startswith(HUB) else "`pretrained` its path"
     return InputError(
         f"the weights {weights.name} are not on this machine, and {place} cannot be fetched "
-        f"({why:.100}); fetch it elsewhere, and give `pretrained` its path"
+        f"({why:.100}); fetch it elsewhere, and give {given}"
     )
 
 
-def _network_errors() -> tuple[type[Exception], ...]:
+def network_errors() -> tuple[type[Exception], ...]:
     """List what a download may raise; the hub's own client has errors of its own."""
     loaded = (sys.modules[name] for name in CLIENTS if name in sys.modules)
     return OSError, ValueError, RuntimeError, HTTPException, *(c.HTTPError for c in loaded)
@@ -100,7 +139,7 @@ def _download(url: str, path: Path) -> None:
             raise OSError(f"{file.tell()} of {expected} bytes came")
 
 
-def _check_answers(url: str) -> None:
+def check_answers(url: str) -> None:
     """Raise an OSError where nothing comes from a URL's host, or the proxy on the way, in time.
 
     The libraries would try again for most of a minute; looking up a name has no limit of its own.

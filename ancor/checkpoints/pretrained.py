@@ -15,7 +15,7 @@ from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.models.libraries import copy_state, library, saw_imagenet
-from ancor.models.names import OWN_WEIGHTS, SMALL, library_name, library_of, same_weights
+from ancor.models.names import HUB, OWN_WEIGHTS, SMALL, library_name, library_of, same_weights
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,8 @@ def is_name(source: str) -> bool:
 def weights_file(source: str) -> Path:
     """Return the file that an encoder's weights come from."""
     arch, _, file = str(source).partition("=")
+    if str(source).startswith(HUB):
+        return hub.shared(str(source))
     if not is_name(source):
         return Path(source)
     return Path(file) if file else hub.fetched(library(arch).published())
@@ -136,7 +138,8 @@ def load_encoder(source: Path | str, head: str | None = None) -> tuple[Encoder, 
     """Read an encoder as `checkpoint.load_encoder` does, or build a library's with its weights.
 
     Args:
-        source: a file; or `timm:NAME`, `torchvision:NAME`, each alone or with `=FILE`.
+        source: a file; `hf-hub:OWNER/NAME`, what was pushed there; or `timm:NAME`,
+            `torchvision:NAME`, each alone or with `=FILE`.
         head: see there.
 
     Raises:
@@ -148,7 +151,7 @@ def load_encoder(source: Path | str, head: str | None = None) -> tuple[Encoder, 
         encoder = Encoder(config).eval()
         return encoder, {**checkpoint.untold(config), "state_dict": encoder.state_dict()}
     if not is_name(str(source)):
-        return checkpoint.load_encoder(source, head)
+        return checkpoint.load_encoder(weights_file(source), head)
     found = read_backbone(arch, file or OWN_WEIGHTS)
     config = EncoderConfig(arch, BARE)
     data = library(arch).preprocessing()

@@ -49,8 +49,8 @@ def add_model_flags(
         "--model-path",
         nargs=several,
         metavar="FILE",
-        help=f"a checkpoint that train.py wrote{', or several' if many else ''}; or timm:NAME, "
-        "torchvision:NAME, with the library's weights, or =FILE behind it with those of a file",
+        help=f"a checkpoint that train.py wrote{', or several' if many else ''}; hf-hub:OWNER/NAME "
+        "of the hub; timm:NAME or torchvision:NAME with the library's weights, or =FILE behind it",
     )
     add(
         "--pretrained",

@@ -10,7 +10,7 @@ from ancor.cli.models import add_model_flags, model_paths
 from ancor.cli.options import add_settings
 from ancor.errors import choose
 from ancor.evaluation.config import EvaluationConfig
-from ancor.models.names import library_of
+from ancor.models.names import file_name
 from ancor.safe_io.writing import output_path, write_result
 
 if TYPE_CHECKING:
@@ -81,10 +81,8 @@ def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
 def beside_model(args: argparse.Namespace) -> Path:
     """Return the folder of the model; one under runs/ for a library's."""
     (source,) = model_paths(args)
-    library, name = library_of(source)
-    if library:
-        return Path("runs").resolve() / f"{library}-{name.partition('=')[0]}"
-    return Path(source).resolve().parent
+    name = file_name(source)
+    return Path("runs").resolve() / name if name else Path(source).resolve().parent
 
 
 def chosen_images(args: argparse.Namespace, partition: "Partition") -> "np.ndarray":

@@ -255,9 +255,9 @@ def load_encoder(
     whose preparation it shares, or give image_size, mean and std.
 
     Args:
-        path: a checkpoint of train.py or the paper, a MoCo, SwAV or torchvision file; or
-            `timm:NAME` or `torchvision:NAME`, with the weights that the library publishes; or any
-            network from images (N, 3, H, W) to features (N, F).
+        path: a checkpoint of train.py or the paper, a MoCo, SwAV or torchvision file; `timm:NAME`
+            or `torchvision:NAME`, with the weights that the library publishes; `hf-hub:OWNER/NAME`,
+            what was pushed there; or a network from images (N, 3, H, W) to features (N, F).
         pretrained: a file with the weights of a library's backbone.
         head: which head it has, where a published file leaves two open.
         only_base: whether features are the backbone's, or the head's embedding.

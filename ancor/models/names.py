@@ -7,6 +7,7 @@ from ancor.errors import InputError
 OWN_WEIGHTS = "default"  # stands for the weights that a backbone's library publishes
 LIBRARIES = ("timm", "torchvision")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+HUB = "hf-hub:"  # what the names of encoders that were pushed to the Hugging Face hub begin with
 SMALL = "forcifar"  # what the names of ResNets for images of 32 pixels end with
 
 
@@ -53,6 +54,14 @@ def sources(
         shown = " ".join(archs)
         raise InputError(f"`arch` {shown}: expected timm:NAME or torchvision:NAME, with weights")
     return names if pretrained == OWN_WEIGHTS else [f"{name}={pretrained}" for name in names]
+
+
+def file_name(source: str) -> str:
+    """Return what files made of a named encoder are called; '': it is a file itself."""
+    library, name = library_of(source)
+    if source.startswith(HUB):
+        library, name = HUB[:-1], source.removeprefix(HUB).replace("/", "-")
+    return f"{library}-{name.partition('=')[0]}" if library else ""
 
 
 def same_weights(one: str, other: str) -> bool:
