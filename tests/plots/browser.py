@@ -97,7 +97,8 @@ class Session:
     async def until(self, expression: str, enough):
         """Evaluate an expression that gives JSON until it is enough, and return what it gives."""
         for _ in range(150):
-            found = (await self.call("Runtime.evaluate", expression=expression))["result"]
+            answer = await self.call("Runtime.evaluate", expression=expression)
+            found = answer.get("result", {})  # without one where the page is just left
             if found.get("value") is not None and enough(json.loads(found["value"])):
                 return json.loads(found["value"])
             await asyncio.sleep(0.2)

@@ -39,6 +39,7 @@ def drive(address: str, folder: Path, how: Callable[[browser.Session], Awaitable
 
     async def acting(port: str) -> None:
         session = await browser.connect(port)
+        await session.until("JSON.stringify(location.href)", lambda href: href.startswith("http"))
         await session.reload()
         await session.until(TILES, lambda count: count > 0)
         await how(session)
