@@ -113,10 +113,11 @@ def test_5000_pictures_show_in_three_seconds_and_answer_a_click_in_a_third(quick
         assert await session.value("state.labeled") == 15
         seen["clicks"] = clicks
 
-    model, output = quick_run / "model_best.pth.tar", tmp_path / "out"
-    with serving(model, photos, output) as address, urlopen(address) as page:  # for the features
+    model, small = quick_run / "model_best.pth.tar", ("--image-size", "32")
+    asked = (model, photos, tmp_path / "out", *small)
+    with serving(*asked) as address, urlopen(address) as page:  # for the features
         assert page.status == 200
-    with serving(model, photos, output) as address:
+    with serving(*asked) as address:
         drive(address, tmp_path / "profile", act)
     print(
         f"first page {seen['first']:.0f} ms; clicks {np.percentile(seen['clicks'], [50, 100])} ms"

@@ -39,7 +39,7 @@ def read(quick_run) -> Callable[..., Pictures]:
     """Read a folder's pictures with the encoder."""
 
     def read(root: Path, **options) -> Pictures:
-        data = {"dataset": "folder", "root": str(root)}
+        data = {"dataset": "folder", "root": str(root), "image_size": 32}
         paths = [str(quick_run / "model_best.pth.tar")]
         (model,), partition = read_models(paths, data, "train", Runtime.named("cpu"))
         return pictures_.read(model, partition, **options)

@@ -21,6 +21,7 @@ pytestmark = [
 ]
 # What `npm install --no-save axe-core` in the project's folder brings.
 AXE = Path(os.environ.get("ANCOR_AXE", ROOT / "node_modules/axe-core/axe.min.js"))
+SMALL = ("--image-size", "32")
 EVIL = "<img src=x onerror=document.title='broken'>"
 
 
@@ -105,7 +106,7 @@ def test_three_classes_by_five_clicks_each_are_saved_and_predict(made, tmp_path,
         seen["images"] = await session.value(OTHER_IMAGES)
         seen["end"] = await session.value("document.title")
 
-    with serving(model, photos, output) as address:
+    with serving(model, photos, output, *SMALL) as address:
         drive(address, tmp_path / "profile", act)
     assert "broken" not in (seen["title"], seen["end"])
     assert seen["images"] == 1  # the empty one of the dialog
@@ -210,7 +211,7 @@ def test_the_keyboard_can_do_everything(made, tmp_path):
         await calm(session)
         assert await session.value("state.classes.length") == 1
 
-    with serving(model, photos, tmp_path / "out") as address:
+    with serving(model, photos, tmp_path / "out", *SMALL) as address:
         drive(address, tmp_path / "profile", act)
 
 
@@ -244,5 +245,5 @@ def test_phones_and_windows_show_all_of_it_and_axe_finds_nothing_serious(made, t
             assert await violations(session) == [], ("look", width)
             await session.value("document.querySelector('#look').close()")
 
-    with serving(model, photos, tmp_path / "out") as address:
+    with serving(model, photos, tmp_path / "out", *SMALL) as address:
         drive(address, tmp_path / "profile", act)
