@@ -7,7 +7,6 @@ from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
 from ancor.evaluation.config import EvaluationConfig
-from ancor.safe_io.writing import output_path
 
 EXAMPLE = """example, of your own photographs (pip install 'ancor-toolkit[app,timm]'):
   python -m ancor app --arch timm:resnet18 --pretrained --data photos --output runs/labels"""
@@ -37,7 +36,7 @@ def command(args: argparse.Namespace) -> None:
     from ancor.fewshot.app import serve
 
     server = serve.Server(args.host, args.port)
-    folder = output_path(str(Path(args.output, "session.json"))).parent
+    folder = Path(args.output)
     args.feature_cache = args.feature_cache or str(folder / "features")
     (model,), partition = read_models_of(args, args.only_base)
     session = serve.read_session(

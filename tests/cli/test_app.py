@@ -71,6 +71,14 @@ def test_what_is_no_folder_of_pictures_is_refused(asked, tmp_path, capsys):
     refused(main, [*asked, "--port", "0"], capsys, f"'{tmp_path}/file/out/session.json'")
 
 
+def test_an_output_among_the_pictures_is_refused_and_not_made(asked, tmp_path, capsys):
+    for output in (tmp_path / "photos" / "out", tmp_path / "photos"):
+        asked[asked.index("--output") + 1] = str(output)
+        refused(main, [*asked, "--port", "0"], capsys, "--output", f"'{output}'")
+    assert not (tmp_path / "photos" / "out").exists()
+    assert not (tmp_path / "photos" / "session.json").exists()
+
+
 def test_without_its_packages_one_line_says_what_to_install(asked, monkeypatch, capsys):
     monkeypatch.setattr(serve, "uvicorn", None)
     refused(main, [*asked, "--port", "0"], capsys, "pip install 'ancor-toolkit[app]'")

@@ -56,26 +56,13 @@ class Routes:
 
     def state(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Tell of all but single pictures, and of those whose numbers are asked for."""
-        session = self.session
-        labels, answers, pictures = session.labels, session.answers, session.pictures
-        waiting = session.waiting()
+        pictures = self.session.pictures
         told = {
             "title": printable(f"{pictures.root}, {pictures.partition.name}"),
             "encoder": printable(self.encoder),
             "root": printable(pictures.root),
-            "total": len(pictures),
-            "labeled": len(labels.given),
-            "dropped": len(labels.dropped),
-            "waiting": len(waiting),
-            "undo": session.can_undo,
-            "answering": answers is not None,
-            "rejects": answers is not None and answers.rejects,
-            "checked": session.checked and session.checked._asdict(),
-            "known": None if answers is None else answers.known_right(),
-            "coarse": self._coarse(),
-            "classes": [self._class(name) for name in labels.classes],
         }
-        return told | self.about(asked)
+        return told | self.session.summary() | self.about(asked)
 
     def about(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Tell of the pictures whose numbers are asked for."""
@@ -121,38 +108,6 @@ class Routes:
         if "to" in asked:
             return {"files": [printable(str(self.session.export(asked["to"])))]}
         return {"files": [printable(str(path)) for path in self.session.save()]}
-
-    def _coarse(self) -> list[dict[str, Any]]:
-        labels, pictures = self.session.labels, self.session.pictures
-        coarse = pictures.partition.coarse_labels
-        sizes = dict.fromkeys(range(len(pictures.coarse_names)), 0)
-        given = dict(sizes)
-        for number in coarse.tolist():
-            sizes[number] += 1
-        for number in labels.given:
-            given[int(coarse[number])] += 1
-        return [
-            {
-                "number": n,
-                "name": printable(pictures.coarse_names[n]),
-                "size": s,
-                "labeled": given[n],
-            }
-            for n, s in sizes.items()
-            if s
-        ]
-
-    def _class(self, name: str) -> dict[str, Any]:
-        labels, answers = self.session.labels, self.session.answers
-        answered = 0
-        if answers is not None:
-            answered = int(answers.are(name)[self.session.waiting()].sum())
-        return {
-            "name": name,
-            "coarse": labels.classes[name],
-            "labeled": sum(given == name for given in labels.given.values()),
-            "answered": answered,
-        }
 
 
 def _answer(answer: Callable[[dict[str, Any]], dict[str, Any]], body: bytes) -> Response:

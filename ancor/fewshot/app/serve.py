@@ -9,7 +9,7 @@ from typing import Any
 from ancor.data.partition import Partition
 from ancor.errors import InputError
 from ancor.evaluation.models import Model
-from ancor.fewshot.labeling import pictures
+from ancor.fewshot.labeling import kept, pictures
 from ancor.fewshot.labeling.session import Session
 
 try:
@@ -29,6 +29,8 @@ def require_packages() -> None:
 
 def read_session(model: Model, partition: Partition, folder: Path, **options: Any) -> Session:
     """Begin a session, or go on with the one in the folder; `options` are of `pictures.read`."""
+    if model.data is not None and model.data.root is not None:
+        kept.prepare(folder, model.data.root)  # before time is spent on features
     return Session(pictures.read(model, partition, **options), folder)
 
 

@@ -18,7 +18,7 @@ from ancor.fewshot.labeling.pictures import Pictures
 from ancor.runtime.text import write_csv
 from ancor.safe_io import bounded
 from ancor.safe_io.broken import BROKEN
-from ancor.safe_io.writing import write_result
+from ancor.safe_io.writing import output_path, write_result
 
 log = logging.getLogger(__name__)
 
@@ -27,24 +27,36 @@ SESSION, CLASSIFIER, ANSWERS = "session.json", "classifier.ancor", "answers.csv"
 COLUMNS = ("path", "coarse", "class", "probability", "none")  # of ANSWERS
 
 
+def prepare(folder: Path, root: str) -> None:
+    """Make a session's folder where there is none.
+
+    Args:
+        folder: the session's.
+        root: folder of the pictures, inside which the session's small ones would be read as more.
+
+    Raises:
+        InputError: the folder is inside the other one, or cannot be written to.
+    """
+    if folder.resolve().is_relative_to(Path(root).resolve()):
+        raise InputError(
+            f"`output` {str(folder)!r} is inside the folder of the pictures {root!r}; name one "
+            "beside it"
+        )
+    output_path(str(folder / SESSION))
+
+
 def restored(folder: Path, pictures: Pictures) -> Labels:
-    """Return the labels of an earlier session in a folder, which is made where there is none.
+    """Return the labels of an earlier session in a folder, or none.
 
     Labels of pictures and classes that are gone, or of another coarse class now, are left out, and
     told.
 
     Raises:
-        InputError: the folder cannot be made, or its file is of another kind or damaged.
+        InputError: the file is of another kind, or damaged.
     """
     path = folder / SESSION
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            return Labels(pictures)
-    except OSError as error:
-        raise InputError(
-            f"cannot write into `output` {str(folder)!r} ({error.strerror}); name another folder"
-        ) from error
+    if not path.exists():
+        return Labels(pictures)
     try:
         told = bounded.parsed(path.read_bytes())
         if (told["kind"], told["version"]) != (KIND, VERSION):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ancor.errors import InputError, choose
 from ancor.fewshot.checks import UNKNOWN
 from ancor.fewshot.labeling.pictures import Pictures
@@ -93,6 +95,12 @@ class Labels:
         """Drop pictures; InputError where there is no such picture."""
         cleared = self.cleared(numbers)
         return replace(cleared, dropped=self.dropped | set(numbers))
+
+    def waiting(self) -> np.ndarray:
+        """Return the pictures that are neither labeled nor dropped, rising."""
+        free = np.ones(len(self.pictures), dtype=bool)
+        free[[*self.given, *self.dropped]] = False
+        return np.flatnonzero(free)
 
     def coarse_of(self) -> dict[str, str]:
         """Return the name of each class's coarse class, by the class."""

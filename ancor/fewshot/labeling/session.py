@@ -1,5 +1,6 @@
 """A labeling session: labels that change, the answers that follow, and what to ask next."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
@@ -30,15 +31,18 @@ class Session:
             in it are gone on from.
 
     Raises:
-        InputError: the folder cannot be written to, or holds a session that cannot be read.
+        InputError: the folder is among the pictures, cannot be written to, or holds a session
+            that cannot be read.
     """
 
     def __init__(self, pictures: Pictures, folder: Path) -> None:
         self.pictures, self.folder = pictures, folder
+        kept.prepare(folder, pictures.root)
         self.labels = kept.restored(folder, pictures)
         self.answers: Answers | None = None  # None: fewer than two classes have a picture
         self.checked: Check | None = None  # of these answers; None: not yet
         self._undo: list[Labels] = []
+        self._version = 0
         self._lock, self._finding = RLock(), RLock()
         self._found: dict[tuple[int, int | None], list[Subclass]] = {}
         self._answer()
@@ -67,11 +71,6 @@ class Session:
             self.labels = self._undo.pop()
             self._answer()
 
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a change to take back."""
-        return bool(self._undo)
-
     def check(self) -> None:
         """Judge the labels by each other, and let probabilities be as sure as that allows.
 
@@ -85,12 +84,6 @@ class Session:
             if answers is self.answers:  # else there are other labels by now
                 answers.calibrate(found.temperature)
                 self.checked = found
-
-    def waiting(self) -> np.ndarray:
-        """Return the pictures that are neither labeled nor dropped, rising."""
-        free = np.ones(len(self.pictures), dtype=bool)
-        free[[*self.labels.given, *self.labels.dropped]] = False
-        return np.flatnonzero(free)
 
     def listed(self, view: str, coarse: int | None = None, name: str | None = None) -> list[int]:
         """List pictures.
@@ -120,7 +113,7 @@ class Session:
 
     def _answered(self, none: bool, name: str | None) -> np.ndarray:
         """List waiting pictures that are of none of the classes, of one of them, or all."""
-        waiting, answers = self.waiting(), self.answers
+        waiting, answers = self.labels.waiting(), self.answers
         if answers is None:
             return waiting[: 0 if none or name is not None else None]
         waiting = answers.by_doubt(waiting)
@@ -150,6 +143,51 @@ class Session:
                 name = self.pictures.coarse_names[coarse]
                 self._found[coarse, k] = divide(coarse, name, images, vectors, k, config)
             return self._found[coarse, k]
+
+    def summary(self) -> dict[str, Any]:
+        """Say for JSON how far it is: how many pictures, of which classes, and how well answered.
+
+        `version` rises with each change; `known` is of `Answers.known_right`.
+        """
+        with self._lock:
+            labels, answers, checked = self.labels, self.answers, self.checked
+            waiting = labels.waiting()
+            told = {
+                "version": self._version,
+                "undo": bool(self._undo),
+                "total": len(self.pictures),
+                "labeled": len(labels.given),
+                "dropped": len(labels.dropped),
+                "waiting": len(waiting),
+                "answering": answers is not None,
+                "rejects": answers is not None and answers.rejects,
+                "checked": checked and checked._asdict(),
+                "known": answers and answers.known_right(),
+            }
+            sizes = np.bincount(self.pictures.partition.coarse_labels)
+            own = self.pictures.partition.coarse_labels[list(labels.given)]
+            labeled = np.bincount(own, minlength=len(sizes)).tolist()
+            told["coarse"] = [
+                {
+                    "number": number,
+                    "name": printable(self.pictures.coarse_names[number]),
+                    "size": size,
+                    "labeled": labeled[number],
+                }
+                for number, size in enumerate(sizes.tolist())
+                if size
+            ]
+            counts = Counter(labels.given.values())
+            told["classes"] = [
+                {
+                    "name": name,
+                    "coarse": coarse,
+                    "labeled": counts[name],
+                    "answered": int(answers.are(name)[waiting].sum()) if answers else 0,
+                }
+                for name, coarse in labels.classes.items()
+            ]
+            return told
 
     def about(self, number: int) -> dict[str, Any]:
         """Say of a picture its path, coarse class, label and answer, for JSON.
@@ -182,6 +220,7 @@ class Session:
         return kept.export(self.folder, to, self.save)
 
     def _answer(self) -> None:
+        self._version += 1
         temperature = self.answers.temperature if self.answers else 1.0
         self.answers = Answers.of(self.pictures, self.labels.given, temperature)
         self.checked = None

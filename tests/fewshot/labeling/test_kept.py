@@ -33,7 +33,7 @@ def test_a_session_goes_on_where_it_was(session, read, photos, tmp_path, caplog)
         assert getattr(again.labels, field) == getattr(session.labels, field)
     assert list(again.labels.classes) == list(session.labels.classes)
     assert again.answers.names == session.answers.names
-    assert not again.can_undo
+    assert not again.summary()["undo"]
 
 
 def test_pictures_that_are_gone_are_told(session, read, photos, tmp_path, caplog):

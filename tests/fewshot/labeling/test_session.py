@@ -63,7 +63,7 @@ def test_the_saved_classifier_answers_as_the_session_does(session):
     session.check()
     saved, *_ = session.save()
     model = type(session.answers.classifier(session.labels.coarse_of())).load(saved, device="cpu")
-    pictures, waiting = session.pictures, session.waiting().tolist()
+    pictures, waiting = session.pictures, session.labels.waiting().tolist()
     files = [str(pictures.partition.images.name(n)) for n in waiting]
     told = [session.about(n) for n in waiting]
     expected = ["unknown" if each["none"] else each["answer"] for each in told]
@@ -82,7 +82,7 @@ def test_the_most_doubtful_answers_come_first_and_none_of_these_last(session):
     for digit in (1, 4, 7):
         name(session, digit, range(4))
     answers, listed = session.answers, session.listed("waiting")
-    assert sorted(listed) == session.waiting().tolist()
+    assert sorted(listed) == session.labels.waiting().tolist()
     none = [bool(answers.none[n]) for n in listed]
     assert none == sorted(none)
     margins = [np.diff(np.sort(answers.probabilities[n])[-2:])[0] for n in listed]
@@ -143,7 +143,7 @@ def test_labels_are_judged_by_each_other_and_by_the_folders_own_classes(tmp_path
     right, judged = session.answers.known_right()
     truth = [
         (n, names[fine[n]])
-        for n in session.waiting().tolist()
+        for n in session.labels.waiting().tolist()
         if names[fine[n]] in ("1", "4")  # nothing in the folder is called "odd"
     ]
     answered = [session.about(n) for n, _ in truth]
@@ -156,6 +156,27 @@ def test_labels_are_judged_by_each_other_and_by_the_folders_own_classes(tmp_path
     session.check()
     assert session.checked.judged == 9
     assert 0 <= session.checked.right <= 9
+
+
+def test_the_summary_counts_what_the_lists_hold(session):
+    pictures = session.pictures
+    empty = session.summary()
+    assert (empty["classes"], empty["answering"], empty["undo"]) == ([], False, False)
+    for digit in (1, 4, 0):
+        name(session, digit, range(3))
+    session.change(lambda labels: labels.without(digits(pictures, 9, [0, 1])))
+    told = session.summary()
+    assert told["version"] > empty["version"]
+    for field in ("waiting", "labeled", "dropped"):
+        assert told[field] == len(session.listed(field))
+    assert told["total"] == 120 == sum(told[f] for f in ("waiting", "labeled", "dropped"))
+    for each in told["classes"]:
+        assert each["labeled"] == len(session.listed("labeled", name=each["name"])) == 3
+        assert each["answered"] == len(session.listed("waiting", name=each["name"]))
+    for each in told["coarse"]:
+        assert pictures.coarse_names[each["number"]] == each["name"]
+        assert each["labeled"] == len(session.listed("labeled", coarse=each["number"]))
+    assert sum(each["size"] for each in told["coarse"]) == 120
 
 
 def test_a_check_of_labels_that_have_changed_meanwhile_counts_for_nothing(session, monkeypatch):
@@ -189,7 +210,7 @@ def test_a_change_can_be_taken_back_to_the_first(session):
     session.change(lambda labels: labels)  # nothing to take back
     session.undo()
     assert session.listed("labeled", name="1") == digits(session.pictures, 1, [0, 1])
-    while session.can_undo:
+    while session.summary()["undo"]:
         session.undo()
     assert session.labels == start
     with refuses("change"):

@@ -205,6 +205,7 @@ function renderState() {
 }
 
 function take(told) {
+  if (state && told.version < state.version) return;  // another answer has overtaken it
   state = told;
   renderState();
   const about = new Map(told.pictures.map(each => [each.number, each]));
