@@ -35,21 +35,21 @@ def command(args: argparse.Namespace) -> None:
     """Serve the page as the arguments say."""
     from ancor.fewshot.app import serve
 
-    server = serve.Server(args.host, args.port)
     folder = Path(args.output)
     args.feature_cache = args.feature_cache or str(folder / "features")
-    (model,), partition = read_models_of(args, args.only_base)
-    session = serve.read_session(
-        model,
-        partition,
-        folder,
-        only_base=args.only_base,
-        features_out=args.features_out,
-        allow_outside_root=bool(args.allow_outside_root),
-    )
-    tell_skipped(partition)
-    say(f"Open {server.address} in a browser; labels are kept in {folder}; Ctrl-C ends this")
-    server.run(session, model_paths(args)[0].partition("=")[0])
+    with serve.Server(args.host, args.port) as server:
+        (model,), partition = read_models_of(args, args.only_base)
+        session = serve.read_session(
+            model,
+            partition,
+            folder,
+            only_base=args.only_base,
+            features_out=args.features_out,
+            allow_outside_root=bool(args.allow_outside_root),
+        )
+        tell_skipped(partition)
+        say(f"Open {server.address} in a browser; labels are kept in {folder}; Ctrl-C ends this")
+        server.run(session, model_paths(args)[0].partition("=")[0])
     say(f"Labels are kept in {folder}; the same command goes on with them")
 
 

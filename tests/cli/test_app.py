@@ -85,16 +85,13 @@ def test_without_its_packages_one_line_says_what_to_install(asked, monkeypatch, 
 
 
 def test_only_this_machines_own_interface_needs_no_token():
-    here, everywhere = serve.Server("127.0.0.1", 0), serve.Server("0.0.0.0", 0)
-    try:
+    with serve.Server("127.0.0.1", 0) as here, serve.Server("0.0.0.0", 0) as everywhere:
         assert "token" not in here.address
         address, _, token = everywhere.address.partition("?token=")
         assert address.startswith("http://")
         assert len(token) >= 32
-        assert serve.Server("0.0.0.0", 0).address.partition("=")[2] != token
-    finally:
-        here.socket.close()
-        everywhere.socket.close()
+        with serve.Server("0.0.0.0", 0) as other:
+            assert other.address.partition("?token=")[2] != token
 
 
 @pytest.mark.slow

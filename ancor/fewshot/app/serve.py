@@ -35,7 +35,7 @@ def read_session(model: Model, partition: Partition, folder: Path, **options: An
 
 
 class Server:
-    """Listens at once; what is asked waits until `run`.
+    """Listens at once, until its block ends; what is asked waits for `run`.
 
     Args:
         host: name or number of a network interface of this machine. Where it is another than the
@@ -67,6 +67,12 @@ class Server:
         self.address = f"http://{place}:{self.socket.getsockname()[1]}/"
         if self._token is not None:
             self.address += f"?token={self._token}"
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.socket.close()
 
     def run(self, session: Session, encoder: str) -> None:
         """Serve a session's page until the user interrupts; `encoder` is what the page calls it."""
