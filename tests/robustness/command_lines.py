@@ -95,6 +95,7 @@ def base_line(command: str, shelf: Path) -> st.SearchStrategy[list[str]]:
     short = ["--n-test-runs", "2", "--n-queries", "2"]
     folder, support = str(shelf / "data/folder"), str(shelf / "data/folder/train")
     queries = ["--query", str(shelf / "data/folder/train/birds")]
+    images = ["--dataset", "folder", "--data", folder]
     classify = st.one_of(
         one.map(lambda line: [*line, "--support", support, *queries]),
         st.just(["--classifier", str(shelf / "models/classes.ancor"), *queries]),
@@ -114,6 +115,7 @@ def base_line(command: str, shelf: Path) -> st.SearchStrategy[list[str]]:
         "show": st.just(["--n", "1"]),
         "check-data": st.sampled_from([[], ["--data", folder], ["--data", str(shelf / "data")]]),
         "predict": classify,
+        "app": one.map(lambda line: [*line, *images, "--output", "out", "--port", "0"]),
         "search": one.map(lambda line: [*line, "--gallery", support, *queries]),
         "export": one.map(lambda line: [*line, "--to", "safetensors"]),
         "completion": st.just(["bash"]),
