@@ -156,7 +156,8 @@ def _form(image: Image.Image) -> _Form:
         raise ValueError("signed pixels have no known range")
     tiles = getattr(image, "tile", ())
     packing = str(tiles[0][3]) if image.format == "PNG" and tiles else ""
-    wide = image.mode == "I" and image.format == "PNG"  # of 16 bits, in older versions of Pillow
+    # Of 16 bits: PNG in older versions of Pillow, PGM as Pillow scales all of more than 8.
+    wide = image.mode == "I" and image.format in ("PNG", "PPM")
     bits = 16 if wide or image.mode.startswith("I;16") else 0
     if tags.get(BITS_PER_SAMPLE) == (12,):
         bits = 12

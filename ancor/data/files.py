@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from PIL import features
 
-from ancor.errors import InputError
+from ancor.errors import InputError, capped
 from ancor.safe_io.own_files import hint
 
 # What is read: the readers of Pillow that only decode (its PostScript reader, for one, runs a
@@ -82,7 +82,8 @@ class Listing(NamedTuple):
 def listing(folder: Path | str, links_matter: bool = True) -> Listing:
     """List a folder; links are followed. What systems leave there and hidden entries are left out.
 
-    A hidden file that is named like an image counts among the files that are not read.
+    A hidden file that is named like an image, and a hidden folder that holds images, count among
+    what is not read.
 
     Args:
         folder: its path.
@@ -99,7 +100,11 @@ def listing(folder: Path | str, links_matter: bool = True) -> Listing:
                 name, hidden = entry.name.lower(), entry.name.startswith(".")
                 picture = name.endswith(extensions())
                 # "._x.jpg" is what macOS keeps about x.jpg.
-                if name in LITTER or (hidden and (name.startswith("._") or not picture)):
+                if name in LITTER or name.startswith("._"):
+                    continue
+                if hidden and not picture:
+                    if entry.is_dir() and _holds_images(entry.path):
+                        others.append(f"{entry.name}/")
                     continue
                 if links_matter and entry.is_symlink():
                     _check_link(entry.path, folder)
@@ -115,6 +120,18 @@ def listing(folder: Path | str, links_matter: bool = True) -> Listing:
             "permissions"
         ) from error
     return Listing(sorted(images), sorted(folders), sorted(others))
+
+
+def _holds_images(folder: str, depth: int = 2) -> bool:
+    """Return whether images are in a folder, or in a folder of it."""
+    try:
+        with os.scandir(folder) as entries:
+            inside = list(entries)
+    except OSError:
+        return False
+    return any(entry.name.lower().endswith(extensions()) for entry in inside) or any(
+        _holds_images(entry.path, depth - 1) for entry in inside if depth > 1 and entry.is_dir()
+    )
 
 
 def folders_below(root: Path | str, apart: Collection[str] = ()) -> Iterator[tuple[str, Listing]]:
@@ -139,14 +156,19 @@ def folders_below(root: Path | str, apart: Collection[str] = ()) -> Iterator[tup
 
 
 def left_out(names: Iterable[str]) -> list[str]:
-    """Return the line on files that are not read: how many of which kind, and what reads them.
+    """Return the lines on what is not read: hidden folders; files, and what reads their kinds.
 
     Args:
-        names: theirs; without any there is no line.
+        names: theirs, of folders with a slash behind; without any there is no line.
     """
-    counts = Counter(map(_kind, names))
+    names = list(names)
+    hidden = [name for name in names if name.endswith("/")]
+    counts = Counter(_kind(name) for name in names if not name.endswith("/"))
+    lines = (
+        [f"hidden folders of images are not read: {capped(map(repr, hidden))}"] if hidden else []
+    )
     if not counts:
-        return []
+        return lines
     advice = [
         f"; {ends[0]}: {HOW_TO_READ[kind]}"
         for kind, ends in KINDS.items()
@@ -155,7 +177,7 @@ def left_out(names: Iterable[str]) -> list[str]:
     files = f"{counts.total()} file{'s are' if counts.total() > 1 else ' is'} not read"
     most = [f"{count} {kind}" for kind, count in counts.most_common(5)]
     more = [f"{len(counts) - 5} more kinds"] if len(counts) > 5 else []
-    return [f"{files}: {', '.join(most + more)}{''.join(advice)}"]
+    return [*lines, f"{files}: {', '.join(most + more)}{''.join(advice)}"]
 
 
 def _kind(name: str) -> str:

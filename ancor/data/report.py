@@ -55,7 +55,7 @@ def check(
         found = list(findings(partition.images))
         described[name] = _describe(partition, found, protocol)
         problems += [finding.problem for finding in found if finding.problem is not None]
-        notes += _repeated(partition, found) + _alone(partition)
+        notes += _repeated(partition, found) + _faint(partition, found) + _alone(partition)
         if name == "train":
             coarse, names = partition.coarse_labels, partition.hierarchy.coarse_names
             notes += class_notes(coarse, names, "coarse")
@@ -95,6 +95,18 @@ def _doubted(outliers: Sequence[Mapping[str, Any]]) -> list[str]:
         for name in dict.fromkeys(each["partition"] for each in outliers)
         for doubts in [[each for each in outliers if each["partition"] == name]]
         for first in doubts[:1]
+    ]
+
+
+def _faint(partition: Partition, found: list[Finding]) -> list[str]:
+    """Return a note on images of 16 bits that are nearly of one gray where the upper 8 count."""
+    which = [index for index, finding in enumerate(found) if finding.faint]
+    if not which:
+        return []
+    return [
+        f"partition {partition.name!r}: {len(which)} images of 16 bits, such as "
+        f"{partition.images.name(which[0])!r}, use less than an eighth of their range, and only "
+        "the upper 8 bits count: next to nothing is left of them; stretch them over all 16"
     ]
 
 

@@ -14,6 +14,7 @@ from ancor.errors import InputError, RunError
 
 log = logging.getLogger(__name__)
 CHUNK = 256
+FAINT = 32  # of 256 levels
 
 
 class Finding(NamedTuple):
@@ -24,12 +25,15 @@ class Finding(NamedTuple):
         digest: equal only for equal images; None likewise.
         problem: why it cannot be read, in one line; None where it can.
         mode: how a file stores it, in Pillow's words; None where it is no file.
+        faint: whether it is gray of 16 bits of which it uses less than an eighth, so that next to
+            nothing is left of it.
     """
 
     size: tuple[int, int] | None
     digest: bytes | None
     problem: str | None
     mode: str | None = None
+    faint: bool = False
 
 
 def inspect(images: Images, index: int) -> Finding:
@@ -41,7 +45,8 @@ def inspect(images: Images, index: int) -> Finding:
         return Finding(None, None, str(error))
     size = image.size if hasattr(image, "getbands") else tuple(image.shape[:0:-1])
     mode = stored_mode(content) if hasattr(image, "getbands") else None
-    return Finding(size, hashlib.blake2b(content, digest_size=16).digest(), None, mode)
+    faint = mode is not None and " I" in mode and int(np.ptp(image)) < FAINT
+    return Finding(size, hashlib.blake2b(content, digest_size=16).digest(), None, mode, faint)
 
 
 def findings(images: Images, threads: int | None = None) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Images of every kind, whole and broken."""
 
 import io
+import re
 import struct
 import zlib
 
@@ -467,3 +468,23 @@ def test_report_on_partitions_that_are_one_file(tmp_path):
     report = check(DataConfig("cifar100", root=str(tmp_path)), Protocol(n_queries=1))
     assert report["problems"] == []
     assert report["notes"] == ["partitions 'validation' and 'test' hold the same images"]
+
+
+@pytest.mark.parametrize(("most", "level"), [(65535, 200), (1023, 200), (4095, 100)])
+def test_pgm_of_more_than_eight_bits(most, level):
+    """It was refused, as Pillow opens it in a mode of 32 bits; all are scaled to 16."""
+    value = round(level / 255 * most)
+    content = f"P5 4 3 {most}\n".encode() + np.full(12, value, ">u2").tobytes()
+    assert np.abs(np.subtract(decode(content, "x").getpixel((1, 1)), level)).max() <= 1
+
+
+def test_images_of_16_bits_that_are_nearly_black_are_told(tmp_path):
+    """Of 12 bits in 16, as many cameras write them, 16 gray levels are left."""
+    gray = np.asarray(made.picture(1, (40, 30)).convert("L")).astype(np.uint16)
+    for name, pixels in {"a/dark.png": gray * 16, "b/whole.png": gray * 257}.items():
+        path = tmp_path / "train" / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(path)
+    notes = "\n".join(check(DataConfig("folder", root=str(tmp_path)))["notes"])
+    assert tells(notes, "1 images", "16 bits", re.compile("dark.png'"))
+    assert not tells(notes, "16 bits", re.compile("whole.png"))

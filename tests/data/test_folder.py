@@ -11,7 +11,7 @@ import pytest
 from ancor.data.config import DataConfig
 from ancor.errors import MissingPartition
 from tests import made
-from tests.refusals import Word, refuses
+from tests.refusals import Word, refuses, tells
 
 
 def tree(root: Path, *paths: str) -> Path:
@@ -88,6 +88,17 @@ def test_odd_names(tmp_path):
 def test_hidden_entries_are_left_out(tmp_path):
     tree(tmp_path, "train/a/1.jpg", "train/a/._1.jpg", "train/.cache/1.jpg")
     assert len(load(tmp_path)) == 1
+
+
+def test_hidden_folders_of_images_are_told(tmp_path):
+    """A class called .net was left out without a word."""
+    tree(tmp_path, "train/a/x/1.jpg", "train/.net/core/1.jpg", "train/a/.old/1.jpg")
+    tree(tmp_path, "train/b/y/1.jpg")
+    (tmp_path / "train/.git/objects").mkdir(parents=True)
+    found = load(tmp_path)
+    assert len(found) == 2
+    assert tells("\n".join(found.notes), "'.net/'", "'.old/'")
+    assert not tells("\n".join(found.notes), ".git")
 
 
 @pytest.mark.parametrize(
