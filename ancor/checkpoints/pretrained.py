@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ancor.checkpoints import checkpoint, hub
 from ancor.checkpoints.state_dicts import COUNTER, PREFIXES, recognize, tensors_of
 from ancor.data.registry import BREEDS_SETS
-from ancor.errors import InputError
+from ancor.errors import InputError, capped
 from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
@@ -48,21 +48,34 @@ def read_backbone(arch: str, pretrained: str) -> Pretrained:
     Raises:
         InputError: there are no such weights, or they do not fit.
     """
-    license_line = ""
+    apart = ""
     if pretrained == OWN_WEIGHTS:
         name = library_name(arch, pretrained)
         published = library(name).published() if name else None
         if published is None:
             raise InputError(f"{arch} has no published weights; give `pretrained` a file of them")
         path, name = str(hub.fetched(published)), published.name
-        license_line = f"; license {published.license}" if published.license else ""
+        apart = f"; license {published.license}" if published.license else ""
     else:
         path = name = pretrained
-    backbone, missing, unused = _loaded(arch, path)
+    backbone, missing, unused, theirs = _loaded(arch, path)
+    if pretrained != OWN_WEIGHTS and theirs is None:
+        apart = _prepared_as(arch)
     left = [*(f"{each} drawn at random" for each in missing), *(_unused(unused))]
     taken = len(backbone.state_dict()) - len(missing)
-    told = f"{taken} tensors of {name}{''.join(f', {each}' for each in left)}{license_line}"
+    told = f"{taken} tensors of {name}{''.join(f', {each}' for each in left)}{apart}"
     return Pretrained(backbone, name, told)
+
+
+def _prepared_as(arch: str) -> str:
+    """Say for which weights a library's backbone prepares images, where a file's may be others."""
+    others = library(arch).other_tags()
+    if not others:
+        return ""
+    return (
+        f"; images are prepared as for {library(arch).published().name}: if the weights are "
+        f"{capped(others)}, name them, as `arch` {arch}.{others[0]}"
+    )
 
 
 def _unused(names: Collection[str]) -> list[str]:
@@ -72,8 +85,10 @@ def _unused(names: Collection[str]) -> list[str]:
     return [f"without {shown[0]}{f' and {len(shown) - 1} more' if len(shown) > 1 else ''}"]
 
 
-def _loaded(arch: str, path: str) -> tuple[nn.Module, list[str], list[str]]:
-    """Return a backbone with a file's weights, names that the file lacks, and those not used."""
+def _loaded(arch: str, path: str) -> tuple[nn.Module, list[str], list[str], str | None]:
+    """Return a backbone with a file's weights, the names that the file lacks, those not used, and
+    the file's own backbone, where it tells or shows.
+    """
     content = checkpoint.load(path)
     tensors = tensors_of(content, path)
     own_config = checkpoint.own_encoder(content, path)
@@ -103,7 +118,7 @@ def _loaded(arch: str, path: str) -> tuple[nn.Module, list[str], list[str]]:
             f"{path!r} lacks {len(lacking)} of the tensors of {arch}, {lacking[0]!r} first; give "
             "the weights of this backbone"
         )
-    return backbone, missing, unused
+    return backbone, missing, unused, theirs
 
 
 def _inside(tensors: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:

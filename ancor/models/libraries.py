@@ -68,6 +68,10 @@ class Library(ABC):
         """Return its published weights; None: there are none."""
 
     @abstractmethod
+    def other_tags(self) -> list[str]:
+        """List the tags of its weights that want images prepared otherwise, if it has none."""
+
+    @abstractmethod
     def load(
         self, network: nn.Module, tensors: Mapping[str, Tensor]
     ) -> tuple[list[str], list[str]]:

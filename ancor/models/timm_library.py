@@ -61,7 +61,10 @@ class Timm(Library):
 
     def preprocessing(self) -> dict[str, Any]:
         """Return what its `pretrained_cfg` says."""
-        found = self._timm.data.resolve_data_config({}, pretrained_cfg=self.config)
+        return self._preprocessing(self.config)
+
+    def _preprocessing(self, config: dict[str, Any]) -> dict[str, Any]:
+        found = self._timm.data.resolve_data_config({}, pretrained_cfg=config)
         return {
             "image_size": found["input_size"][-1],
             "mean": tuple(found["mean"]),
@@ -84,6 +87,15 @@ class Timm(Library):
             told.get("hf_hub_filename") or "model.safetensors",
             told.get("license") or "",
         )
+
+    def other_tags(self) -> list[str]:
+        """List the tags whose `pretrained_cfg` says something else than the default's."""
+        if "." in self.name:
+            return []
+        known = self._timm.models.get_arch_pretrained_cfgs(self.name)
+        told = {name: self._preprocessing(config.to_dict()) for name, config in known.items()}
+        own = self.preprocessing()
+        return [name.partition(".")[2] for name, theirs in told.items() if theirs != own]
 
     def load(
         self, network: nn.Module, tensors: Mapping[str, Tensor]

@@ -19,7 +19,7 @@ class Torchvision(Library):
         arch, dot, tag = name.partition(".")
         super().__init__(choose("backbone of torchvision", arch, known))
         weights = models.get_model_weights(arch)
-        self._weights = weights.DEFAULT
+        self._weights, self._tagged = weights.DEFAULT, bool(dot)
         if dot:
             self._weights = weights[
                 choose(f"weights of torchvision:{arch}", tag, list(weights.__members__))
@@ -47,7 +47,10 @@ class Torchvision(Library):
 
     def preprocessing(self) -> dict[str, Any]:
         """Return what its weights' transforms say."""
-        told = self._weights.transforms()
+        return self._preprocessing(self._weights)
+
+    def _preprocessing(self, weights: models.WeightsEnum) -> dict[str, Any]:
+        told = weights.transforms()
         (size,), (resize,) = told.crop_size, told.resize_size
         return {
             "image_size": size,
@@ -63,6 +66,11 @@ class Torchvision(Library):
         return Published(
             str(self._weights), self._weights.url, license=self._weights.meta.get("license", "")
         )
+
+    def other_tags(self) -> list[str]:
+        """List the weights whose transforms say something else than the default's."""
+        own, known = self.preprocessing(), type(self._weights)
+        return [w.name for w in known if not self._tagged and self._preprocessing(w) != own]
 
     def load(
         self, network: nn.Module, tensors: Mapping[str, Tensor]

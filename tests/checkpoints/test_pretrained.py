@@ -22,7 +22,9 @@ from ancor.errors import InputError
 from ancor.models.backbones import build_backbone
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.models.libraries import library
 from tests.pretrained import LITE0, WEIGHTS
+from tests.refusals import tells
 
 
 def assert_same(one, other) -> None:
@@ -138,6 +140,30 @@ def test_weights_of_another_backbone_name_what_lacks(tmp_path):
         read_backbone("timm:test_resnet", str(tmp_path / "x.pth"))
     with pytest.raises(InputError, match="conv4"):
         read_backbone("conv4", "default")
+
+
+@pytest.mark.parametrize(
+    ("arch", "own", "tag"),
+    [
+        ("timm:vit_tiny_patch16_224", None, None),
+        ("timm:resnet18", "resnet18.a1_in1k", "tv_in1k"),
+        ("torchvision:resnet50", "IMAGENET1K_V2", "IMAGENET1K_V1"),
+    ],
+)
+def test_a_file_tells_no_tag_and_so_no_preprocessing(arch, own, tag, tmp_path):
+    """DINO's and MAE's weights fit a ViT whose default wants another mean: nothing was said.
+
+    Every tag of the first wants the same.
+    """
+    path = tmp_path / "x.pth"
+    torch.save(build_backbone(arch).state_dict(), path)
+    line = read_backbone(arch, str(path)).line
+    assert tells(line, own or arch, tag or "", f"`arch` {arch}.") == (tag is not None)
+    if tag is not None:
+        assert "`arch`" not in read_backbone(f"{arch}.{tag}", str(path)).line
+        found = library(f"{arch}.{tag}").preprocessing()
+        assert found != library(arch).preprocessing()
+        assert tag in library(arch).other_tags()
 
 
 def test_a_name_stands_for_an_encoder_and_tells_its_preprocessing():
