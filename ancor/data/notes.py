@@ -45,14 +45,25 @@ def partition_notes(partitions: Iterable[Partition]) -> list[str]:
 def name_notes(partitions: Sequence[Partition]) -> list[str]:
     """Return the lines on names that look alike, within and between partitions of own images.
 
+    So too on coarse classes that are not among the training images, as where a name has a slip.
     The names of other datasets are what they are: `glyphs` has an `a` and an `A`.
     """
-    own = [part.hierarchy for part in partitions if part.dataset == "folder"]
-    return [
+    own = [part for part in partitions if part.dataset == "folder"]
+    found = [
         f"{level} classes: {line}"
         for level in ("coarse", "fine")
-        for line in alike(name for hierarchy in own for name in hierarchy.names(level))
+        for line in alike(name for part in own for name in part.hierarchy.names(level))
     ]
+    known = {name for part in own if part.name == "train" for name in part.hierarchy.coarse_names}
+    for part in own if known else ():
+        seen = np.unique(part.coarse_labels).tolist()
+        strange = [part.hierarchy.coarse_names[label] for label in seen]
+        if strange := [name for name in strange if name not in known]:
+            found.append(
+                f"partition {part.name!r} has coarse classes of which there is no training image: "
+                f"{capped(map(repr, strange))}"
+            )
+    return found
 
 
 def tell(partition: Partition) -> None:

@@ -17,7 +17,7 @@ from ancor.data import files
 from ancor.data.config import DataConfig
 from ancor.data.decode import decode
 from ancor.data.guess import candidates, guess
-from ancor.data.notes import alike, class_notes
+from ancor.data.notes import alike, class_notes, name_notes
 from ancor.data.report import check
 from ancor.data.resolve import resolve_data
 from ancor.fewshot import inputs
@@ -259,6 +259,17 @@ def test_heic_is_read_where_pillow_heif_is_there(tmp_path, without_heif, monkeyp
     assert loaded.images[0].size == (12, 10)
     assert not loaded.notes
     Image.OPEN.pop("HEIF")
+
+
+def test_coarse_classes_that_training_has_not_are_told(tmp_path):
+    """A slip in a folder's name made another class, which no one was told of."""
+    tree(tmp_path, "train/dog/1.jpg", "train/cat/1.jpg", "val/dogs/pug/1.jpg", "val/cat/tom/1.jpg")
+    data = DataConfig("folder", root=str(tmp_path))
+    parts = [data.load("train"), data.load("validation")]
+    (line,) = name_notes(parts)
+    one_line(line, "'validation'", "'dogs'")
+    assert "'cat'" not in line
+    assert name_notes(parts[:1]) == name_notes(parts[1:]) == []
 
 
 def test_folders_for_predict_tell_too(tmp_path, caplog):
