@@ -8,9 +8,10 @@
     python benchmarks/peers.py all
 
 One table: seconds are medians, and `peer / ours` is the median of the ratios of neighbors in time,
-how many times as long the peer takes. Each side lives in a process of its own, and they take turns
-(`turns.py`); the first turn warms up. `-` is what a peer does not do. A peer that is not installed
-is named and left out; none belongs to the toolkit's requirements.
+how many times as long the peer takes; `of the processor` is the same of the seconds that it worked,
+which what else the machine does changes less. Each side lives in a process of its own, and they
+take turns (`turns.py`); the first turn warms up. `-` is what a peer does not do, or what is timed
+in part. A peer that is not installed is named and left out; none belongs to the toolkit's requirements.
 
 All have the same network (the toolkit's module), head, images, batch, threads, precision, and SGD
 with momentum and weight decay. What differs:
@@ -46,6 +47,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module, metadata
+from math import isnan
 from pathlib import Path
 from statistics import median
 
@@ -268,9 +270,11 @@ def rows(
         title = ": ".join(filter(None, (titles[name], case.notes.get(name))))
         if name in theirs:
             worker = theirs[name]
+            worked = ratio(worker, ours, "worked")
             told = f"{median(worker.seconds):.3g}", own, f"{ratio(worker, ours):.2f}"
+            told += ("-" if isnan(worked) else f"{worked:.2f}",)
         else:
-            told = "-", own, "-"
+            told = "-", own, "-", "-"
         yield [case.work, title, *told]
 
 
@@ -335,7 +339,8 @@ def main() -> None:
         f"{sys.version.split()[0]}, torch {torch.__version__}, {args.precision}"
         f"{', peers as ours in memory' * args.alike}; medians of {args.rounds} turns\n"
     )
-    print("| work | peer | peer s | ours s | peer / ours |\n" + "| --- " * 5 + "|", flush=True)
+    print("| work | peer | peer s | ours s | peer / ours | of the processor |")
+    print("| --- " * 6 + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             for case in cases(part, args, Path(folder)):

@@ -5,11 +5,12 @@ step the others wait.
 """
 
 from collections.abc import Callable
+from math import nan
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import psutil
 
@@ -29,17 +30,20 @@ def peak_memory() -> float:
 def work(pipe: Connection, make: Callable[[], Step], keeps: bool) -> None:
     """Be a process that takes a step each time it is asked.
 
-    It tells the seconds, its peak memory, and by how much that exceeds what it held before.
+    It tells the seconds, those that the processor worked for it (none where a part was timed), its
+    peak memory, and by how much that exceeds what it held before.
     """
     if keeps:
         keep_freed_memory()
     step = make()
     held = psutil.Process().memory_info().rss / 2**20
     while pipe.recv():
-        started = perf_counter()
+        started, before = perf_counter(), process_time()
         told = step()
-        seconds = told if isinstance(told, float) else perf_counter() - started
-        pipe.send((seconds, peak_memory(), peak_memory() - held))
+        seconds, worked = perf_counter() - started, process_time() - before
+        if isinstance(told, float):
+            seconds, worked = told, nan
+        pipe.send((seconds, worked, peak_memory(), peak_memory() - held))
 
 
 class Worker:
@@ -57,14 +61,17 @@ class Worker:
         self.process.start()
         theirs.close()  # the death of the process is told, not waited for
         self.seconds: list[float] = []
+        self.worked: list[float] = []
         self.first = self.step()
         self.seconds.clear()
+        self.worked.clear()
 
     def step(self) -> float:
         """Have it take a step."""
         self.pipe.send(True)
-        seconds, self.peak, self.extra = self.pipe.recv()
+        seconds, worked, self.peak, self.extra = self.pipe.recv()
         self.seconds.append(seconds)
+        self.worked.append(worked)
         return seconds
 
     def __enter__(self) -> "Worker":
@@ -75,6 +82,7 @@ class Worker:
         self.process.join()
 
 
-def ratio(above: Worker, below: Worker) -> float:
-    """Return the median of the ratios of neighbors in time."""
-    return median(a / b for a, b in zip(above.seconds, below.seconds, strict=True))
+def ratio(above: Worker, below: Worker, of: str = "seconds") -> float:
+    """Return the median of the ratios of neighbors in time: of `seconds`, or of those `worked`."""
+    pairs = zip(getattr(above, of), getattr(below, of), strict=True)
+    return median(a / b for a, b in pairs)

@@ -1,5 +1,6 @@
 """What is timed beside other projects is the same work, and what is left out is told."""
 
+import math
 import sys
 from argparse import Namespace
 from contextlib import nullcontext
@@ -68,11 +69,12 @@ class Inside(nullcontext):
 
     def __init__(self, make, keeps=True):
         super().__init__(self)
-        self.make, self.seconds = make, []
+        self.make, self.seconds, self.worked = make, [], []
         make()
 
     def step(self):
         self.seconds.append(self.make())
+        self.worked.append(math.nan if self.make() == 1 else 3 * self.seconds[-1])
 
 
 def failing():
@@ -81,13 +83,15 @@ def failing():
 
 def test_rows_hold_ratios_and_leave_empty_what_a_peer_does_not_do(monkeypatch, capsys):
     monkeypatch.setattr(peers, "Worker", Inside)
-    theirs = {"slow": lambda: 2.0, "idle": None, "broken": failing, "missing": lambda: 1.0}
+    theirs = {"slow": lambda: 2.0, "part": lambda: 1.0, "idle": None, "broken": failing}
+    theirs["missing"] = lambda: 1.0
     case = peers.Case("work", lambda: 0.5, theirs, {"slow": "twice"})
-    titles = {"slow": "slow 1.0", "idle": "idle 2.0", "broken": "broken 3.0"}
+    titles = {"slow": "slow 1.0", "part": "part 1.5", "idle": "idle 2.0", "broken": "broken 3.0"}
     assert list(peers.rows(case, titles, rounds=2)) == [
-        ["work", "slow 1.0: twice", "2", "0.5", "4.00"],
-        ["work", "idle 2.0", "-", "0.5", "-"],
-        ["work", "broken 3.0", "-", "0.5", "-"],
+        ["work", "slow 1.0: twice", "2", "0.5", "4.00", "4.00"],
+        ["work", "part 1.5", "1", "0.5", "2.00", "-"],
+        ["work", "idle 2.0", "-", "0.5", "-", "-"],
+        ["work", "broken 3.0", "-", "0.5", "-", "-"],
     ]
     one_line(capsys.readouterr().err, "broken", "work")
 

@@ -27,6 +27,7 @@ from ancor.methods.similarities import (
 # accelerator takes longer to be told of a small block than to compute it: there a batch of 256 with
 # the paper's queue is one block.
 BLOCK_ELEMENTS = 1 << 20
+SHARED = 4  # times as many where each block reads the same keys again, which is what takes its time
 ACCELERATOR_ELEMENTS = 1 << 25
 
 
@@ -115,9 +116,17 @@ class Contrast(NamedTuple):
 Blocks = Iterator[tuple[Tensor, Tensor]]
 
 
-def rows_per_block(columns: int, device: torch.device) -> int:
-    """Return how many rows of that many logits each a block of a loss may hold."""
-    elements = BLOCK_ELEMENTS if device.type == "cpu" else ACCELERATOR_ELEMENTS
+def rows_per_block(columns: int, device: torch.device, shared: bool = True) -> int:
+    """Return how many rows of that many logits each a block of a loss may hold.
+
+    Args:
+        columns: logits of a row.
+        device: where they are computed.
+        shared: whether all rows have the same keys.
+    """
+    elements = BLOCK_ELEMENTS * (SHARED if shared else 1)
+    if device.type != "cpu":
+        elements = ACCELERATOR_ELEMENTS
     return max(1, elements // columns)
 
 
@@ -146,7 +155,8 @@ def by_class(contrast: Contrast) -> Blocks:
     device = contrast.query.device
     labels = contrast.labels.numpy()
     order = on_device(labels.argsort(kind="stable"), device)
-    blocks = list(_class_blocks(labels, rows_per_block(contrast.columns.shape[-1], device)))
+    most = rows_per_block(contrast.columns.shape[-1], device, shared=False)
+    blocks = list(_class_blocks(labels, most))
     sizes = [sum(rows for _, rows in groups) for groups in blocks]
     for rows, groups in zip(order.split(sizes), blocks, strict=True):
         yield rows, contrast.logits(rows, groups)
