@@ -11,6 +11,7 @@ EXTRAS = {
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
     "completion": ["shtab>=1.7"],
     "timm": ["timm>=1.0"],
+    "app": ["starlette>=0.40", "uvicorn>=0.30"],
     "hub": ["huggingface_hub>=0.24"],
     "wandb": ["wandb>=0.17"],
     "mlflow": ["mlflow>=2.14"],

@@ -11,7 +11,8 @@ One table: seconds are medians, and `peer / ours` is the median of the ratios of
 how many times as long the peer takes; `of the processor` is the same of the seconds that it worked,
 which what else the machine does changes less. Each side lives in a process of its own, and they
 take turns (`turns.py`); the first turn warms up. `-` is what a peer does not do, or what is timed
-in part. A peer that is not installed is named and left out; none belongs to the toolkit's requirements.
+in part. A peer that is not installed is named and left out; none belongs to the toolkit's
+requirements.
 
 All have the same network (the toolkit's module), head, images, batch, threads, precision, and SGD
 with momentum and weight decay. What differs:

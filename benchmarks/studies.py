@@ -189,14 +189,12 @@ FINE_TUNING_CHANGES = {
     "10 epochs": "--epochs 10",
     "rate x 3": "--lr 0.003",
     "rate x 0.3": "--lr 0.0003",
+    "128 px, rate x 3": "--image-size 128 --lr 0.003",
     "colors changed": "--augment color",
     "colors and blur": "--augment full",
 }
 SCRATCH = {COARSE: "ce", MOCO: "moco", ANCOR: "ancor"}
-OF_ANCOR = ("", "statistics of batches", "128 px", "rate x 3")
-SMALL_FAST = "128 px, rate x 3"
-SMALLER = {SMALL_FAST: "--image-size 128 --lr 0.003"}
-CONTRASTS = {"contrast x 0.3": "--loss-weights 1 0.3", "temperature 0.5": "--cst-t 0.5"}
+OF_ANCOR = ("", "statistics of batches", "128 px", "rate x 3", "128 px, rate x 3")
 PROTOTYPES = f"--cls Proto --n-augmentations 1 {QUICK}"
 PLAIN_PROTOTYPES = f"--cls Proto --n-augmentations 0 {QUICK}"
 FIGURES = "--retrieval --clusters --open-set"
@@ -308,13 +306,8 @@ STUDIES: dict[str, Study] = {
         "settings of training a whole ImageNet network on, Grocery Store",
         f"{GROCERY_TUNING} --epochs 4",
         {
-            **varied(COARSE, FINE_TUNING_CHANGES | SMALLER),
-            **varied("ancor", {k: FINE_TUNING_CHANGES[k] for k in OF_ANCOR} | SMALLER),
-            **varied(
-                "ancor",
-                {f"{SMALL_FAST}, {k}": f"{SMALLER[SMALL_FAST]} {v}" for k, v in CONTRASTS.items()},
-            ),
-            **varied("snca", SMALLER),
+            **varied(COARSE, FINE_TUNING_CHANGES),
+            **varied("ancor", {k: FINE_TUNING_CHANGES[k] for k in OF_ANCOR}),
         },
         **{**CHOICE, "seeds": (10,)},
         evaluate=PLAIN_PROTOTYPES,
