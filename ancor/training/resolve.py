@@ -4,14 +4,14 @@ import os
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ancor.data.config import DataConfig
+from ancor.data.config import PREPROCESSING, DataConfig
 from ancor.data.transform_spec import PARTS
 from ancor.errors import InputError
 from ancor.methods.registry import METHODS, method_spec, own_defaults
 from ancor.models.config import HEADS, EncoderConfig
 from ancor.models.names import library_name
 from ancor.runtime.from_dict import from_dict
-from ancor.runtime.settings import defaults_of, one_of, settings_of
+from ancor.runtime.settings import as_words, defaults_of, one_of, settings_of
 from ancor.training.config import RunConfig, TrainConfig
 from ancor.training.defaults import following
 
@@ -156,6 +156,11 @@ def resolve(
     return config, taken
 
 
+# What of the views is drawn when features are written; and what else may be given beside these.
+VIEWS = ("augment", "crop_scale", "flip", "perspective", *PARTS)
+READ = (*VIEWS, *PREPROCESSING, "features", "dataset", "root")
+
+
 def features_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what follows from features in place of images, by setting.
 
@@ -173,11 +178,24 @@ def features_settings(given: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(
                 f"`{name}` {given[name]}: `features` are of a frozen {told['arch']}; leave it out"
             )
-    drawn = [name for name in ("augment", "crop_scale", "flip", *PARTS) if name in given]
+    drawn = [name for name in VIEWS if name in given]
     if drawn:
         raise InputError(
             f"`{drawn[0]}`: the views of `features` were drawn when they were written; leave it "
             "out, or write them with it"
+        )
+    for name in PREPROCESSING:
+        made = told.get(name)
+        if as_words(given.get(name, made)) != as_words(made):
+            raise InputError(
+                f"`{name}` {as_words(given[name])}: `features` were made with "
+                f"{'the default' if made is None else as_words(made)}; leave it out"
+            )
+    unread = [name for name in settings_of(DataConfig) if name not in READ and name in given]
+    if unread:
+        raise InputError(
+            f"`{unread[0]}`: `features` hold partitions and classes as they were when they were "
+            "written; leave it out, or write them with it"
         )
     return told
 

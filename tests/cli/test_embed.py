@@ -193,6 +193,13 @@ def test_a_plot_needs_no_images_and_a_page_of_them_does(head, rows, tmp_path, ca
         (["--freeze", "2"], ("--freeze", "2", "conv4")),
         (["--augment", "full"], ("--augment",)),
         (["--blur", "0.5"], ("--blur",)),
+        # All of these were passed over without a word.
+        (["--perspective", "0.5"], ("--perspective",)),
+        (["--val-fraction", "0.2"], ("--val-fraction", "--features")),
+        (["--labels", "x.csv"], ("--labels", "--features")),
+        (["--skip-bad-images"], ("--skip-bad-images", "--features")),
+        (["--image-size", "48"], ("--image-size", "48", "--features")),
+        (["--crop-mode", "squash"], ("--crop-mode", "squash")),
         (["--dataset", "glyphs"], ("--features", "glyphs", "digits")),
     ],
 )
