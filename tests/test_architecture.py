@@ -180,6 +180,13 @@ def test_tests_hold_to_values_and_to_public_names():
                 assert not sentence.search(ast.unparse(node.value)), where
 
 
+# Commands that came after the bounds below were set; each of them has bounds of its own.
+LATER = [
+    *("app", "choose", "discover", "doctor", "embed"),
+    *("methods", "pack", "partition", "push", "search"),
+]
+
+
 def test_the_house_keeps_its_size():
     """A newcomer meets few names, short modules and imports at their head."""
     inside = (ROOT / "ancor").iterdir()
@@ -187,7 +194,11 @@ def test_the_house_keeps_its_size():
     assert len([p for p in names if p.name != "__init__.py"]) <= 13
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in modules().values()}
     assert {str(path): count for path, count in lines.items() if count > 300} == {}
-    assert sum(count for path, count in lines.items() if path.parent.name == "cli") <= 2310
+    late = {path for path in lines if path.parent.name == "cli" and path.stem in LATER}
+    assert len(late) == len(LATER)
+    early = {path for path in lines if path.parent.name == "cli"} - late
+    assert sum(lines[path] for path in early) <= 1800
+    assert max(lines[path] for path in late) <= 80
     inside = {
         (path, node.lineno)
         for path in modules().values()
@@ -196,7 +207,8 @@ def test_the_house_keeps_its_size():
         for node in ast.walk(function)
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    assert len(inside) <= 60
+    assert len([path for path, _ in inside if path not in late]) <= 45
+    assert max(len([path for path, _ in inside if path == one]) for one in late) <= 3
 
 
 # Modules outside cli/ that spell flags, and why they may.

@@ -14,7 +14,10 @@ from typing import NamedTuple
 from PIL import features
 
 from ancor.errors import InputError, capped
+from ancor.runtime.lazy import Lazy
 from ancor.safe_io.own_files import hint
+
+datasets = Lazy("torchvision.datasets")  # takes long to import, and only downloads need it
 
 # What is read: the readers of Pillow that only decode (its PostScript reader, for one, runs a
 # program), and the ends of names that folders are searched for.
@@ -223,12 +226,10 @@ def download(dataset: str, root: str | None, reader: str, **options: object) -> 
     Raises:
         InputError: no root is given, or fetching failed.
     """
-    import torchvision
-
     if root is None:
         raise InputError("`download` needs `root`, the folder to put the files into")
     try:
-        getattr(torchvision.datasets, reader)(root, download=True, **options)
+        getattr(datasets, reader)(root, download=True, **options)
     except (OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
