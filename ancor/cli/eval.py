@@ -117,8 +117,9 @@ def command(name: str, args: argparse.Namespace) -> None:
     if csv_path is not None:
         report.write_episodes(csv_path, results)
     if args.plot:
-        from ancor.plots.evaluation import figures
+        from ancor.plots.evaluation import caption_of, figures
 
-        for stem, figure in figures(results, partition, config.mode):
+        told = [model.path for model in models], about["features_out"], config.classifier
+        for stem, figure in figures(results, partition, config.mode, caption_of(*told)):
             save(figure, Path(args.plot) / f"{stem}.png", dpi=150)
     tell_skipped(partition)

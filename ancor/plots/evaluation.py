@@ -1,6 +1,8 @@
 """Pictures of an evaluation: accuracy over its episodes, and what is taken for what."""
 
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,11 +13,17 @@ from ancor.data.partition import Partition
 from ancor.evaluation.report import Result
 from ancor.plots.style import COLORS, LONGEST_TITLE, finished, plain
 
+# What the features are called in a picture, by their names elsewhere.
+FEATURES = {
+    "frozen": "backbone features",
+    "head": "embedding",
+    "both": "embedding beside backbone features",
+}
 NAMED_CLASSES = 70  # a confusion matrix of more names only the coarse classes
 
 
 def figures(
-    results: Sequence[Result], partition: Partition, level: str
+    results: Sequence[Result], partition: Partition, level: str, caption: str = ""
 ) -> Iterator[tuple[str, Figure]]:
     """Yield plots of results with their names: a histogram of each, of all-way its confusion too.
 
@@ -23,30 +31,42 @@ def figures(
         results: of one evaluation.
         partition: what episodes were drawn from.
         level: `fine` or `coarse`, the classes that were asked for.
+        caption: what was evaluated, a line of each title (`caption_of`).
     """
     hierarchy = partition.hierarchy
     for result in results:
         name = f"{result.mode.lower()}_{result.protocol.n_shots}shot"
+        shots = result.protocol.n_shots
         about = f"{partition.dataset}, {partition.name}: {result.mode}, {result.n_ways} ways, "
-        about += f"{result.protocol.n_shots} shots"
+        about += f"{shots} shot{'s' * (shots > 1)}, {len(result.scores)} episodes"
         interval = result.accuracy / 100, result.ci95 / 100
-        yield f"histogram_{name}", histogram_figure(result.scores, *interval, about)
+        yield f"histogram_{name}", histogram_figure(result.scores, *interval, about, caption)
         if result.mode == "All-Way":
             coarse = hierarchy.coarse_of_fine if level == "fine" else None
             names = hierarchy.names(level), hierarchy.coarse_names
-            yield (
-                f"confusion_{name}",
-                confusion_figure(result.confusion, *names, coarse, result.errors_in_coarse, about),
-            )
+            told = result.errors_in_coarse, about, caption
+            yield f"confusion_{name}", confusion_figure(result.confusion, *names, coarse, *told)
 
 
-def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: str) -> Figure:
+def caption_of(paths: Sequence[str], features: Sequence[str], classifier: str) -> str:
+    """Say what was evaluated: models by name, which of their features, and the classifier."""
+    names = [
+        path.partition("=")[0] if re.match(r"[\w-]+:", path) else "/".join(Path(path).parts[-2:])
+        for path in map(str, paths)
+    ]
+    kinds = ", ".join(FEATURES.get(kind, kind) for kind in dict.fromkeys(features))
+    return plain(f"{' + '.join(names)}; {kinds}; {classifier}", LONGEST_TITLE)
+
+
+def histogram_figure(
+    accuracies: np.ndarray, mean: float, half: float, title: str, caption: str = ""
+) -> Figure:
     """Draw how the accuracies of episodes spread, with their mean and its interval.
 
     Args:
         accuracies: (episodes,), in 0-1.
         mean, half: their mean and half the interval's width, in 0-1.
-        title: of the picture.
+        title, caption: the lines above the picture.
     """
     mean, half = 100 * mean, 100 * half
     figure = Figure(figsize=(7, 4))
@@ -63,9 +83,10 @@ def histogram_figure(accuracies: np.ndarray, mean: float, half: float, title: st
     axes.axvline(mean, color=COLORS[3], linewidth=1.5, label=label)
     axes.set_xlabel("accuracy of an episode, %")
     axes.set_ylabel("episodes")
-    title = plain(title, LONGEST_TITLE)
-    axes.set_title(f"{title}, {len(accuracies)} episodes", fontsize=10)
-    axes.legend(frameon=False, fontsize=9)
+    axes.set_title(_lines(title, caption), fontsize=10, pad=24)
+    # Above the bars, which may be anywhere.
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "borderpad": 0.2}
+    axes.legend(**above, frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return finished(figure)
 
@@ -85,6 +106,7 @@ def confusion_figure(
     coarse_of_fine: Sequence[int] | None,
     errors_in_coarse: float | None,
     title: str,
+    caption: str = "",
 ) -> Figure:
     """Draw which class is taken for which, in percent of a class's queries.
 
@@ -95,7 +117,7 @@ def confusion_figure(
         coarse_of_fine: coarse class of each class, by which classes are ordered and framed; None:
             neither.
         errors_in_coarse: share of the errors inside the right coarse class, for the title.
-        title: of the picture.
+        title, caption: the lines above the picture.
     """
     present = np.flatnonzero(counts.sum(1))
     coarse = np.zeros(len(counts), int) if coarse_of_fine is None else np.array(coarse_of_fine)
@@ -116,13 +138,18 @@ def confusion_figure(
         _write_shares(axes, shares)
     if coarse_of_fine is not None:
         _frame_blocks(axes, coarse[order], coarse_names, above=named)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("class")
-    title = plain(title, LONGEST_TITLE)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    title = _lines(title, caption)
     if errors_in_coarse is not None:
         title += f"\n{100 * errors_in_coarse:.1f}% of the errors stay in the right coarse class"
     axes.set_title(title, fontsize=10)
     return finished(figure)
+
+
+def _lines(title: str, caption: str) -> str:
+    """Return the lines of a title."""
+    return "\n".join(filter(None, [plain(title, LONGEST_TITLE), caption]))
 
 
 def _write_shares(axes: Axes, shares: np.ndarray) -> None:

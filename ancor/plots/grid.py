@@ -10,6 +10,7 @@ from ancor.plots.style import COLORS
 
 # Frames told apart by color and by line style.
 RIGHT = {"color": COLORS[0], "linestyle": "-", "linewidth": 2.5}
+PLAIN = {"color": "#b0b0b0", "linestyle": "-", "linewidth": 0.6}  # a white image has an edge too
 WRONG = {"color": COLORS[3], "linestyle": (0, (2, 1.5)), "linewidth": 2.5}
 
 
@@ -47,4 +48,4 @@ def show(axes: Axes, pixels: np.ndarray, name: str = "", frame: dict | None = No
     axes.set_axis_on()
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set(**frame) if frame else spine.set_visible(False)
+        spine.set(**(frame or PLAIN))

@@ -19,7 +19,8 @@ def test_pictures_keep_their_titles_and_frames():
     assert [axes.get_title() for axes in drawn] == ["cat", "✓ cat", "✗ dog", "0.9", "dog", "✓ cat"]
     assert [axes.texts[0].get_text() for axes in drawn if axes.texts] == ["image 3", ""]
     frames = [axes.spines["top"] for axes in drawn[:4]]
-    assert [frame.get_visible() for frame in frames] == [False, True, True, False]
+    thin = [frame.get_linewidth() < 1 for frame in frames]  # an edge and no frame
+    assert thin == [True, False, False, True]
     assert [frame.get_edgecolor()[:3] for frame in frames[1:3]] == [
         color(RIGHT["color"]),
         color(WRONG["color"]),
