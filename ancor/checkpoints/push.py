@@ -12,6 +12,7 @@ from ancor.data.resolve import resolve_data
 from ancor.errors import InputError, capped
 from ancor.models.names import HUB
 from ancor.runtime.text import printable
+from ancor.safe_io.writing import write_result
 
 CARD = "README.md"
 
@@ -43,7 +44,7 @@ def write(source: str, folder: Path, repository: str) -> None:
     outputs = export.available_outputs(encoder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CARD).write_text(card(content, repository), encoding="utf-8")
+        write_result(folder / CARD, card(content, repository))
     except OSError as error:
         raise InputError(
             f"cannot write to {str(folder)!r} ({error.strerror}); name another folder"
