@@ -63,6 +63,12 @@ class Answers:
         return cls(pictures, np.array(labeled), names, temperature)
 
     @cached_property
+    def asked(self) -> np.ndarray:
+        """Which pictures have an answer, (N,) of bool: those of the classes' coarse classes."""
+        coarse = self.pictures.partition.coarse_labels
+        return np.isin(coarse, coarse[self.labeled])
+
+    @cached_property
     def names(self) -> list[str]:
         """The classes, sorted."""
         return np.unique(self.labels).tolist()
@@ -116,7 +122,7 @@ class Answers:
     def are(self, name: str) -> np.ndarray:
         """Tell which pictures are answered by a class, (N,) of bool; none is of "none of these"."""
         place = self.names.index(name) if name in self.names else -1
-        return (self.best == place) & ~self.none
+        return (self.best == place) & ~self.none & self.asked
 
     def about(self, number: int) -> dict[str, Any]:
         """Say of a picture the likeliest class, its probability, and if it is none of these."""
@@ -132,12 +138,13 @@ class Answers:
 
         First those that have an answer, by the margin of its probability over the second (margin
         sampling: Scheffer, Decomain and Wrobel, IDA 2001), the smallest first; then those of none
-        of the classes, the most similar to a class first.
+        of the classes, the most similar to a class first; and last, as they are given, those that
+        have no answer.
         """
         second, first = np.partition(self.probabilities[numbers], -2, axis=1)[:, -2:].T
-        none = self.none[numbers]
+        none, asked = self.none[numbers], self.asked[numbers]
         doubt = np.where(none, -self.similarities[numbers], first - second)
-        return numbers[np.lexsort((doubt, none))]
+        return numbers[np.lexsort((doubt * asked, none & asked, ~asked))]
 
     def check(self) -> Check:
         """Answer each labeled picture by the others, and fit the temperature to that.

@@ -111,7 +111,7 @@ def save(
         folder: where to.
         labels: what a person said.
         answers: what follows from it.
-        waiting: pictures whose answers are written, in this order.
+        waiting: pictures whose answers are written, of those that have one, in this order.
 
     Returns:
         The files: what `ancor predict` reads as `saved`; what training reads as `labels` and
@@ -158,6 +158,8 @@ def _label_rows(labels: Labels) -> Iterator[list[str]]:
 def _answer_rows(answers: Answers, waiting: Sequence[int]) -> Iterator[list[Any]]:
     pictures = answers.pictures
     for number in waiting:
+        if not answers.asked[number]:
+            continue
         told = answers.about(number)
         sure = f"{told['probability']:.6f}"
         yield [

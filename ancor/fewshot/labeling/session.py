@@ -118,7 +118,7 @@ class Session:
             return waiting[: 0 if none or name is not None else None]
         waiting = answers.by_doubt(waiting)
         if none:
-            return waiting[answers.none[waiting]]
+            return waiting[(answers.none & answers.asked)[waiting]]
         return waiting if name is None else waiting[answers.are(name)[waiting]]
 
     def proposals(self, coarse: int, k: int | None = None) -> list[Subclass]:
@@ -205,7 +205,8 @@ class Session:
                 "label": labels.given.get(number),
                 "dropped": number in labels.dropped,
             }
-            if answers is not None and found["label"] is None and not found["dropped"]:
+            waits = found["label"] is None and not found["dropped"]
+            if answers is not None and answers.asked[number] and waits:
                 found |= answers.about(number)
             return found
 

@@ -94,7 +94,7 @@ def test_the_table_is_what_training_and_the_classifier_take(session):
     assert model.classes_.tolist() == sorted(session.labels.classes)
     with open(answers, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    waiting = session.listed("waiting")
+    waiting = [n for n in session.listed("waiting") if session.answers.asked[n]]
     assert [row["path"] for row in rows] == [session.pictures.paths[n] for n in waiting]
     told = [session.about(n) for n in waiting]
     assert [row["class"] for row in rows] == [each["answer"] for each in told]

@@ -63,7 +63,8 @@ def test_the_saved_classifier_answers_as_the_session_does(session):
     session.check()
     saved, *_ = session.save()
     model = type(session.answers.classifier(session.labels.coarse_of())).load(saved, device="cpu")
-    pictures, waiting = session.pictures, session.labels.waiting().tolist()
+    pictures, asked = session.pictures, session.answers.asked
+    waiting = [n for n in session.labels.waiting().tolist() if asked[n]]
     files = [str(pictures.partition.images.name(n)) for n in waiting]
     told = [session.about(n) for n in waiting]
     expected = ["unknown" if each["none"] else each["answer"] for each in told]
@@ -83,16 +84,21 @@ def test_the_most_doubtful_answers_come_first_and_none_of_these_last(session):
         name(session, digit, range(4))
     answers, listed = session.answers, session.listed("waiting")
     assert sorted(listed) == session.labels.waiting().tolist()
-    none = [bool(answers.none[n]) for n in listed]
+    last = [n for n in session.labels.waiting().tolist() if not answers.asked[n]]
+    assert 0 < len(last) < len(listed)
+    assert listed[-len(last) :] == last  # of coarse classes in which nothing is named
+    assert all("answer" not in session.about(n) for n in last)
+    asked = listed[: -len(last)]
+    none = [bool(answers.none[n]) for n in asked]
     assert none == sorted(none)
-    margins = [np.diff(np.sort(answers.probabilities[n])[-2:])[0] for n in listed]
+    margins = [np.diff(np.sort(answers.probabilities[n])[-2:])[0] for n in asked]
     answered = none.count(False)
     assert margins[:answered] == sorted(margins[:answered])
-    similarities = answers.similarities[listed[answered:]].tolist()
+    similarities = answers.similarities[asked[answered:]].tolist()
     assert similarities == sorted(similarities, reverse=True)
-    assert session.listed("none") == listed[answered:]
+    assert session.listed("none") == asked[answered:]
     ones = session.listed("waiting", name="1")
-    assert ones == [n for n in listed[:answered] if session.about(n)["answer"] == "1"]
+    assert ones == [n for n in asked[:answered] if session.about(n)["answer"] == "1"]
     coarse = session.labels.classes["1"]
     own = session.listed("waiting", coarse=coarse)
     assert own == [n for n in listed if session.pictures.partition.coarse_labels[n] == coarse]

@@ -159,9 +159,9 @@ function renderClasses() {
     const label = make('label', {htmlFor: radio.id, textContent: name});
     const button = (what, does) => make('button', {type: 'button', textContent: what,
       id: `${what}-${each.place}`, onclick: does, 'aria-label': `${what} ${each.name}`});
-    const line = make('div', {className: 'class'}, radio, label,
-      button('rename', () => rename(each.name)), button('remove', () => change({do: 'remove', name: each.name})),
-      make('small', {textContent: told}));
+    const line = make('div', {className: 'class'}, radio, label, make('small', {textContent: told}),
+      button('rename', () => rename(each.name)),
+      button('remove', () => change({do: 'remove', name: each.name})));
     line.style.setProperty('--own', COLORS[each.place % COLORS.length]);
     return line;
   }));
