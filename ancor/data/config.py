@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import floor, inf, isfinite
 from typing import TYPE_CHECKING, Any
 
-from ancor.data.fields import AUGMENTATION, share_of_images, share_of_views
+from ancor.data.fields import AUGMENTATION, PERMISSIONS, share_of_images, share_of_views
 from ancor.data.registry import BREEDS_SETS, DATASETS, SPLITS, DatasetSpec
 from ancor.data.transform_spec import (
     AUGMENTATIONS,
@@ -33,8 +33,6 @@ JITTER = Check(
 )
 PARTITIONS = ("train", "validation", "test")
 ALIASES = {"tieredImageNet": "tiered"}
-# What no file allows, as anybody may have written it.
-PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 # Settings of where images are found and read; the others that a reader takes say which are meant.
 PLACES = ("root", "dataset", "breeds_info", "labels", *PERMISSIONS)
 

@@ -5,6 +5,8 @@ from typing import Any
 from ancor.runtime.settings import Check, setting
 
 AUGMENTATION = "augmentation"  # the group of settings that only training views follow
+# What no file allows, as anybody may have written it.
+PERMISSIONS = ("download", "skip_bad_images", "allow_outside_root")
 SHARE = Check(lambda share: 0 <= share <= 1, "a share of the views, from 0 (none) to 1 (all)")
 
 

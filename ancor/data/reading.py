@@ -1,10 +1,13 @@
 """Reading a partition as settings say: images, features in their place, shares of the training."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from typing import Any
 
 from ancor.data import division, features, scan
+from ancor.data.fields import PERMISSIONS
 from ancor.data.partition import Partition
+from ancor.data.registry import DATASETS
 from ancor.errors import InputError
 from ancor.safe_io.own_files import is_packed
 
@@ -29,11 +32,21 @@ def read(config: Any, partition: str, skip_bad_images: bool) -> Partition:
         loaded = division.part_of(whole, partition, shares, config.partition_seed)
     else:
         loaded = config.spec.load(partition, config)
-    root = config.root
-    if root is not None and not (is_packed(root) or "root" in config.spec.takes):
-        note = f"`root` {root!r} is not read: {config.dataset} needs no files"
-        loaded = replace(loaded, notes=(*loaded.notes, note))
+    loaded = replace(loaded, notes=(*loaded.notes, *_unread(config)))
     return scan.without_unreadable(loaded) if skip_bad_images else loaded
+
+
+def _unread(config: Any) -> Iterator[str]:
+    """Yield a note on each setting that was given and means nothing to the dataset."""
+    dataset, takes = config.dataset, config.spec.takes
+    if config.root is not None and not (is_packed(config.root) or "root" in takes):
+        yield f"`root` {config.root!r} is not read: {dataset} needs no files"
+    theirs = {name for spec in DATASETS.values() for name in spec.takes} - {*PERMISSIONS, "root"}
+    defaults = {setting.name: setting.default for setting in fields(config)}
+    for name in sorted(theirs - {*takes, "dataset"}):
+        value = getattr(config, name)
+        if value != defaults[name]:
+            yield f"`{name}` {value!r} is not read: it means nothing to {dataset}"
 
 
 def _features(config: Any, partition: str) -> Partition:

@@ -272,6 +272,25 @@ def test_coarse_classes_that_training_has_not_are_told(tmp_path):
     assert name_notes(parts[:1]) == name_notes(parts[1:]) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"labels": "x.csv"}, ("`labels`", "'x.csv'", "digits")),
+        ({"coarse_level": "1"}, ("`coarse_level`", "'1'", "digits")),
+        ({"breeds_level": 3}, ("`breeds_level`", "3", "digits")),
+        ({"root": "/nowhere"}, ("`root`", "'/nowhere'", "digits")),
+        ({"download": True, "skip_bad_images": True}, ()),
+        ({"val_fraction": 0.5}, ()),
+    ],
+)
+def test_settings_that_a_dataset_has_not_are_told(settings, words):
+    notes = DataConfig("digits", **settings).read("train").notes
+    told = [line for line in notes if "not read" in line]
+    assert len(told) == bool(words)
+    if words:
+        one_line(told[0], *words)
+
+
 def test_folders_for_predict_tell_too(tmp_path, caplog):
     leftovers(tree(tmp_path, "s/Dog/1.jpg", "s/dog/2.jpg"), "s/dog/film.mov")
     with caplog.at_level("INFO"):
