@@ -15,6 +15,8 @@ import torch
 from ancor.cli.train import main
 from tests.shared import shared
 
+# No test sends anything, whoever is logged in where tests run.
+os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 # Networks here are so small that threads would mostly wait for one another.
 torch.set_num_threads(1)
 

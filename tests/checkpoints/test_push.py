@@ -194,6 +194,7 @@ def test_pushed_and_loaded(server, quick_run, tmp_path):
     environment = {
         **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
         "HF_ENDPOINT": server,
+        "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(tmp_path / "home"),
         "HF_TOKEN": "hf_" + "x" * 30,
         "HF_HUB_DISABLE_XET": "1",

@@ -1,7 +1,10 @@
 """Figures where people look: offline files of wandb and MLflow hold what metrics.jsonl does."""
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ from ancor.cli.train import main
 from ancor.runtime.logging import RunLog
 from ancor.runtime.trackers import Tracker, check_tracker, open_tracker
 from tests.conftest import SMALL
-from tests.refusals import refused, refuses
+from tests.refusals import one_line, refused, refuses
 
 BLOCK, HEAD = 2**15, 7  # of wandb's files: a log of records as LevelDB keeps it
 
@@ -160,14 +163,19 @@ def test_what_cannot_be_shown_is_refused_and_the_folder_stays_free(tmp_path, mon
     assert not (folder / "metrics.jsonl").exists()
 
 
-def test_who_is_not_logged_in_is_told_how(tmp_path, monkeypatch):
+def test_who_is_not_logged_in_is_told_how(tmp_path):
+    """In a process of its own: wandb reads its environment once."""
     pytest.importorskip("wandb")
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("HOME", "NETRC", "WANDB_CONFIG_DIR"):
-        monkeypatch.setenv(name, str(tmp_path))
-    with refuses("`log`", "wandb", "WANDB_MODE=offline", "'wandb login'"):
-        open_tracker("wandb", tmp_path, {}, goes_on=False)
+    away = ("WANDB_MODE", "WANDB_API_KEY")
+    environment = {name: value for name, value in os.environ.items() if name not in away}
+    environment |= dict.fromkeys(("HOME", "WANDB_CONFIG_DIR"), str(tmp_path))
+    environment["NETRC"] = str(tmp_path / "none")
+    command = [sys.executable, "-m", "ancor", "train", *SMALL, "--log", "wandb", "--max-steps", "1"]
+    command += ["--output-dir", str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 2
+    one_line(ended.stderr, "--log", "wandb", "WANDB_MODE=offline", "'wandb login'")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_tensorboard_needs_nothing_more(tmp_path):
