@@ -24,8 +24,8 @@ def describe(path: Path | str) -> dict[str, Any]:
     """
     content = load(path)
     tensors = tensors_of(content, str(path))
-    found = recognize(tensors, str(path))
     own = own_encoder(content, path)
+    found = recognize(tensors, str(path), arch=own and own.arch)
     config, ours = own or found.config, own is not None
     about = content["config"] if ours else {}
     return {

@@ -118,22 +118,25 @@ def tensors_of(content: Any, path: str) -> dict[str, Tensor]:
     )
 
 
-def recognize(tensors: Mapping[str, Tensor], path: str, head: str | None = None) -> Published:
+def recognize(
+    tensors: Mapping[str, Tensor], path: str, head: str | None = None, arch: str | None = None
+) -> Published:
     """Find the encoder in a file's tensors.
 
     Args:
         tensors: by name.
         path: what errors call the file.
         head: which head it is, where the shapes leave that open; None: the likelier one.
+        arch: the backbone, a library's too, where the file tells it; None: it does not.
 
     Raises:
-        InputError: no backbone has such names.
+        InputError: no backbone of ours has such names.
     """
     prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in tensors))
     inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     body = {n: tuple(t.shape) for n, t in inside.items() if not n.startswith(("fc.", *DROPPED))}
     last = {n.removeprefix("fc."): t.shape for n, t in inside.items() if n.startswith("fc.")}
-    arch = _arch(body, path)
+    arch = arch or _arch(body, path)
     expected = backbone_shapes(arch)
     config = _with_head(arch, last, _queue_dim(tensors), head)
     kept = encoder_shapes(config)
