@@ -15,7 +15,6 @@ import pytest
 import ancor
 from ancor.__main__ import COMMANDS, function_of
 from tests.pages import ROOT, anchors, pages
-from tools.docs_docstrings import split_names
 from tools.docs_reference import reference
 
 NAV = re.findall(r"^ +- .*?([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
@@ -62,6 +61,9 @@ def test_the_reference_has_every_public_name():
 
 
 def test_a_docstrings_joined_names_are_told_apart():
+    pytest.importorskip("griffe", reason=MISSING)
+    from tools.docs_docstrings import split_names
+
     text = "Do.\n\nArgs:\n    mean, std: of each\n        channel.\n    size: in pixels.\n"
     assert split_names(text).splitlines()[3:] == [
         *("    mean: of each", "        channel."),

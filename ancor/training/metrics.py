@@ -124,7 +124,9 @@ class Meter:
             for own, name in zip(counts, self._counted, strict=True):
                 right = losses[name].right.float()
                 seen = torch.stack([right, torch.ones_like(right)])
-                own.index_add_(1, of.to(device, non_blocking=True), seen)
+                # Of several views, one after another, all are counted.
+                of_rows = of.to(device, non_blocking=True).repeat(len(right) // len(of))
+                own.index_add_(1, of_rows, seen)
         return counts
 
     def read(self) -> tuple[dict[str, float], list[Failure]]:

@@ -275,7 +275,7 @@ def test_a_range_of_ways_is_a_range_everywhere(quick_run, tmp_path, capsys, monk
     titles = []
     draw = "ancor.plots.evaluation.histogram_figure"
     original = __import__("ancor.plots.evaluation", fromlist=["x"]).histogram_figure
-    monkeypatch.setattr(draw, lambda *given: titles.append(given[-1]) or original(*given))
+    monkeypatch.setattr(draw, lambda *given: titles.append(given[3]) or original(*given))
     flags = f"--fg --plot {tmp_path}"
     result = evaluate(quick_run, tmp_path, flags)["results"][1]
     assert (result["n_ways"], result["n_ways_range"]) == (4, [3, 4])

@@ -16,7 +16,7 @@ from ancor.safe_io.writing import atomic_write, replacing, write_result
 ROOT = Path(__file__).parents[2]
 # What appends, is written into a name that `replacing` gave, or (pack.py) names a file at its end
 # that several starts may have written.
-OTHERS = {"export.py": 1, "formats.py": 1, "pack.py": 1}
+OTHERS = {"export.py": 1, "formats.py": 1, "pack.py": 1, "thumbnails.py": 1}
 
 
 def _write_half(path, error):

@@ -245,9 +245,9 @@ def test_pictures_of_a_run_place_stars_by_name(names, photos, monkeypatch):
         return np.zeros((len(points), 2)), np.zeros((0, 2))
 
     monkeypatch.setattr("ancor.training.pictures.project", project)
-    monkeypatch.setattr("ancor.training.pictures.add_figure", lambda *_: None)
     monkeypatch.setattr("ancor.training.pictures.figure", lambda layout: layout)
-    drawn(SimpleNamespace(board=None), 0)
+    monkeypatch.setattr("ancor.training.pictures.pixels", lambda _: np.zeros((1, 1, 3), np.uint8))
+    drawn(SimpleNamespace(picture=lambda *_: None), 0)
     expected = encoder.class_weight[[list(COUNTS).index(name) for name in names]]
     assert np.array_equal(seen[0], expected.detach().numpy())
 
