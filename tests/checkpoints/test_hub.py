@@ -70,6 +70,7 @@ def server(tmp_path, monkeypatch):
     Thread(target=hub_.serve_forever, daemon=True).start()
     for name, value in {
         "HF_ENDPOINT": hub_.url,
+        "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(tmp_path / "hf"),
         "TORCH_HOME": str(tmp_path / "torch"),
         "NO_PROXY": "127.0.0.1",
@@ -90,6 +91,7 @@ def own_hub(server, monkeypatch):
     template = known.HUGGINGFACE_CO_URL_TEMPLATE.replace(known.ENDPOINT, server.url)
     monkeypatch.setattr(known, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(known, "ENDPOINT", server.url)
+    monkeypatch.setattr(known, "HF_HUB_OFFLINE", False)
     folder = os.path.join(os.environ["HF_HOME"], "hub")
     monkeypatch.setattr(known, "HF_HUB_CACHE", folder)
     return server
