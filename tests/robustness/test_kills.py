@@ -39,7 +39,11 @@ def steps(folder) -> list[tuple[float, int]]:
 
 
 @pytest.mark.parametrize(
-    ("processes", "kills"), [(1, 60 if TORTURE else 2), (2, 40 if TORTURE else 1)]
+    ("processes", "kills"),
+    [
+        (1, 60 if TORTURE else 2),
+        pytest.param(2, 40 if TORTURE else 1, marks=() if TORTURE else pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_loses_at_most_one_interval(processes, kills, tmp_path):
     rng = random.Random(SEED if TORTURE else 1)
