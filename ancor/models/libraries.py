@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from typing import Any
 
@@ -54,10 +54,15 @@ class Library(ABC):
     def build(self) -> nn.Module:
         """Build it with random weights; `out_features` tells F."""
 
-    def has_batch_norm(self) -> bool:
-        """Tell whether it has batch norm; nothing is allocated for that."""
+    @cached_property
+    def on_meta(self) -> nn.Module:
+        """Itself without values, in evaluation: what is asked of its shapes allocates nothing."""
         with torch.device("meta"):
-            return bool(batch_norms(self.build()))
+            return self.build().eval()
+
+    def has_batch_norm(self) -> bool:
+        """Tell whether it has batch norm."""
+        return bool(batch_norms(self.on_meta))
 
     @abstractmethod
     def preprocessing(self) -> dict[str, Any]:
@@ -114,18 +119,12 @@ def copy_state(
     return missing, [name for name in tensors if name not in found]
 
 
-@cache
-def _on_meta(backbone: str) -> nn.Module:
-    with torch.device("meta"):
-        return library(backbone).build().eval()
-
-
 def check_image_size(backbone: str, size: int) -> None:
     """Raise an InputError where a library's backbone cannot pass images of a size."""
     if not library_of(backbone)[0]:
         return
     try:
-        _on_meta(backbone)(torch.empty(2, 3, size, size, device="meta"))
+        library(backbone).on_meta(torch.empty(2, 3, size, size, device="meta"))
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
         own = library(backbone).preprocessing()["image_size"]
         raise InputError(
