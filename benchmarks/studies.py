@@ -194,6 +194,38 @@ FINE_TUNING_CHANGES = {
     "colors and blur": "--augment full",
 }
 SCRATCH = {COARSE: "ce", MOCO: "moco", ANCOR: "ancor"}
+# Queues that turn over in an epoch, where the paper's 65,536 keys a class are never filled.
+SHORT_QUEUES = {
+    COARSE: "",
+    MOCO: "--queue-k 4096 --encoder-m 0.99",
+    ANCOR: CLASS_QUEUES,
+}
+SCRATCH_SHORT = {row: f"--method {name} {SHORT_QUEUES[row]}" for row, name in SCRATCH.items()}
+CIFAR100_SCRATCH = f"{CIFAR100} --mode coarse --cos --num-cycles 1 --precision bf16"
+# Chosen on training images (`cifar100-scratch-choice`).
+SCRATCH_CHOICE = {COARSE: "--lr 0.1", MOCO: "--lr 0.1", ANCOR: "--lr 0.1"}
+SCRATCH_CHOSEN = {row: f"{flags} {SCRATCH_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
+CIFAR100_OTHERS = {
+    **dict.fromkeys(OTHERS, ""),
+    **dict.fromkeys(("maskcon", "grafit", "coins-maskcon", "coins"), SHORT_QUEUES[MOCO]),
+    "scgm-a": CLASS_QUEUES,
+}
+CONTRAST_CHANGES = {
+    "ancor": {
+        "": "",
+        "contrast x 0.3": "--loss-weights 1 0.3",
+        "contrast x 0.1": "--loss-weights 1 0.1",
+        "temperature 0.5": "--cst-t 0.5",
+        "without the angle": "--metric norm",
+    },
+    "snca": {
+        "": "",
+        "temperature 0.1": "--cst-t 0.1",
+        "temperature 0.2": "--cst-t 0.2",
+        "10 epochs": "--epochs 10",
+    },
+    COARSE: {"": "", "10 epochs": "--epochs 10"},
+}
 OF_ANCOR = ("", "statistics of batches", "128 px", "rate x 3", "128 px, rate x 3")
 PROTOTYPES = f"--cls Proto --n-augmentations 1 {QUICK}"
 PLAIN_PROTOTYPES = f"--cls Proto --n-augmentations 0 {QUICK}"
@@ -323,6 +355,19 @@ STUDIES: dict[str, Study] = {
         frozen=f"{GROCERY} {WEIGHTS}",
         figures=FIGURES,
     ),
+    "grocery-contrast-choice": Study(
+        "weight and temperature of the contrast in training a whole network on, Grocery Store",
+        f"{GROCERY_TUNING} --epochs 4 --lr 0.003",
+        {
+            name: flags
+            for row, changes in CONTRAST_CHANGES.items()
+            for name, flags in varied(row, changes).items()
+        },
+        **{**CHOICE, "seeds": (10,)},
+        evaluate=PLAIN_PROTOTYPES,
+        gains=True,
+        frozen=f"{GROCERY} {WEIGHTS}",
+    ),
     "cifar100-fine-tuning": Study(
         "a whole ImageNet network trained on by methods, CIFAR-100 at 128 px",
         f"{CIFAR100_TUNING} --lr 0.003",
@@ -339,6 +384,46 @@ STUDIES: dict[str, Study] = {
         seeds=(0,),
         figures=FIGURES,
         curve=True,
+    ),
+    "cifar100-scratch-choice": Study(
+        "settings of a short training of ResNet-12 on CIFAR-100, by its training images",
+        f"{CIFAR100_SCRATCH} --epochs 6 --workers 1",
+        {
+            f"{row}, {change}": f"{SCRATCH_SHORT[row]} {flags}"
+            for row, changes in {
+                COARSE: {"rate 0.03": "--lr 0.03", "rate 0.1": "--lr 0.1"},
+                MOCO: {"rate 0.03": "--lr 0.03", "rate 0.1": "--lr 0.1"},
+                ANCOR: {
+                    "rate 0.03": "--lr 0.03",
+                    "rate 0.1": "--lr 0.1",
+                    "rate 0.1, temperature 0.5": "--lr 0.1 --cst-t 0.5",
+                    "rate 0.1, contrast x 0.3": "--lr 0.1 --loss-weights 1 0.3",
+                    "rate 0.03, the paper's queues": "--lr 0.03 --queue-k 65536 --encoder-m 0.999",
+                },
+            }.items()
+            for change, flags in changes.items()
+        },
+        **{**CHOICE, "seeds": (10,), "partition": "train"},
+        evaluate=PLAIN_PROTOTYPES,
+    ),
+    "cifar100-scratch-short": Study(
+        "the same with what was chosen for short trainings, three seeds",
+        f"{CIFAR100_SCRATCH} --epochs 20 --workers 2",
+        SCRATCH_CHOSEN,
+        figures=FIGURES,
+        curve=True,
+    ),
+    "cifar100-methods": Study(
+        "all methods from random weights on CIFAR-100, conv4, five epochs",
+        f"{CIFAR100_SCRATCH} --arch conv4 --epochs 5 --lr 0.1 --workers 1",
+        {
+            **SCRATCH_CHOSEN,
+            "seq + norm": f"{SCRATCH_CHOSEN[ANCOR]} --metric norm",
+            "fine labels": METHODS["fine labels"],
+            **others({k: f"{CIFAR100_OTHERS[k]} {FASHION_CHOICE.get(k, '')}" for k in OTHERS}),
+        },
+        evaluate=QUICK,
+        figures=FIGURES,
     ),
     "digits-norm": Study(
         "whether the angle or its temperature makes the difference on digits",
