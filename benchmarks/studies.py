@@ -179,9 +179,11 @@ CIFAR100_TUNING = (
 CLASS_QUEUES = "--queue-k auto --encoder-m 0.99"
 TUNED = {
     COARSE: "--method ce",
-    **{name: f"--method {name} {CLASS_QUEUES}" for name in ("ancor", "coins")},
+    "ancor": f"--method ancor {CLASS_QUEUES} --loss-weights 1 1",
+    "coins": f"--method coins {CLASS_QUEUES}",
     **{name: f"--method {name}" for name in ("snca", "scgm-g")},
 }
+WEAKER = "contrast x 0.3"  # which became the default
 FINE_TUNING_CHANGES = {
     "": "",
     "statistics of batches": "--no-freeze-bn",
@@ -201,10 +203,20 @@ SHORT_QUEUES = {
     ANCOR: CLASS_QUEUES,
 }
 SCRATCH_SHORT = {row: f"--method {name} {SHORT_QUEUES[row]}" for row, name in SCRATCH.items()}
+RATES = {f"rate {rate}": f"--lr {rate}" for rate in (0.03, 0.1)}
+SCRATCH_CHANGES = {
+    **{COARSE: RATES, MOCO: RATES},
+    ANCOR: {
+        **RATES,
+        "rate 0.1, temperature 0.5": "--lr 0.1 --cst-t 0.5",
+        "rate 0.1, contrast x 0.3": "--lr 0.1 --loss-weights 1 0.3",
+    },
+}
 CIFAR100_SCRATCH = f"{CIFAR100} --mode coarse --cos --num-cycles 1 --precision bf16"
-# Chosen on training images (`cifar100-scratch-choice`).
-SCRATCH_CHOICE = {COARSE: "--lr 0.1", MOCO: "--lr 0.1", ANCOR: "--lr 0.1"}
-SCRATCH_CHOSEN = {row: f"{flags} {SCRATCH_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
+CONV4_SCRATCH = f"{CIFAR100_SCRATCH} --arch conv4 --epochs 5 --workers 0"
+# Chosen on training images (`cifar100-conv4-choice`).
+CONV4_CHOICE = {COARSE: "--lr 0.1", MOCO: "--lr 0.1", ANCOR: "--lr 0.1"}
+CONV4_CHOSEN = {row: f"{flags} {CONV4_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
 CIFAR100_OTHERS = {
     **dict.fromkeys(OTHERS, ""),
     **dict.fromkeys(("maskcon", "grafit", "coins-maskcon", "coins"), SHORT_QUEUES[MOCO]),
@@ -213,7 +225,7 @@ CIFAR100_OTHERS = {
 CONTRAST_CHANGES = {
     "ancor": {
         "": "",
-        "contrast x 0.3": "--loss-weights 1 0.3",
+        WEAKER: "--loss-weights 1 0.3",
         "contrast x 0.1": "--loss-weights 1 0.1",
         "temperature 0.5": "--cst-t 0.5",
         "without the angle": "--metric norm",
@@ -349,7 +361,7 @@ STUDIES: dict[str, Study] = {
     "grocery-fine-tuning": Study(
         "a whole ImageNet network trained on by methods, Grocery Store",
         f"{GROCERY_TUNING} --epochs 4 --lr 0.003",
-        TUNED,
+        {**TUNED, **varied("ancor", {WEAKER: "--loss-weights 1 0.3"})},
         evaluate=PLAIN_PROTOTYPES,
         gains=True,
         frozen=f"{GROCERY} {WEIGHTS}",
@@ -378,49 +390,48 @@ STUDIES: dict[str, Study] = {
         figures=FIGURES,
     ),
     "cifar100-scratch": Study(
-        "ResNet-12 from random weights on CIFAR-100, an eighth of the paper's 200 epochs",
-        f"{CIFAR100} --mode coarse --epochs 25 --cos --num-cycles 1 --precision bf16 --workers 3",
+        "ResNet-50 from random weights on CIFAR-100, an eighth of the paper's 200 epochs",
+        f"{CIFAR100_SCRATCH} --arch resnet50 --epochs 25 --workers 3",
         {row: f"--method {name}" for row, name in SCRATCH.items()},
         seeds=(0,),
         figures=FIGURES,
         curve=True,
     ),
     "cifar100-scratch-choice": Study(
-        "settings of a short training of ResNet-12 on CIFAR-100, by its training images",
-        f"{CIFAR100_SCRATCH} --epochs 6 --workers 1",
+        "rates and contrast of a short training of ResNet-50 on CIFAR-100, by its training images",
+        f"{CIFAR100_SCRATCH} --arch resnet50 --epochs 6 --workers 1",
+        {
+            **{
+                f"{row}, {change}": f"{SCRATCH_SHORT[row]} {flags}"
+                for row, changes in SCRATCH_CHANGES.items()
+                for change, flags in changes.items()
+            },
+            f"{ANCOR}, rate 0.03, the paper's queues": "--method ancor --lr 0.03",
+        },
+        **{**CHOICE, "seeds": (10,), "partition": "train"},
+        evaluate=PLAIN_PROTOTYPES,
+    ),
+    "cifar100-conv4-choice": Study(
+        "the same of conv4, five epochs",
+        CONV4_SCRATCH,
         {
             f"{row}, {change}": f"{SCRATCH_SHORT[row]} {flags}"
-            for row, changes in {
-                COARSE: {"rate 0.03": "--lr 0.03", "rate 0.1": "--lr 0.1"},
-                MOCO: {"rate 0.03": "--lr 0.03", "rate 0.1": "--lr 0.1"},
-                ANCOR: {
-                    "rate 0.03": "--lr 0.03",
-                    "rate 0.1": "--lr 0.1",
-                    "rate 0.1, temperature 0.5": "--lr 0.1 --cst-t 0.5",
-                    "rate 0.1, contrast x 0.3": "--lr 0.1 --loss-weights 1 0.3",
-                    "rate 0.03, the paper's queues": "--lr 0.03 --queue-k 65536 --encoder-m 0.999",
-                },
-            }.items()
+            for row, changes in SCRATCH_CHANGES.items()
             for change, flags in changes.items()
         },
         **{**CHOICE, "seeds": (10,), "partition": "train"},
         evaluate=PLAIN_PROTOTYPES,
     ),
-    "cifar100-scratch-short": Study(
-        "the same with what was chosen for short trainings, three seeds",
-        f"{CIFAR100_SCRATCH} --epochs 20 --workers 2",
-        SCRATCH_CHOSEN,
-        figures=FIGURES,
-        curve=True,
-    ),
     "cifar100-methods": Study(
         "all methods from random weights on CIFAR-100, conv4, five epochs",
-        f"{CIFAR100_SCRATCH} --arch conv4 --epochs 5 --lr 0.1 --workers 1",
+        CONV4_SCRATCH,
         {
-            **SCRATCH_CHOSEN,
-            "seq + norm": f"{SCRATCH_CHOSEN[ANCOR]} --metric norm",
-            "fine labels": METHODS["fine labels"],
-            **others({k: f"{CIFAR100_OTHERS[k]} {FASHION_CHOICE.get(k, '')}" for k in OTHERS}),
+            **CONV4_CHOSEN,
+            "seq + norm": f"{CONV4_CHOSEN[ANCOR]} --metric norm",
+            "fine labels": f"{METHODS['fine labels']} --lr 0.1",
+            **others(
+                {k: f"--lr 0.1 {CIFAR100_OTHERS[k]} {FASHION_CHOICE.get(k, '')}" for k in OTHERS}
+            ),
         },
         evaluate=QUICK,
         figures=FIGURES,
