@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
@@ -281,20 +282,44 @@ def difference_table(name: str) -> str:
 
 
 def gain_table(name: str) -> str:
-    """Lay out gains: the mean over seeds, and from where to where their intervals reach."""
-    study, cells = STUDIES[name], load(name)
-    columns = measures(study)
-    lines = [f"| {name}: gain | " + " | ".join(columns) + " |"]
-    lines += ["| --- " * (len(columns) + 1) + "|"]
-    for row, of_row in cells.items():
-        shown = []
-        if row == FROZEN_ROW:
+    """Lay out gains over what a training started from: see `paired_table`."""
+
+    def gain(_: int, cell: dict, measure: str) -> tuple[float, float]:
+        return tuple(cell["results"][measure][field] for field in ("gain", "gain_ci95"))
+
+    return paired_table(name, f"{name}: gain", gain, {FROZEN_ROW})
+
+
+def over_coarse_table(name: str) -> str:
+    """Lay out what each row gains over coarse labels only with the same seed: `paired_table`."""
+    coarse = load(name)[COARSE]
+
+    def difference(seed: int, cell: dict, measure: str) -> tuple[float, float]:
+        return mean_and_interval(scores(cell, measure) - scores(coarse[seed], measure))
+
+    return paired_table(name, f"{name}: minus {COARSE}", difference, {FROZEN_ROW, COARSE})
+
+
+def paired_table(name: str, title: str, paired: Callable, left_out: set[str]) -> str:
+    """Lay out paired differences: the mean over seeds, and from where to where intervals reach.
+
+    Args:
+        name: the study.
+        title: of the rows.
+        paired: from seed, cell and measure to a mean and half of its interval.
+        left_out: rows that have none.
+    """
+    columns = measures(STUDIES[name])
+    lines = [f"| {title} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+    for row, of_row in load(name).items():
+        if row in left_out:
             continue
+        shown = []
         for measure in columns:
-            found = [cell["results"][measure] for cell in of_row.values()]
-            gains, halves = (np.array([r[f] for r in found]) for f in ("gain", "gain_ci95"))
-            low, high = (gains - halves).min(), (gains + halves).max()
-            shown.append(f"{gains.mean():+.1f} ({low:+.1f} to {high:+.1f})")
+            found = [paired(seed, cell, measure) for seed, cell in of_row.items()]
+            means, halves = np.array(found).T
+            low, high = (means - halves).min(), (means + halves).max()
+            shown.append(f"{means.mean():+.1f} ({low:+.1f} to {high:+.1f})")
         lines.append(f"| {row} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
@@ -334,6 +359,8 @@ def tables(name: str) -> str:
     study = STUDIES[name]
     compared = [difference_table(name)] if study.compares_methods else []
     gains = [gain_table(name)] if study.gains else []
+    if study.gains and COARSE in load(name):
+        gains.append(over_coarse_table(name))
     figures = [figure_table(name)] if study.figures else []
     curves = [curve_table(name)] if study.curve else []
     return "\n\n".join([accuracy_table(name), *compared, *gains, *figures, *curves])

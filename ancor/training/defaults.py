@@ -36,6 +36,7 @@ FINE_TUNING: dict[str, Any] = {
     "num_cycles": 1,
     "queue_length": "auto",
     "encoder_momentum": 0.99,
+    "loss_weights": (1.0, 0.3),  # of ANCOR's two
 }
 FINE_TUNING_METHOD = "ce"  # which no other one surely passed, on coarse labels
 # Of a head on the features of a frozen backbone, beside those.

@@ -115,7 +115,8 @@ def resolve(
     own = {} if from_file else DataConfig(named["dataset"]).spec.training_defaults
     own = {k: v for k, v in own.items() if k in settings and k not in of_method}
     if "calculators" in {**of_method, **known}:
-        own.pop("loss_weights", None)  # they are of the losses that were meant
+        for defaults in (own, follow):
+            defaults.pop("loss_weights", None)  # they are of the losses that were meant
     of_backbone = {**(backbone.preprocessing() if backbone else {}), **of_features}
     # What the method says of its queue stays, and of none nothing follows.
     queue = QUEUE if of_method.get("queue") == "none" else of_method.keys() & QUEUE

@@ -426,6 +426,29 @@ def test_the_method_and_rate_of_fine_tuning(given, method, rate):
         assert ("queue_length" in told) is (method == "ancor")
 
 
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [
+        ({"name": "ancor"}, (1.0, 0.3)),
+        ({"name": "fork"}, (1.0, 0.3)),
+        ({"temperature": 0.5}, (1.0, 0.3)),
+        ({"name": "ancor", "loss_weights": (1.0, 1.0)}, (1.0, 1.0)),
+        # Of a single loss there is nothing to weigh.
+        ({"name": "ancor", "calculators": ("cls",)}, None),
+        ({"name": "moco"}, None),
+        ({"name": "ce"}, None),
+    ],
+)
+def test_the_contrast_weighs_less_on_pretrained_weights(given, weights):
+    started = {"arch": "timm:test_resnet", "pretrained": "x.pth"}
+    config, taken = resolve({"dataset": "living17", "mode": "coarse", **started, **given})
+    assert config.method.loss_weights == weights
+    told = next(t for name, t in taken.items() if name.endswith("on pretrained weights"))
+    assert ("loss_weights" in told) is (weights == (1.0, 0.3))
+    drawn, _ = resolve({"dataset": "living17", "mode": "coarse", "arch": "resnet50"})
+    assert drawn.method.loss_weights is None
+
+
 class Layers(nn.Module):
     """A backbone of two groups whose samples do not touch each other."""
 
