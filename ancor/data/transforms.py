@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ancor.data.color import draw, recolor
+from ancor.data.color import draw, recolored
 from ancor.data.policies import changed
 from ancor.data.transform_spec import TransformSpec
 from ancor.runtime.lazy import Lazy
@@ -91,7 +91,7 @@ def training_view(
     drawn = draw(rng, spec)
     view = changed(cropped(pixels, crop, spec.size), spec, rng)
     if color and spec.draws_colors:
-        view = recolor(view[None], drawn[None])[0].round().to(torch.uint8)
+        view = recolored(view[None], drawn[None])[0]
     return view.contiguous(), drawn
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, default_collate
 
-from ancor.data.color import recolor
+from ancor.data.color import recolor, recolored
 from ancor.data.features import FeatureRows, TrainingRows, as_it_is
 from ancor.data.loading import Loader
 from ancor.data.partition import Partition
@@ -122,7 +122,9 @@ class TrainingBatches:
             items = TrainingRows(images, labels, len(views), seed)
             options["collate_fn"] = as_it_is
         else:
-            items = TrainingViews(images, labels, transforms, views, seed, not self.color_on_device)
+            items = TrainingViews(images, labels, transforms, views, seed, color=False)
+            if transforms.draws_colors and not self.color_on_device:
+                options["collate_fn"] = recolored_batch
         self.loader = Loader(
             items,
             workers,
@@ -168,11 +170,9 @@ class TrainingBatches:
             return None
         items = [self.loader.dataset[(0, index)] for index in range(count)]
         views = torch.stack([view for item in items for view in item[0]])
-        if not self.color_on_device:
+        if not self.transforms.draws_colors:
             return views
-        return (
-            recolor(views, np.stack([drawn for item in items for drawn in item[1]])).round().byte()
-        )
+        return recolored(views, np.stack([drawn for item in items for drawn in item[1]]))
 
     def picture(self, count: int) -> np.ndarray | None:
         """Draw the views of the first images, one row a view: bytes (3, H, W); None as there."""
@@ -186,6 +186,16 @@ class TrainingBatches:
         if self.color_on_device:
             view = recolor(view, drawn.numpy())
         return normalize(view, self.transforms).contiguous(memory_format=torch.channels_last)
+
+
+def recolored_batch(items: list) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+    """Collate the items of `TrainingViews`, and change the colors of each view's batch at once.
+
+    Of small images that takes a quarter of the time that it does one by one.
+    """
+    views, drawings, labels, indices = default_collate(items)
+    views = [recolored(view, drawn.numpy()) for view, drawn in zip(views, drawings, strict=True)]
+    return views, drawings, labels, indices
 
 
 def micro_batches(

@@ -18,6 +18,7 @@ from ancor.data.registry import PHOTOGRAPHS
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import (
     draw_crop,
+    normalize,
     pixels_of,
     query_transform,
     stored_form,
@@ -189,6 +190,12 @@ def test_batches_do_not_depend_on_workers(images, workers, on_device):
 
     (alone, preview), (batch, _) = first(0), first(workers)
     assert all(torch.equal(a, b) for a, b in zip(alone.views, batch.views, strict=True))
+    # Changed a batch at a time, they are what each is alone.
+    items = TrainingViews(partition.images, np.zeros(16), SPEC, ("strong", "strong"), 0)
+    alone_too = [items[3, index][0] for index in alone.indices.tolist()]
+    for views, *made in zip(alone.views, *alone_too, strict=True):
+        one_by_one = normalize(torch.stack(made), SPEC)
+        assert (views - one_by_one).abs().max() < (0.02 if on_device else 1e-6)
     assert torch.equal(alone.indices, batch.indices)
     assert preview.shape == (8, 3, 32, 32)
     assert preview.dtype == torch.uint8
