@@ -213,9 +213,12 @@ SCRATCH_CHANGES = {
     },
 }
 CIFAR100_SCRATCH = f"{CIFAR100} --mode coarse --cos --num-cycles 1 --precision bf16"
-CONV4_SCRATCH = f"{CIFAR100_SCRATCH} --arch conv4 --epochs 5 --workers 0"
+CONV4 = f"{CIFAR100_SCRATCH} --arch conv4 --workers 0"
 # Chosen on training images (`cifar100-conv4-choice`).
-CONV4_CHOICE = {COARSE: "--lr 0.1", MOCO: "--lr 0.1", ANCOR: "--lr 0.1"}
+CONV4_CHOICE = {
+    **dict.fromkeys((COARSE, MOCO), "--lr 0.1"),
+    ANCOR: "--lr 0.1 --loss-weights 1 0.3",
+}
 CONV4_CHOSEN = {row: f"{flags} {CONV4_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
 CIFAR100_OTHERS = {
     **dict.fromkeys(OTHERS, ""),
@@ -413,7 +416,7 @@ STUDIES: dict[str, Study] = {
     ),
     "cifar100-conv4-choice": Study(
         "the same of conv4, five epochs",
-        CONV4_SCRATCH,
+        f"{CONV4} --epochs 5",
         {
             f"{row}, {change}": f"{SCRATCH_SHORT[row]} {flags}"
             for row, changes in SCRATCH_CHANGES.items()
@@ -422,9 +425,17 @@ STUDIES: dict[str, Study] = {
         **{**CHOICE, "seeds": (10,), "partition": "train"},
         evaluate=PLAIN_PROTOTYPES,
     ),
+    "cifar100-conv4": Study(
+        "conv4 from random weights on CIFAR-100, 20 epochs",
+        f"{CONV4} --epochs 20",
+        CONV4_CHOSEN,
+        seeds=(0,),
+        figures=FIGURES,
+        curve=True,
+    ),
     "cifar100-methods": Study(
         "all methods from random weights on CIFAR-100, conv4, five epochs",
-        CONV4_SCRATCH,
+        f"{CONV4} --epochs 5",
         {
             **CONV4_CHOSEN,
             "seq + norm": f"{CONV4_CHOSEN[ANCOR]} --metric norm",
