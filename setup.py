@@ -86,7 +86,11 @@ setup(
     project_urls={"Paper": PAPER, "Paper's code": "https://github.com/guybuk/ANCOR"},
     python_requires=">=3.10",
     packages=find_packages(include=["ancor", "ancor.*"]),
-    package_data={"ancor": ["py.typed"], "ancor.data.datasets": ["breeds_tables/*.json"]},
+    package_data={
+        "ancor": ["py.typed"],
+        "ancor.data.datasets": ["breeds_tables/*.json"],
+        "ancor.fewshot.app": ["page/*"],
+    },
     entry_points={"console_scripts": ["ancor=ancor.__main__:main"]},
     install_requires=install_requires,
     extras_require=extras_require,

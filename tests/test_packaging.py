@@ -1,6 +1,5 @@
 """What is released: an archive, a wheel, what they say of themselves, and where they are run."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,20 +9,14 @@ import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import ancor
+from tests.environments import RELEASED, Environment, release
 
 ROOT = Path(__file__).parents[1]
-RELEASED = (
-    *("setup.py", "pyproject.toml", "README.md", "LICENSE"),
-    *("MANIFEST.in", "requirements.txt"),
-)
-BUILD = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
 TRAINED = """
 import ancor
 data = ancor.load_dataset("digits")
@@ -34,26 +27,10 @@ print(ancor.__file__)
 """
 
 
-def _makes_wheels() -> bool:
-    return bool(find_spec("wheel")) or int(version("setuptools").split(".")[0]) > 70
-
-
 @pytest.fixture(scope="module")
 def released(tmp_path_factory) -> tuple[Path, Path]:
     """An archive of the source and a wheel that is made of it."""
-    if not (find_spec("pip") and find_spec("setuptools") and _makes_wheels()):
-        pytest.skip("pip and setuptools 71 or newer are needed")
-    source = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "ancor", source / "ancor", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in RELEASED:
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-c", BUILD]
-    made = subprocess.run(command, cwd=source, check=True, capture_output=True, text=True)
-    archive = source / "dist" / made.stdout.split()[-1]
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "-w", str(source / "dist"), str(archive)], check=True)
-    (wheel,) = (source / "dist").glob("ancor_toolkit-*.whl")
-    return archive, wheel
+    return release(tmp_path_factory.mktemp("source"))
 
 
 def metadata(wheel: Path) -> Message:
@@ -73,48 +50,41 @@ def test_a_wheel_says_what_it_is(released):
     with zipfile.ZipFile(wheel) as file:
         inside = {name for name in file.namelist() if name.startswith("ancor/")}
         assert any(name.endswith("/licenses/LICENSE") for name in file.namelist())
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ancor").rglob("*.py")}
-    tables = {name for name in inside if name.endswith(".json")}
-    assert inside == modules | tables | {"ancor/py.typed"}
-    assert len(tables) == len(list((ROOT / "ancor/data/datasets/breeds_tables").iterdir()))
+    files = {path.relative_to(ROOT) for path in (ROOT / "ancor").rglob("*") if path.is_file()}
+    here = {path.as_posix() for path in files if "__pycache__" not in path.parts}
+    assert {"ancor/py.typed", "ancor/fewshot/app/page/index.html"} < here
+    assert inside == here  # tables and pages too, without which a command fails only there
     with tarfile.open(archive) as file:
         held = {name.partition("/")[2] for name in file.getnames()}
-    assert {*RELEASED, "ancor/py.typed"} <= held
+    assert {*RELEASED, *here} <= held
 
 
 @pytest.mark.slow
 def test_an_installation_has_the_command_and_trains(released, tmp_path):
     """In an environment of its own, whose dependencies are those here, from an empty folder."""
-    fresh, empty = tmp_path / "fresh", tmp_path / "empty"
+    fresh, empty = Environment(tmp_path / "fresh"), tmp_path / "empty"
     empty.mkdir()
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(fresh)], check=True)
-    python = fresh / "bin" / "python"
-    purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    told = subprocess.run([python, "-c", purelib], check=True, capture_output=True, text=True)
-    target = Path(told.stdout.strip())
     # Paths of this environment, without its .pth files, one of which may name this clone.
     here = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    (target / "dependencies.pth").write_text("\n".join([*here, sysconfig.get_path("platlib")]))
-    pip = [sys.executable, "-m", "pip", f"--python={python}", "install", "-q", "--no-deps"]
-    subprocess.run([*pip, "--ignore-installed", str(released[1])], check=True)
-    environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
-    environment["OMP_NUM_THREADS"] = "1"
+    paths = "\n".join([*here, sysconfig.get_path("platlib")])
+    (fresh.packages / "dependencies.pth").write_text(paths)
+    fresh.pip("--no-deps", "--ignore-installed", str(released[1])).check_returncode()
 
     def say(*command: str | Path) -> str:
         shown = subprocess.run(
-            command, capture_output=True, text=True, cwd=empty, env=environment, timeout=300
+            command, capture_output=True, text=True, cwd=empty, env=fresh.variables(), timeout=300
         )
         assert (shown.returncode, shown.stderr) == (0, ""), shown.stderr
         return shown.stdout
 
-    program = fresh / "bin" / "ancor"
+    program = fresh.programs / "ancor"
     assert say(program, "--version") == f"ancor {ancor.__version__}\n"
     assert say(program, "--help").startswith("usage: ancor COMMAND")
     assert say(program, "train", "--help").startswith("usage: ancor train ")
     assert "test: " in say(program, "check-data", "--dataset", "digits")
-    *results, where = say(python, "-c", TRAINED).splitlines()
+    *results, where = say(fresh.programs / "python", "-c", TRAINED).splitlines()
     assert len(results) == 2
-    assert Path(where).is_relative_to(target)
+    assert Path(where).is_relative_to(fresh.packages)
 
 
 def test_the_workflow_runs_what_is_promised():

@@ -1,12 +1,6 @@
-"""The command: what it refuses, how fast its page is, and a stranger's way through it."""
+"""The command: what it refuses, and how fast its page is."""
 
-import csv
-import json
-import os
-import shutil
 import socket
-import time
-from pathlib import Path
 from urllib.request import urlopen
 
 import numpy as np
@@ -14,12 +8,9 @@ import pytest
 from PIL import Image
 
 from ancor.cli.app import main
-from ancor.cli.predict import main as predict
 from tests.fewshot.app.driving import CHROMIUM, calm, drive, serving
 from tests.fewshot.digits import write_digits
-from tests.pretrained import LITE0, WEIGHTS
 from tests.refusals import refused
-from tests.shared import needs_shared, shared
 
 serve = pytest.importorskip("ancor.fewshot.app.serve")
 pytest.importorskip("starlette")
@@ -129,78 +120,3 @@ def test_5000_pictures_show_in_three_seconds_and_answer_a_click_in_a_third(quick
     )
     assert seen["first"] < 3000
     assert np.median(seen["clicks"]) < 300
-
-
-@pytest.fixture
-def grocery(tmp_path):
-    """Grocery's training photographs in folders of coarse classes, its test's by fine ones."""
-    root = shared("grocery/dataset")
-    with open(root / "classes.csv", newline="", encoding="utf-8") as file:
-        rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(file)}
-    for part in ("train", "test"):
-        for line in (root / f"{part}.txt").read_text().splitlines():
-            path, fine, _ = (each.strip() for each in line.split(","))
-            row = rows[int(fine)]
-            folder = row["Coarse Class Name (str)" if part == "train" else "Class Name (str)"]
-            target = tmp_path / part / folder / Path(path).name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / path, target)
-    return tmp_path / "train", tmp_path / "test"
-
-
-@pytest.mark.slow
-@needs_chromium
-@needs_shared("grocery")
-def test_a_strangers_way_from_photographs_to_answers(grocery, tmp_path, capsys):
-    """Three kinds of milk, named by five clicks each, then `ancor predict` on other pictures."""
-    pytest.importorskip("timm")
-    photos, others = grocery
-    names = {
-        "Arla-Standard-Milk": "standard",
-        "Arla-Medium-Fat-Milk": "medium",
-        "Garant-Ecological-Standard-Milk": "eco",
-    }
-    start, output = time.monotonic(), tmp_path / "out"
-
-    async def act(session):
-        coarse = "document.querySelector('#coarse')"
-        await session.value(
-            f"{coarse}.value = state.coarse.find(each => each.name === 'Milk').number; "
-            f"{coarse}.dispatchEvent(new Event('change', {{bubbles: true}}))"
-        )
-        await session.click("[data-view=waiting]")
-        await session.until(
-            "JSON.stringify([...document.querySelectorAll('.tile')].map(t => t.about.coarse))",
-            lambda found: set(found) == {"Milk"},
-        )
-        while await session.value("!document.querySelector('#more').hidden"):
-            await session.click("#more")
-            await calm(session)
-        for fine, name in names.items():
-            await session.value(f"document.querySelector('#name').value = '{name}'")
-            await session.value("document.querySelector('#name-form').requestSubmit()")
-            await calm(session)
-            paths = await session.value(
-                "[...document.querySelectorAll('.tile')].map(tile => tile.about.path)"
-            )
-            own = [place for place, path in enumerate(paths) if f"/{fine}_" in path]
-            for place in own[:: len(own) // 5][:5]:
-                await session.click(".pick", place)
-                await calm(session)
-        assert await session.value("state.labeled") == 15
-        await session.click("#save")
-        await session.until("JSON.stringify(document.querySelectorAll('#saved code').length)", bool)
-
-    with serving(f"{LITE0}={WEIGHTS}", photos, output) as address:
-        drive(address, tmp_path / "profile", act)
-    capsys.readouterr()
-    queries = [str(others / fine) for fine in names]
-    command = ["--saved", str(output / "classifier.ancor"), "--query", *queries, "--json"]
-    assert predict([*command, "--device", "cpu"]) == 0
-    found = json.loads(capsys.readouterr().out)["predictions"]
-    right = [
-        each["nearest"] == names[os.path.basename(os.path.dirname(each["path"]))] for each in found
-    ]
-    print(f"{np.mean(right):.3f} of {len(right)} right, {time.monotonic() - start:.0f} s in all")
-    assert np.mean(right) > 0.6
-    assert time.monotonic() - start < 600
