@@ -1,4 +1,4 @@
-"""Write a model's pictures into its run's TensorBoard: features, t-SNE, settings with scores."""
+"""Write a model's pictures into its run's TensorBoard: features, settings with scores."""
 
 import argparse
 from collections.abc import Mapping
@@ -38,9 +38,10 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Write as the arguments say."""
-    from ancor.plots import board, layouts, tsne
+    from ancor.plots import board, layouts, projections, tsne
     from ancor.training import read_run
 
+    projections.require(args.projection)
     folder = args.output_dir or str(beside_model(args))
     check_utf8("`output_dir`", folder)
     (model,), partition = read_models_of(args, args.only_base)
@@ -59,7 +60,8 @@ def command(args: argparse.Namespace) -> None:
     step = max((steps[-1] for steps, _ in run.curves.values()), default=0) if run else 0
     with board.SummaryWriter(folder) as writer:
         for name, drawn in pictures:
-            board.add_figure(writer, f"t-SNE {args.partition}/{name}", drawn, step)
+            how = projections.TITLES[args.projection]
+            board.add_figure(writer, f"{how} {args.partition}/{name}", drawn, step)
         images = [partition.images[number] for number in chosen.tolist()]
         labels = board.class_labels(partition, chosen)
         board.add_projector(writer, features, images, labels, step, args.partition)

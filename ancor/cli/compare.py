@@ -24,13 +24,13 @@ def command(args: argparse.Namespace) -> None:
     from ancor.training import comparison
 
     runs = comparison.read_runs(args.runs)
-    drawn = {name: run.curves for name, run in runs.items()}
+    drawn, unit = comparison.curves(runs)
     if not curves.panels(drawn):
         raise InputError(f"no curve in {capped(map(repr, args.runs))}; train longer")
     path = picture_path(args.output or "compare.png")
     for line in [*comparison.scores(runs), "", *comparison.differences(runs)]:
         say(line)
-    save(curves.curves_figure(drawn), path)
+    save(curves.curves_figure(drawn, unit), path)
 
 
 main = main_of(build_parser, command)

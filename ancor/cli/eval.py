@@ -11,8 +11,11 @@ from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_
 from ancor.cli.options import add_settings
 from ancor.cli.pictures import save
 from ancor.evaluation.config import EvaluationConfig
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.settings import settings_of, with_flags
 from ancor.safe_io.writing import output_path
+
+captions = Lazy("ancor.plots.captions")  # which imports matplotlib
 
 
 class Script(NamedTuple):
@@ -117,9 +120,10 @@ def command(name: str, args: argparse.Namespace) -> None:
     if csv_path is not None:
         report.write_episodes(csv_path, results)
     if args.plot:
-        from ancor.plots.evaluation import caption_of, figures
+        from ancor.plots.evaluation import figures
 
-        told = [model.path for model in models], about["features_out"], config.classifier
-        for stem, figure in figures(results, partition, config.mode, caption_of(*told)):
+        kinds = [bank.kind for bank in evaluation.banks]
+        told = [model.path for model in models], kinds, config.classifier
+        for stem, figure in figures(results, partition, config.mode, captions.caption_of(*told)):
             save(figure, Path(args.plot) / f"{stem}.png", dpi=150)
     tell_skipped(partition)

@@ -45,7 +45,7 @@ def command(args: argparse.Namespace) -> None:
     name = "files" if args.image else args.partition
     path = picture_path(args.output or f"{beside_model(args)}/localize_{name}.png")
     bank = localize.larger_bank(model, partition, args.image_size, args.seed)
-    save(localize.draw(bank, partition, chosen, args.mode), path)
+    save(localize.draw(bank, partition, chosen, args.mode, model.path), path)
     tell_skipped(partition)
 
 

@@ -14,7 +14,9 @@ from ancor.cli.pictures import (
     save,
 )
 from ancor.errors import InputError
+from ancor.runtime.lazy import Lazy
 
+captions = Lazy("ancor.plots.captions")  # which imports matplotlib
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor neighbors --model-path runs/digits/model_best.pth.tar --partition test"""
 
@@ -53,7 +55,8 @@ def command(args: argparse.Namespace) -> None:
     title = f"{partition.dataset}, {args.partition}: {args.k} nearest of {size - 1} images"
     title += f", {right.mean():.1f}% of the right {args.mode} class"
     rows = list(plot.rows(partition, args.mode, chosen, found))
-    save(plot.neighbors_figure(rows, title), path)
+    caption = captions.caption_of([model.path], [kind])
+    save(plot.neighbors_figure(rows, title, caption), path)
     tell_skipped(partition)
 
 

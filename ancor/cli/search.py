@@ -61,9 +61,11 @@ def command(args: argparse.Namespace) -> None:
         write_csv(args.csv, *search.table(rows))
     print_report({"queries": rows}, search.lines(rows), args.json)
     if picture is not None:
-        from ancor.plots import neighbors
+        from ancor.plots import captions, neighbors
 
-        save(neighbors.files_figure(rows, f"{args.gallery}: the nearest of each query"), picture)
+        caption = captions.caption_of([args.model_path], [encoder.kind])
+        title = f"{args.gallery}: the nearest of each query"
+        save(neighbors.files_figure(rows, title, caption), picture)
 
 
 main = main_of(build_parser, command, logs=True)

@@ -1,4 +1,4 @@
-"""Draw t-SNE pictures of an encoder's features: all coarse classes, and one of them from inside."""
+"""Draw an encoder's features by t-SNE or UMAP: all coarse classes, and one of them from inside."""
 
 import argparse
 from pathlib import Path
@@ -43,8 +43,9 @@ def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.plots import layouts, tsne
+    from ancor.plots import layouts, projections, tsne
 
+    projections.require(args.projection)
     choose("--format", args.format, FORMATS)
     if args.html:
         page.require_bokeh()
@@ -52,7 +53,8 @@ def command(args: argparse.Namespace) -> None:
     if args.html:
         partition.images[0]  # features have none, and say so
     folder = Path(args.output_dir) if args.output_dir else beside_model(args)
-    stem = folder / f"{beside_model(args).name}_{partition.dataset}"
+    own = "" if args.projection == "tsne" else f"_{args.projection}"  # keeps those of t-SNE
+    stem = folder / f"{beside_model(args).name}_{partition.dataset}{own}"
     output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it
     config = LayoutConfig.among(vars(args))
     drawn = []

@@ -7,18 +7,21 @@ from typing import Any
 from ancor.evaluation.config import MODES
 from ancor.runtime.settings import above, at_least, check_settings, one_of, setting
 
+PROJECTIONS = ("tsne", "umap")
+
 
 @dataclass(frozen=True)
 class LayoutConfig:
-    """Which images t-SNE lays out, and how.
+    """Which images are laid out in the plane, and how.
 
     Attributes:
         mode: `fine`, which gives the plot inside a coarse class too, or `coarse`.
         n_ways, n_shots, n_queries, equal_queries: of the episode whose images are drawn.
         coarse_class: name or number of the one that is drawn from inside; None: drawn by the seed.
         only_base: backbone features even where the model has an embedding.
+        projection: `tsne` or `umap`.
         perplexity: of t-SNE.
-        seed: of images and of t-SNE.
+        seed: of images and of the projection.
     """
 
     mode: str = setting("fine", "which classes are shown: fine or coarse", one_of(MODES))
@@ -32,8 +35,13 @@ class LayoutConfig:
         None, "coarse class of the second plot, by name or number", unset="drawn by the seed"
     )
     only_base: bool = setting(False, "backbone features even where the model has an embedding")
+    projection: str = setting(
+        "tsne",
+        "how features come into the plane: tsne, or umap (pip install 'ancor-toolkit[umap]')",
+        one_of(PROJECTIONS),
+    )
     perplexity: float = setting(30.0, "of t-SNE", above(0))
-    seed: int = setting(0, "of images and of t-SNE")
+    seed: int = setting(0, "of images and of the projection")
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from ancor.plots.style import finished, legend, line, plain
 
@@ -26,11 +27,12 @@ def panels(runs: Mapping[str, Curves]) -> list[str]:
     return [n for group in GROUPS for n in names if n.startswith(f"{group}/")]
 
 
-def curves_figure(runs: Mapping[str, Curves]) -> Figure:
+def curves_figure(runs: Mapping[str, Curves], unit: str = "step") -> Figure:
     """Draw a panel for each figure, and in it a line for each run that has it.
 
     Args:
         runs: curves by name, of each run by its name.
+        unit: what they go along.
     """
     names = panels(runs)
     wide = min(WIDE, len(names))
@@ -48,11 +50,12 @@ def curves_figure(runs: Mapping[str, Curves]) -> Figure:
         axes.set_ylabel(GROUPS[group], fontsize=9)
         if what == "queue_fill":
             axes.set_ylim(0, 1.05)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in every[: len(names)][-wide:]:
-        axes.set_xlabel("step", fontsize=9)
+        axes.set_xlabel(unit, fontsize=9)
     for axes in every[len(names) :]:
         axes.set_axis_off()
     _legend(figure, list(runs))

@@ -1,8 +1,6 @@
 """Pictures of an evaluation: accuracy over its episodes, and what is taken for what."""
 
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,14 +9,9 @@ from matplotlib.patches import Rectangle
 
 from ancor.data.partition import Partition
 from ancor.evaluation.report import Result
-from ancor.plots.style import COLORS, LONGEST_TITLE, finished, plain
+from ancor.plots.captions import titled
+from ancor.plots.style import COLORS, finished, plain
 
-# What the features are called in a picture, by their names elsewhere.
-FEATURES = {
-    "frozen": "backbone features",
-    "head": "embedding",
-    "both": "embedding beside backbone features",
-}
 NAMED_CLASSES = 70  # a confusion matrix of more names only the coarse classes
 
 
@@ -48,16 +41,6 @@ def figures(
             yield f"confusion_{name}", confusion_figure(result.confusion, *names, coarse, *told)
 
 
-def caption_of(paths: Sequence[str], features: Sequence[str], classifier: str) -> str:
-    """Say what was evaluated: models by name, which of their features, and the classifier."""
-    names = [
-        path.partition("=")[0] if re.match(r"[\w-]+:", path) else "/".join(Path(path).parts[-2:])
-        for path in map(str, paths)
-    ]
-    kinds = ", ".join(FEATURES.get(kind, kind) for kind in dict.fromkeys(features))
-    return plain(f"{' + '.join(names)}; {kinds}; {classifier}", LONGEST_TITLE)
-
-
 def histogram_figure(
     accuracies: np.ndarray, mean: float, half: float, title: str, caption: str = ""
 ) -> Figure:
@@ -83,7 +66,7 @@ def histogram_figure(
     axes.axvline(mean, color=COLORS[3], linewidth=1.5, label=label)
     axes.set_xlabel("accuracy of an episode, %")
     axes.set_ylabel("episodes")
-    axes.set_title(_lines(title, caption), fontsize=10, pad=24)
+    axes.set_title(titled(title, caption), fontsize=10, pad=24)
     # Above the bars, which may be anywhere.
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "borderpad": 0.2}
     axes.legend(**above, frameon=False, fontsize=9)
@@ -140,16 +123,11 @@ def confusion_figure(
         _frame_blocks(axes, coarse[order], coarse_names, above=named)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    title = _lines(title, caption)
+    title = titled(title, caption)
     if errors_in_coarse is not None:
         title += f"\n{100 * errors_in_coarse:.1f}% of the errors stay in the right coarse class"
     axes.set_title(title, fontsize=10)
     return finished(figure)
-
-
-def _lines(title: str, caption: str) -> str:
-    """Return the lines of a title."""
-    return "\n".join(filter(None, [plain(title, LONGEST_TITLE), caption]))
 
 
 def _write_shares(axes: Axes, shares: np.ndarray) -> None:

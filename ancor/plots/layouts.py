@@ -1,4 +1,4 @@
-"""What is drawn of a trained model and a partition: which images, and their features by t-SNE."""
+"""What is drawn of a model and a partition: which images, and their features in the plane."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,10 @@ from ancor.data.views import QUERY_VIEW
 from ancor.errors import InputError, choose
 from ancor.evaluation.feature_bank import class_weights
 from ancor.evaluation.models import Model
+from ancor.plots.captions import caption_of
 from ancor.plots.config import LayoutConfig
-from ancor.plots.tsne import Layout, project
+from ancor.plots.projections import TITLES, project
+from ancor.plots.tsne import Layout
 from ancor.runtime.seeding import address_seed
 
 log = logging.getLogger(__name__)
@@ -85,10 +87,11 @@ def _coarse_layout(model: Model, partition: Partition, config: LayoutConfig) -> 
         log.info(
             "Coarse accuracy of the model's own classifier: %.2f (%d images)", accuracy, len(images)
         )
-    points, stars = project(features, weights, config.perplexity, config.seed)
+    points, stars = _project(features, weights, config)
     title = f"{partition.dataset}, {partition.name}: {len(images)} images by coarse class"
     names = partition.hierarchy.coarse_names
-    return Layout(title, points, coarse, names, images, stars)
+    caption = _caption(model, config)
+    return Layout(title, points, coarse, names, images, stars, caption=caption)
 
 
 def _fine_layout(model: Model, partition: Partition, config: LayoutConfig, coarse: int) -> Layout:
@@ -99,7 +102,7 @@ def _fine_layout(model: Model, partition: Partition, config: LayoutConfig, coars
     features, _ = encode(model, partition, images, config.only_base, config.seed)
     weights = _class_weights(model, partition, config)
     weights = None if weights is None else weights[[coarse]]
-    points, stars = project(features, weights, config.perplexity, config.seed)
+    points, stars = _project(features, weights, config)
     classes, labels = np.unique(partition.fine_labels[images], return_inverse=True)
     about = f"{partition.dataset}, {partition.name}"
     return Layout(
@@ -110,7 +113,26 @@ def _fine_layout(model: Model, partition: Partition, config: LayoutConfig, coars
         images,
         stars,
         arrows=len(stars) > 0,
+        caption=_caption(model, config),
     )
+
+
+def _project(
+    features: np.ndarray, weights: np.ndarray | None, config: LayoutConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    return project(features, weights, config.perplexity, config.seed, config.projection)
+
+
+def _kind(model: Model, config: LayoutConfig) -> str:
+    """Return which features are drawn."""
+    embedded = model.network.config.embeds and not config.only_base
+    return "embedding" if embedded else "features"
+
+
+def _caption(model: Model, config: LayoutConfig) -> str:
+    how = TITLES[config.projection]
+    how += f", perplexity {config.perplexity:g}" * (config.projection == "tsne")
+    return caption_of([model.path], [_kind(model, config)], how)
 
 
 def episode_images(
@@ -155,12 +177,11 @@ def _coarse_number(partition: Partition, config: LayoutConfig) -> int:
 
 def _class_weights(model: Model, partition: Partition, config: LayoutConfig) -> np.ndarray | None:
     """Return the class weights (C, F) where they live among the features that are drawn."""
-    embedded = model.network.config.embeds and not config.only_base
-    kind = "embedding" if embedded else "features"
+    kind = _kind(model, config)
     weights = class_weights(model.network, kind, partition.hierarchy.num_coarse)
     if weights is None:
         log.info(
             "No stars are drawn: the model has no weights of these coarse classes among its %s",
-            "embeddings" if embedded else "backbone features",
+            "embeddings" if kind == "embedding" else "backbone features",
         )
     return weights

@@ -16,8 +16,9 @@ from ancor.data.partition import Partition
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.localization import position_norms
 from ancor.evaluation.models import Model
+from ancor.plots.captions import caption_of, titled
 from ancor.plots.grid import grid, show
-from ancor.plots.style import LONGEST_TITLE, finished, plain
+from ancor.plots.style import finished, plain
 
 log = logging.getLogger(__name__)
 
@@ -49,20 +50,31 @@ def larger_bank(
     return model.bank(partition, seed=seed, transforms=transforms)
 
 
-def draw(bank: FeatureBank, partition: Partition, images: np.ndarray, mode: str) -> Figure:
-    """Draw where a bank's encoder looks in some images, with their classes of the level `mode`."""
+def draw(
+    bank: FeatureBank, partition: Partition, images: np.ndarray, mode: str, path: str
+) -> Figure:
+    """Draw where a bank's encoder looks in some images.
+
+    Args:
+        bank: of the partition.
+        partition: whose images are drawn.
+        images: their numbers, (Q,).
+        mode: level of the classes that are named.
+        path: of the encoder's file, for the caption.
+    """
     label = "norm of the embedding at each position"
     if not bank.encoder.config.embeds:
         label = "norm of the features at each position"
         log.info("Head %r has no embedding: %s is drawn", bank.encoder.config.head, label)
     norms = position_norms(bank, images)
     seen = [bank.query_transform(partition.images[i]).permute(1, 2, 0).numpy() for i in images]
-    title = f"{partition.dataset} {partition.name}"
+    title = f"{partition.dataset}, {partition.name}"
     if partition.dataset == FILES:
         title = "where the encoder looks"
     title += f", {bank.transforms.size} px, map of {norms.shape[1]} x {norms.shape[2]}"
     names = [_name(partition, number, mode) for number in images.tolist()]
-    return localize_figure(seen, norms, names, title, label)
+    caption = caption_of([path], [])
+    return localize_figure(seen, norms, names, title, label, caption)
 
 
 def _name(partition: Partition, number: int, mode: str) -> str:
@@ -74,7 +86,12 @@ def _name(partition: Partition, number: int, mode: str) -> str:
 
 
 def localize_figure(
-    images: Sequence[np.ndarray], norms: np.ndarray, names: Sequence[str], title: str, label: str
+    images: Sequence[np.ndarray],
+    norms: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    label: str,
+    caption: str = "",
 ) -> Figure:
     """Draw each image, and beside it its heat map over the image in gray.
 
@@ -82,7 +99,7 @@ def localize_figure(
         images: bytes (H, W, 3) each.
         norms: (N, h, w); each image's own smallest and largest norm are the ends of its colors.
         names: of the images.
-        title: of the figure.
+        title, caption: the lines above the figure.
         label: of the colors.
     """
     wide = min(PAIRS, len(images))
@@ -111,5 +128,5 @@ def localize_figure(
     )
     colors.set_ticks([0, 1], labels=["lowest in the image", "highest"], fontsize=8)
     colors.set_label(label, fontsize=9)
-    figure.suptitle(plain(title, LONGEST_TITLE), y=1 + 0.3 / tall, va="bottom", fontsize=11)
+    figure.suptitle(titled(title, caption), y=1 + 0.3 / tall, va="bottom", fontsize=11)
     return finished(figure)

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 
 from ancor.data.decode import read_image
 from ancor.data.partition import Partition
+from ancor.plots.captions import titled
 from ancor.plots.grid import RIGHT, WRONG, grid, show
-from ancor.plots.style import LONGEST_TITLE, finished, plain
+from ancor.plots.style import finished, plain
 from ancor.plots.thumbnails import picture, thumbnail
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def rows(
         )
 
 
-def files_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
+def files_figure(found: Sequence[Mapping[str, Any]], title: str, caption: str = "") -> Figure:
     """Draw what `ancor.fewshot.search.search` found, at most `MOST_ROWS` queries of it."""
     if len(found) > MOST_ROWS:
         log.warning("Notice: the first %d of %d queries are drawn", MOST_ROWS, len(found))
@@ -77,11 +78,18 @@ def files_figure(found: Sequence[Mapping[str, Any]], title: str) -> Figure:
         )
         for row in found[:MOST_ROWS]
     ]
-    return neighbors_figure(drawn, title)
+    return neighbors_figure(drawn, title, caption)
 
 
-def neighbors_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) -> Figure:
-    """Draw an image a row and its neighbors, nearest first, right and wrong classes framed."""
+def neighbors_figure(
+    rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str, caption: str = ""
+) -> Figure:
+    """Draw an image a row and its neighbors, nearest first, right and wrong classes framed.
+
+    Args:
+        rows: images, each with its neighbors.
+        title, caption: the lines above the picture.
+    """
     most = max(len(found) for _, found in rows)
     figure, every = grid(len(rows), 1 + most, side=1.15, gaps=(1,), above=0.22)
     for axes, (query, found) in zip(every, rows, strict=True):
@@ -113,5 +121,5 @@ def neighbors_figure(rows: Sequence[tuple[Shown, Sequence[Shown]]], title: str) 
             fontsize=9,
             handlelength=3,
         )
-    figure.suptitle(plain(title, LONGEST_TITLE), y=1 + 0.6 / height, va="bottom", fontsize=11)
+    figure.suptitle(titled(title, caption), y=1 + 0.6 / height, va="bottom", fontsize=11)
     return finished(figure)

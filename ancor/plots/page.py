@@ -1,4 +1,4 @@
-"""t-SNE pictures as one HTML page, complete in itself, that shows the image under the mouse."""
+"""Features in the plane as an HTML page that loads nothing and shows the image under the mouse."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,14 @@ from ancor.runtime.text import printable
 try:
     import bokeh
     from bokeh.core.properties import value
+    from bokeh.document import Document
     from bokeh.embed import file_html
+    from bokeh.events import DocumentReady
     from bokeh.layouts import column
     from bokeh.models import (
         Arrow,
         ColumnDataSource,
+        CustomJS,
         GlyphRenderer,
         HoverTool,
         Legend,
@@ -33,6 +36,23 @@ except ImportError:  # the extra "html"
     bokeh = None
 
 SIDE = 64  # of a thumbnail, in pixels
+HEIGHT = 620  # of a plot, which is as wide as the window
+# A phone's own width is the page's, and a margin is left around it.
+HEAD = """{% block preamble %}<meta name="viewport" content="width=device-width">
+<style>body { padding: 0 8px }</style>{% endblock %}"""
+# Legends beside the plots leave them no room in a narrow window: there they go below.
+NARROW = """if (window.innerWidth < 700) {
+  for (const plot of plots) {
+    const legends = plot.right;
+    plot.right = [];
+    for (const legend of legends) {
+      legend.ncols = 1;
+      legend.location = "top_left";
+      plot.height += legend.items.length * 22;
+    }
+    plot.below = [...plot.below, ...legends];
+  }
+}"""
 # What bokeh calls the markers of `ancor.plots.style`; each is drawn another way.
 SHAPES = dict(
     zip(
@@ -65,19 +85,25 @@ def page(title: str, layouts: Sequence[Layout], partition: Partition) -> str:
         partition: what their images are numbered in.
     """
     plots = [_plot(layout, partition) for layout in layouts]
-    return file_html(column(plots), INLINE, printable(title))
+    document = Document()
+    document.add_root(column(plots, sizing_mode="stretch_width"))
+    document.js_on_event(DocumentReady, CustomJS(args={"plots": plots}, code=NARROW))
+    return file_html(document, INLINE, printable(title), template=HEAD)
 
 
 def _plot(layout: Layout, partition: Partition) -> "figure":
     plot = figure(
         # Text between $$ would be mathematics.
         title=Title(text=PlainText(plain(layout.title, LONGEST_TITLE))),
-        width=980,
-        height=620,
+        sizing_mode="stretch_width",
+        height=HEIGHT,
         match_aspect=True,
         tools="pan,wheel_zoom,box_zoom,reset,save",
         active_scroll="wheel_zoom",
     )
+    if layout.caption:
+        about = Title(text=PlainText(layout.caption), text_font_style="normal")
+        plot.add_layout(about, "above")
     plot.axis.visible = False
     plot.grid.visible = False
     if layout.arrows:

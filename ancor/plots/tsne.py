@@ -1,4 +1,4 @@
-"""t-SNE pictures of an encoder's features (van der Maaten and Hinton, JMLR 2008)."""
+"""Pictures of an encoder's features in the plane, by t-SNE or UMAP."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ancor.plots.style import LONGEST_TITLE, finished, legend_beside, look, plain
-from ancor.runtime.lazy import Lazy
-
-manifold = Lazy("sklearn.manifold")
-SMALLEST_SPREAD = 1e-6  # of unit vectors that differ by more than rounding
+from ancor.plots.captions import titled
+from ancor.plots.style import finished, legend_beside, look
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A t-SNE picture, as data.
+    """A picture of features in the plane, as data.
 
     Attributes:
         title: of the picture.
@@ -27,6 +24,7 @@ class Layout:
         stars: class weights in the plane: one a class, or one with arrows to each class's median,
             or none; (C, 2), (1, 2) or (0, 2).
         arrows: whether the star has them.
+        caption: what the features are of, the line below the title (`ancor.plots.captions`).
     """
 
     title: str
@@ -36,6 +34,7 @@ class Layout:
     images: np.ndarray
     stars: np.ndarray
     arrows: bool = False
+    caption: str = ""
 
     @property
     def star_name(self) -> str:
@@ -47,39 +46,12 @@ class Layout:
         return [np.median(self.points[self.labels == n], axis=0) for n in np.unique(self.labels)]
 
 
-def project(
-    features: np.ndarray, weights: np.ndarray | None, perplexity: float = 30.0, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lay features, and class weights among them, out in the plane by their cosine distances.
-
-    Args:
-        features: (N, F).
-        weights: (C, F), or None.
-        perplexity: of t-SNE; lowered where there are too few points for it.
-        seed: of t-SNE.
-
-    Returns:
-        Points of the features, (N, 2), and of the weights, (C, 2) or (0, 2).
-    """
-    together = features if weights is None else np.concatenate([features, weights])
-    together = together / np.linalg.norm(together, axis=1, keepdims=True)
-    # Of points at one place, principal components are no numbers, which end the process.
-    differ = together.shape[1] > 1 and np.ptp(together, axis=0).max() > SMALLEST_SPREAD
-    model = manifold.TSNE(
-        metric="cosine",
-        perplexity=min(perplexity, (len(together) - 1) / 3),
-        init="pca" if differ else "random",
-        random_state=seed % 2**32,
-    )
-    points = model.fit_transform(together)
-    return points[: len(features)], points[len(features) :]
-
-
 def figure(layout: Layout) -> Figure:
     """Draw points by class, class weights as stars, and arrows from one to the classes' medians."""
     drawn = Figure(figsize=(8, 7))
     axes = drawn.add_subplot()
-    axes.set(title=plain(layout.title, LONGEST_TITLE), xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(titled(layout.title, layout.caption), fontsize=10)
     axes.set_aspect("equal", adjustable="datalim")
     names = list(layout.names)
     handles = [

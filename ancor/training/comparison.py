@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ancor.errors import InputError, capped
 from ancor.runtime.text import columns, printable
-from ancor.training.read_run import Run, read_run
+from ancor.training.read_run import Curve, Run, read_run
 
 
 def read_runs(folders: Sequence[str]) -> dict[str, Run]:
@@ -21,6 +21,16 @@ def _names(folders: Sequence[str]) -> list[str]:
         raise InputError(f"{capped(map(repr, folders))}: give each run once")
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(Path(f)) for f in folders]
+
+
+def curves(runs: Mapping[str, Run]) -> tuple[dict[str, Mapping[str, Curve]], str]:
+    """Return the curves of runs, and what they go along.
+
+    These are means of epochs where each run has two or more, and figures of steps elsewhere.
+    """
+    if min(run.epochs() for run in runs.values()) > 1:
+        return {name: run.by_epoch() for name, run in runs.items()}, "epoch"
+    return {name: run.curves for name, run in runs.items()}, "step"
 
 
 def scores(runs: Mapping[str, Run]) -> Iterator[str]:

@@ -12,7 +12,8 @@ from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.feature_bank import FeatureBank, class_weights
 from ancor.models.encoder import Encoder
 from ancor.plots.board import pixels
-from ancor.plots.tsne import Layout, figure, project
+from ancor.plots.projections import project
+from ancor.plots.tsne import Layout, figure
 from ancor.runtime.devices import Runtime
 from ancor.runtime.logging import RunLog
 from ancor.runtime.seeding import address_seed

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ MOST_FIGURES = 200  # each is a panel of a picture and a column of a table; a ru
 # Of config.json: where and on what a run was made.
 NOT_SETTINGS = ("environment", "format", "classes", "images", "fingerprint")
 
+Curve = tuple[list[int], list[float]]  # steps or epochs, and values
+
 
 @dataclass(frozen=True)
 class Run:
@@ -24,11 +26,32 @@ class Run:
         folder: where it is.
         settings: its settings by name, `method.temperature`.
         curves: of each figure the steps and the values, `loss/cls`: ([8, 16], [0.8, 0.3]).
+        epoch_of: the epoch of each step that has a record, where that tells it.
     """
 
     folder: Path
     settings: Mapping[str, Any]
-    curves: Mapping[str, tuple[list[int], list[float]]]
+    curves: Mapping[str, Curve]
+    epoch_of: Mapping[int, int] = field(default_factory=dict)
+
+    def epochs(self) -> int:
+        """Return how many epochs the records tell of."""
+        return len(set(self.epoch_of.values()))
+
+    def by_epoch(self) -> dict[str, Curve]:
+        """Return of each figure the epochs and its mean in each.
+
+        A record stands for the steps since the one before it, and counts as often.
+        """
+        found = {}
+        for name, (steps, values) in self.curves.items():
+            own: dict[int, list[tuple[float, int]]] = {}
+            for step, value, last in zip(steps, values, [0, *steps[:-1]], strict=True):
+                if step in self.epoch_of:
+                    own.setdefault(self.epoch_of[step], []).append((value, max(1, step - last)))
+            means = [sum(v * n for v, n in of) / sum(n for _, n in of) for of in own.values()]
+            found[name] = list(own), means
+        return found
 
     def final_scores(self) -> dict[str, float]:
         """Return each score's last value, and its best with the word behind its name.
@@ -61,14 +84,16 @@ def read_run(folder: Path | str) -> Run:
         raise InputError(
             f"{str(folder / CONFIG)!r} is not a run's config.json ({error})"
         ) from error
-    curves = _curves(_records(folder / METRICS))
+    records = _records(folder / METRICS)
+    curves = _curves(records)
     if len(curves) > MOST_FIGURES:
         raise InputError(
             f"{str(folder / METRICS)!r} names {len(curves)} figures, the last "
             f"{next(reversed(curves))!r:.80}, and at most {MOST_FIGURES} are drawn; "
             "remove the lines that no run wrote"
         )
-    return Run(folder, settings, curves)
+    epochs = {each["step"]: each["epoch"] for each in records if type(each.get("epoch")) is int}
+    return Run(folder, settings, curves, epochs)
 
 
 def _read(path: Path) -> str:
@@ -112,9 +137,9 @@ def _records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _curves(records: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
+def _curves(records: list[dict[str, Any]]) -> dict[str, Curve]:
     """Sort records into curves by the name of the figure."""
-    curves: dict[str, tuple[list[int], list[float]]] = {}
+    curves: dict[str, Curve] = {}
     for record in records:
         step = record["step"]
         for name, value in record.items():

@@ -50,7 +50,7 @@ def test_tsne_writes_a_page_beside_its_pictures(model, tmp_path):
         f"digits_digits{end}" for end in ("_coarse.svg", "_fine.svg", ".html")
     }
     text = (tmp_path / "digits_digits.html").read_text()
-    assert tells(text, "digits", "test", "160")
+    assert tells(text, "digits", "test", "160", "digits/model_best.pth.tar; embedding; t-SNE")
     assert "closed loops" in text
 
 

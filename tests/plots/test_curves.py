@@ -6,6 +6,8 @@ import pytest
 
 from ancor.cli.compare import main as compare
 from ancor.plots.curves import curves_figure, panels
+from ancor.training import comparison
+from ancor.training.comparison import read_runs
 from ancor.training.read_run import read_run
 from tests.refusals import refused, refuses
 
@@ -51,6 +53,24 @@ def test_final_and_best_scores(tmp_path):
     ]
     scores = read_run(write_run(tmp_path / "a", [step(1, 2.0), *epochs])).final_scores()
     assert scores == {"loss/cls": 2.0, "validation/5-way": 70.0, "validation/5-way best": 80.0}
+
+
+def test_curves_are_means_of_epochs_where_each_run_has_two_or_more(tmp_path):
+    """A record stands for the steps since the last one: here two, one, two and one."""
+    steps = [(2, 1, 1.0), (3, 1, 4.0), (5, 2, 2.0), (6, 2, 5.0)]
+    records = [{"kind": "step", "step": s, "epoch": e, "loss/cls": v} for s, e, v in steps]
+    records.insert(2, {"kind": "epoch", "step": 3, "epoch": 1, "validation/5-way": 50.0})
+    write_run(tmp_path / "a", records)
+    write_run(tmp_path / "b", records[:2])
+    a, b = read_runs([str(tmp_path / name) for name in "ab"]).items()
+    found, unit = comparison.curves(dict([a]))
+    assert unit == "epoch"
+    assert found == {"a": {"loss/cls": ([1, 2], [2.0, 3.0]), "validation/5-way": ([1], [50.0])}}
+    found, unit = comparison.curves(dict([a, b]))  # of one epoch a mean would be a dot
+    assert unit == "step"
+    assert found["b"] == {"loss/cls": ([2, 3], [1.0, 4.0])}
+    figure = curves_figure(found, unit)
+    assert {axes.get_xlabel() for axes in figure.axes if axes.lines} == {"step"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from ancor.plots.evaluation import caption_of, confusion_figure, histogram_figure
+from ancor.plots.captions import caption_of
+from ancor.plots.evaluation import confusion_figure, histogram_figure
 from ancor.plots.grid import grid, show
 from ancor.plots.style import write
 
@@ -36,7 +37,7 @@ def test_a_confusion_matrix_names_its_axes_and_what_it_is_of():
 
 def test_a_caption_tells_models_features_and_classifier():
     paths = ["runs/a/model_best.pth.tar", "timm:resnet18=/home/me/w.pth"]
-    caption = caption_of(paths, ["frozen", "frozen"], "LR")
+    caption = caption_of(paths, ["features", "features"], "LR")
     assert caption == "a/model_best.pth.tar + timm:resnet18; backbone features; LR"
 
 

@@ -13,8 +13,8 @@ PIXELS = np.zeros((8, 8, 3), np.uint8)
 def test_pictures_keep_their_titles_and_frames():
     found = [Shown(PIXELS, "cat", True), Shown(PIXELS, "dog", False), Shown(PIXELS, "0.9")]
     rows = [(Shown(PIXELS, "cat", name="image 3"), found), (Shown(PIXELS, "dog"), found[:1])]
-    figure = neighbors_figure(rows, "the title")
-    assert figure.get_suptitle() == "the title"
+    figure = neighbors_figure(rows, "the title", "model.pth; embedding")
+    assert figure.get_suptitle().splitlines() == ["the title", "model.pth; embedding"]
     drawn = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in drawn] == ["cat", "✓ cat", "✗ dog", "0.9", "dog", "✓ cat"]
     assert [axes.texts[0].get_text() for axes in drawn if axes.texts] == ["image 3", ""]

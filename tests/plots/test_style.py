@@ -125,8 +125,8 @@ def test_a_page_shows_names_as_they_are(monkeypatch):
     assert evil not in text
     assert "\u202e" not in text
     assert text.count("\\\\u202egnp") >= 1
-    monkeypatch.setattr(page, "file_html", lambda plots, *_: plots)
-    (plot,) = page.page(evil, [drawn], partition(5, names)).children
+    monkeypatch.setattr(page, "file_html", lambda plots, *_, **how: plots)
+    (plot,) = page.page(evil, [drawn], partition(5, names)).roots[0].children
     assert plot.title.text.text == "$$t$$"  # PlainText, which is not read as mathematics
     labels = [item.label.value for item in plot.legend[0].items]
     assert len(labels) == 6  # alike ones have an entry each

@@ -17,7 +17,7 @@ from ancor.data.partition import Partition
 from ancor.plots import page as pages
 from ancor.plots.style import look
 from ancor.plots.thumbnails import data_uri, thumbnail
-from ancor.plots.tsne import Layout, figure, project
+from ancor.plots.tsne import Layout, figure
 from tests.plots import browser
 from tests.refusals import refuses
 
@@ -66,6 +66,11 @@ def test_arrows_go_from_the_star_to_the_medians():
         np.testing.assert_allclose(arrow.xy, np.median(made.points[3 * number : 3 * number + 3], 0))
 
 
+def test_a_line_below_the_title_says_what_the_features_are_of():
+    made = layout(3, caption="digits/model.pth; embedding; t-SNE")
+    assert figure(made).axes[0].get_title().splitlines() == ["title", made.caption]
+
+
 def test_without_stars_none_are_drawn():
     words = [t.get_text() for t in figure(layout(3)).axes[0].get_legend().get_texts()]
     assert words == [f"class number {n}" for n in range(3)]
@@ -85,7 +90,9 @@ def test_thumbnails_are_the_middle_square():
 
 
 def test_the_page_is_complete_in_itself():
-    text = pages.page("digits", [layout(3, stars=3), layout(3, stars=1, arrows=True)], partition(3))
+    layouts = [layout(3, stars=3, caption="m.pth; t-SNE"), layout(3, stars=1, arrows=True)]
+    text = pages.page("digits", layouts, partition(3))
+    assert text.count("m.pth; t-SNE") == 1
     assert text.count("data:image/png;base64,") >= 18
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?(https?:)?//", text)
 
@@ -113,12 +120,3 @@ def test_the_mouse_brings_up_the_image_and_its_names_and_nothing_is_fetched(tmp_
     assert {url.split(":")[0] for url in fetched} <= {"file", "data", "blob"}
     assert [url for url in fetched if url.startswith("file")] == [path.as_uri()]
     assert len(set(np.asarray(Image.open(io.BytesIO(shot)).convert("L")).ravel())) > 50
-
-
-@pytest.mark.parametrize("shape", [(2, 8), (12, 8), (12, 1)])
-def test_features_at_one_place_are_laid_out(shape):
-    """Principal components of equal features are no numbers, which ended the process."""
-    points, stars = project(np.ones(shape, np.float32), np.ones((1, shape[1]), np.float32))
-    assert points.shape == (shape[0], 2)
-    assert stars.shape == (1, 2)
-    assert np.isfinite(points).all()
