@@ -1,7 +1,8 @@
 """ANCOR: coarse-to-fine few-shot classification."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ancor.runtime.lazy import imported
 
 if TYPE_CHECKING:
     from ancor.fewshot.api import embed, evaluate, load_dataset, train
@@ -25,7 +26,7 @@ __all__ = ["FewShotClassifier", "embed", "evaluate", "load_dataset", "load_encod
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ancor' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    return getattr(imported(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ import re
 import shutil
 import ssl
 import sys
+import time
 from http.client import HTTPException
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,10 +20,12 @@ import torch
 
 from ancor.errors import InputError
 from ancor.models.libraries import Published
-from ancor.models.names import HUB
+from ancor.models.names import HUB, library_of
 from ancor.safe_io.writing import atomic_write
 
 SHARED = "model.safetensors"  # the file of a pushed encoder
+TORCH = "https://download.pytorch.org"  # has the weights of torchvision
+NO_NETWORK = "no network"
 SECONDS = 3.0  # that a host may take to answer
 STALLED = 30.0  # seconds without a byte, after which a download is given up
 CLIENTS = ("httpx", "httpx2")  # of the Hugging Face hub, by its version
@@ -112,7 +115,11 @@ def _of_url(weights: Published) -> Path:
 
 def _url_path(url: str) -> Path:
     """Return where torch keeps what it fetches from a URL."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(urlsplit(url).path)
+    return _torch_cache() / os.path.basename(urlsplit(url).path)
+
+
+def _torch_cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def _not_here(weights: Published, place: str, error: Exception) -> InputError:
@@ -139,26 +146,66 @@ def _download(url: str, path: Path) -> None:
             raise OSError(f"{file.tell()} of {expected} bytes came")
 
 
+def ask_ahead(arch: str) -> None:
+    """Ask the host of a library's weights for an answer, while the library is imported.
+
+    `check_answers` then has not to wait for it. Nobody is asked where a cache has weights under
+    the backbone's name.
+
+    Args:
+        arch: the backbone's name.
+    """
+    of, name = library_of(arch)
+    if of == "torchvision":
+        host, kept = TORCH, _torch_cache().glob(f"{name.partition('.')[0]}*")
+    elif of == "timm" and find_spec("huggingface_hub") is not None:
+        host, cache = endpoint(), Path(import_module("huggingface_hub.constants").HF_HUB_CACHE)
+        kept = cache.glob(f"models--timm--{name}*")
+    else:
+        return
+    if next(kept, None) is None:
+        _AHEAD[_host(host)] = _Question(host)
+
+
 def check_answers(url: str) -> None:
     """Raise an OSError where nothing comes from a URL's host, or the proxy on the way, in time.
 
-    The libraries would try again for most of a minute; looking up a name has no limit of its own.
+    The libraries would try again for most of a minute.
     """
-    told = ["no network"]
+    ahead = _AHEAD.pop(_host(url), None)
+    silent = ahead is not None and ahead.trouble() == NO_NETWORK
+    trouble = NO_NETWORK if silent else _Question(url).trouble()
+    if trouble:
+        raise OSError(trouble)
 
-    def ask() -> None:
+
+class _Question:
+    """What keeps a host from answering, asked in a thread: looking up a name has no limit."""
+
+    def __init__(self, url: str) -> None:
+        self._trouble, self._until = NO_NETWORK, time.monotonic() + SECONDS
+        self._thread = Thread(target=self._ask, args=(url,), daemon=True)
+        self._thread.start()
+
+    def trouble(self) -> str:
+        """Wait for the answer, in all `SECONDS`, and return what is wrong; '': nothing."""
+        self._thread.join(max(0.0, self._until - time.monotonic()))
+        return self._trouble
+
+    def _ask(self, url: str) -> None:
         try:
             urlopen(Request(url, method="HEAD"), timeout=SECONDS).close()
-            told[0] = ""
+            self._trouble = ""
         except HTTPError as error:  # others, such as one for a name that is not there, are answers
             waits = error.code >= 500 or error.code == 429
-            told[0] = f"{error.code} {error.reason}" if waits else ""
+            self._trouble = f"{error.code} {error.reason}" if waits else ""
         except (OSError, HTTPException) as error:
             if isinstance(getattr(error, "reason", error), ssl.SSLError):
-                told[0] = ""  # the libraries know other certificates
+                self._trouble = ""  # the libraries know other certificates
 
-    thread = Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(SECONDS)
-    if told[0]:
-        raise OSError(told[0])
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+_AHEAD: dict[str, _Question] = {}  # by host

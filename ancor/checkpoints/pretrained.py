@@ -51,6 +51,7 @@ def read_backbone(arch: str, pretrained: str) -> Pretrained:
     apart = ""
     if pretrained == OWN_WEIGHTS:
         name = library_name(arch, pretrained)
+        hub.ask_ahead(name)
         published = library(name).published() if name else None
         if published is None:
             raise InputError(f"{arch} has no published weights; give `pretrained` a file of them")

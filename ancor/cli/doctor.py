@@ -4,8 +4,10 @@ import argparse
 
 from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report, say
 from ancor.errors import RunError
+from ancor.runtime.lazy import Lazy
 from ancor.training.doctor.report import WRONG, as_dict, summary
 
+doctor = Lazy("ancor.training.doctor.run")
 EXAMPLE = """examples:
   python -m ancor doctor
   python -m ancor doctor --gpu --json doctor.json"""
@@ -30,10 +32,8 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Print what is found, as it is found; a check that failed is an error."""
-    from ancor.training.doctor.run import examine
-
     found = []
-    for finding in examine(args.check_gpu, args.device):
+    for finding in doctor.examine(args.check_gpu, args.device):
         found.append(finding)
         if args.json != "-":
             say(finding.line())

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from ancor.cli.options import flags_of
 from ancor.errors import InputError, Interrupted, RunError, lacks_memory
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.settings import show_as, with_flags
 from ancor.runtime.text import LONGEST_LINE, printable, shortened
 
@@ -27,6 +28,7 @@ ENVIRONMENT = {
     )
     if hasattr(errno, name)
 }
+console = Lazy("ancor.runtime.logging")  # brings torch
 ADVICE = "check the path, its permissions and the free space, and try again"
 
 
@@ -101,9 +103,8 @@ def _ended(
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if logs:
-            from ancor.runtime.logging import configure_console
-
-            configure_console(stream=sys.stderr if getattr(args, "json", None) == "-" else None)
+            as_json = getattr(args, "json", None) == "-"
+            console.configure_console(stream=sys.stderr if as_json else None)
         command(args)
     except (InputError, RunError) as error:
         return _refuse(parser, args, error, 2 if isinstance(error, InputError) else 1)

@@ -9,7 +9,11 @@ from pathlib import Path
 from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.data_flags import VIEWS, add_view_flags
 from ancor.errors import InputError
+from ancor.runtime.lazy import Lazy
 
+export, pretrained = Lazy("ancor.checkpoints.export"), Lazy("ancor.checkpoints.pretrained")
+classifier, deploy = Lazy("ancor.fewshot.classifier"), Lazy("ancor.fewshot.deploy")
+resolve = Lazy("ancor.data.resolve")
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor export --model-path runs/digits/model_best.pth.tar --to onnx"""
 
@@ -50,9 +54,6 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Export as the arguments say."""
-    from ancor.checkpoints import export, pretrained
-    from ancor.data.resolve import resolve_data
-
     if args.with_classifier is not None:
         _check_alone(args)
         source = args.with_classifier
@@ -66,7 +67,7 @@ def command(args: argparse.Namespace) -> None:
         )
     encoder, content = pretrained.load_encoder(args.model_path, args.head)
     outputs = export.chosen_outputs(encoder, args.output_layer)
-    data = resolve_data(vars(args), content["config"]["data"])
+    data = resolve.resolve_data(vars(args), content["config"]["data"])
     difference = export.export(args.model_path, encoder, content, data, path, to, outputs)
     size = data.transforms.size
     say(f"Wrote {path}: {', '.join(outputs)} of images (N, 3, {size}, {size})")
@@ -85,8 +86,6 @@ def _check_alone(args: argparse.Namespace) -> None:
 
 def _with_classifier(source: str, path: Path, to: str) -> None:
     """Export a saved few-shot classifier."""
-    from ancor.fewshot import classifier, deploy
-
     model = classifier.FewShotClassifier.load(source, device="cpu")
     difference, about = deploy.export(source, model, path, to)
     size = about["image_size"]

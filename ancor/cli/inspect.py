@@ -3,8 +3,10 @@
 import argparse
 
 from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report
+from ancor.runtime.lazy import Lazy
 from ancor.safe_io.own_files import recognized
 
+description = Lazy("ancor.checkpoints.description")
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor inspect runs/digits/model_best.pth.tar"""
 
@@ -19,8 +21,6 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Inspect as the arguments say."""
-    from ancor.checkpoints import description
-
     known = recognized(args.file)
     if known is not None and not known.weights:
         report = {"file": args.file, "is": known.what, "taken_by": known.taken}

@@ -5,7 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ancor.cli.arguments import Parser, main_of, say
+from ancor.runtime.lazy import Lazy
 
+hub, push = Lazy("ancor.checkpoints.hub"), Lazy("ancor.checkpoints.push")
 EXAMPLE = """example, after the one of train.py --help; with --folder DIR nothing is sent:
   python -m ancor push --model-path runs/digits/model_best.pth.tar --repo me/digits"""
 
@@ -23,8 +25,6 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Push as the arguments say."""
-    from ancor.checkpoints import hub, push
-
     hub.check_repository(args.repo)
     if args.folder is not None:
         push.write(args.model_path, Path(args.folder), args.repo)

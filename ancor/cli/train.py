@@ -13,11 +13,14 @@ from ancor.errors import InputError, capped
 from ancor.methods.config import MethodConfig
 from ancor.methods.registry import METHODS, differing_defaults
 from ancor.models.config import EncoderConfig
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.settings import show_as
 from ancor.training.config import TrainConfig
 from ancor.training.given import run_config
 from ancor.training.resolve import paper_defaults
 
+# These bring torch, which a parser does without.
+distributed, launch = Lazy("ancor.runtime.distributed"), Lazy("ancor.runtime.launch")
 # Flags of one start only, and those that the command which goes on has or does not need.
 NOT_REPEATED = (
     *("output_dir", "overwrite", "resume", "config", "start_epoch", "loss_types", "debug"),
@@ -108,8 +111,6 @@ def _add_process_flags(parser: Parser) -> None:
 
 def command(args: argparse.Namespace) -> None:
     """Train as the arguments say, in this process or in others."""
-    from ancor.runtime import distributed, launch
-
     given = vars(args)
     if distributed.in_torchrun():
         distributed.join(given.get("dist_backend"), given.get("dist_timeout", distributed.MINUTES))
@@ -131,7 +132,7 @@ def _train_in_a_group(given: dict[str, Any]) -> None:
 
 def _train(given: dict[str, Any]) -> None:
     """Train in this process, one of a group if there is one."""
-    from ancor.runtime import devices, distributed, logging
+    from ancor.runtime import devices, logging
     from ancor.training import run, run_folder
 
     logging.configure_console(given.get("quiet", False))

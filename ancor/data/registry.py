@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError
+from ancor.runtime.lazy import imported
 from ancor.safe_io.own_files import is_packed
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class DatasetSpec:
             return packed.load(partition, settings.root, settings.dataset, settings.choices)
         reader = self.reader
         if isinstance(reader, str):
-            reader = import_module(f"ancor.data.datasets.{reader}").load
+            reader = imported(f"ancor.data.datasets.{reader}").load
         loaded = reader(partition, **{name: getattr(settings, name) for name in self.takes})
         if self.transforms.native_size is not None and hasattr(loaded.images, "side"):
             loaded.images.side = self.transforms.native_size

@@ -6,14 +6,15 @@ from functools import partial
 from math import nan
 
 import numpy as np
-from scipy import special
 
 from ancor.data.episodes import MOST_VIEWS, Episode, EpisodeSampler, Protocol
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.views import MIRROR_VIEW, QUERY_VIEW, distinct_views
 from ancor.errors import InputError
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.seeding import address_seed
 
+special = Lazy("scipy.special")
 MOST_EPISODES = 1_000_000  # all are drawn before any is scored
 LOWEST_VIEW = min(QUERY_VIEW, MIRROR_VIEW)
 WIDTH = 2**37  # more than there can be views of an image: every use of all episodes a new one
@@ -214,6 +215,6 @@ def mean_and_interval(scores: np.ndarray) -> tuple[float, float]:
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) < 2:
         return (float(scores[0]) if len(scores) else nan), nan
-    quantile = special.stdtrit(len(scores) - 1, 0.975)  # scipy.stats takes a second to import
+    quantile = special.stdtrit(len(scores) - 1, 0.975)
     half = quantile * (scores.std(ddof=1) / np.sqrt(len(scores)))
     return float(scores.mean()), float(half)

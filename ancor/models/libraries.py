@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ancor.errors import InputError
 from ancor.models.groups import batch_norms
 from ancor.models.names import library_of
+from ancor.runtime.lazy import imported
 
 IMAGENET = re.compile(r"in(1k|12k|21k|22k)|imagenet", re.IGNORECASE)
 
@@ -103,7 +103,7 @@ def built(create: Callable[[], nn.Module]) -> nn.Module:
 def library(backbone: str) -> Library:
     """Return a backbone's library; InputError where it knows no such name or is not installed."""
     of, name = library_of(backbone)
-    module = import_module(f"ancor.models.{of}_library")
+    module = imported(f"ancor.models.{of}_library")
     return getattr(module, of.capitalize())(name)
 
 

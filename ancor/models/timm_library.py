@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ancor.errors import InputError, choose
 from ancor.models.libraries import Library, Published, built
+from ancor.runtime.lazy import imported
 
 
 class Timm(Library):
@@ -19,7 +20,7 @@ class Timm(Library):
 
     def __init__(self, name: str) -> None:
         try:
-            import timm
+            timm = imported("timm")
         except ImportError as error:
             raise InputError(
                 f"backbone 'timm:{name}' needs timm: pip install 'ancor-toolkit[timm]'"
@@ -36,6 +37,7 @@ class Timm(Library):
             network = self._create()
             if getattr(network, "dynamic_img_size", None) is False:
                 self._options["dynamic_img_size"] = True
+                network = self._create()
             self.config = network.pretrained_cfg
             _, height, side = self.config["input_size"]
             if height != side:
@@ -43,12 +45,13 @@ class Timm(Library):
                     f"backbone 'timm:{name}' is made for images of {height} x {side} pixels, and "
                     "those here are square; choose another"
                 )
-            features = self._create().eval()(torch.zeros(2, 3, side, side))
+            features = network.eval()(torch.zeros(2, 3, side, side))
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise InputError(
                 f"backbone 'timm:{name}' gives no features (N, F); choose one for classification"
             )
-        self._width = features.shape[1]
+        self._width = network.out_features = features.shape[1]
+        self.on_meta = network
 
     def _create(self, **options: Any) -> nn.Module:
         return built(lambda: self._timm.create_model(self.name, **self._options, **options))

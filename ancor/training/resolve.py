@@ -9,8 +9,9 @@ from ancor.data.transform_spec import PARTS
 from ancor.errors import InputError
 from ancor.methods.registry import METHODS, method_spec, own_defaults
 from ancor.models.config import HEADS, EncoderConfig
-from ancor.models.names import library_name
+from ancor.models.names import OWN_WEIGHTS, library_name
 from ancor.runtime.from_dict import from_dict
+from ancor.runtime.lazy import Lazy
 from ancor.runtime.settings import as_words, defaults_of, one_of, settings_of
 from ancor.training.config import RunConfig, TrainConfig
 from ancor.training.defaults import following
@@ -18,6 +19,7 @@ from ancor.training.defaults import following
 if TYPE_CHECKING:
     from ancor.models.libraries import Library
 
+hub, libraries = Lazy("ancor.checkpoints.hub"), Lazy("ancor.models.libraries")
 QUEUE = {"queue_length", "encoder_momentum"}
 RENAMED = {"init_from": "pretrained"}  # settings of old files
 REMOVED = {"method": ("losses",)}  # settings of old files that only ever had one value
@@ -28,9 +30,9 @@ def library_for(arch: str, pretrained: str | None) -> "Library | None":
     name = library_name(arch, pretrained)
     if not name:
         return None
-    from ancor.models.libraries import library
-
-    return library(name)
+    if pretrained == OWN_WEIGHTS:
+        hub.ask_ahead(name)
+    return libraries.library(name)
 
 
 def sections(method: str) -> dict[str, type]:

@@ -130,11 +130,11 @@ def prepare(
         )
     if config.training.sync_bn and distributed.world_size() > 1 and device.type != "cuda":
         raise InputError(f"`sync_bn` works on CUDA devices only, not on {device.type}")
+    config, start, told = start_of(config, launch.content)  # before what takes long to read
     partition = partition or config.data.load("train")
     config = _completed(config, partition)
     if launch.content is not None:
         notes = [*notes, *check_resumable(launch.content, config, launch.resumed_from)]
-    config, start, told = start_of(config, launch.content)
     notes = [*notes, *told]
     method = _built(config, partition, launch, start)
     runtime = replace(launch.runtime, workers=_workers(config, partition))

@@ -138,6 +138,37 @@ def test_a_server_that_gives_nothing_is_one_line_at_once(own_hub, how, place, mo
     assert time.monotonic() - began < 5
 
 
+ARCH = f"timm:{NAME}"
+
+
+@pytest.mark.parametrize("how", ["silent", "well", 500])
+def test_a_host_is_asked_while_the_library_is_imported(own_hub, how, monkeypatch):
+    """The wait for a silent one came after seconds of imports; it is not waited for twice."""
+    monkeypatch.setattr(hub, "SECONDS", 0.5)
+    own_hub.how = how
+    hub.ask_ahead(ARCH)
+    weights = Published(ARCH, repository=f"timm/{NAME}", file="model.safetensors")
+    with refuses(ARCH, "`pretrained`"):
+        hub.fetched(weights)
+    assert own_hub.asked[0] == "HEAD /"
+    assert (own_hub.asked == ["HEAD /"]) == (how == "silent")
+    own_hub.asked.clear()
+    with refuses(ARCH, "`pretrained`"):  # an answer is of one start
+        hub.fetched(weights)
+    assert f"HEAD {PLACE}" in own_hub.asked
+
+
+def test_nobody_is_asked_where_a_cache_has_the_name_or_no_library_has_it(own_hub, tmp_path):
+    (tmp_path / f"hf/hub/models--timm--{NAME}").mkdir(parents=True)
+    (tmp_path / "torch/hub/checkpoints/resnet18-0123.pth").mkdir(parents=True)
+    for arch in (ARCH, "timm:test_resnet", "torchvision:resnet18", "conv4", ""):
+        hub.ask_ahead(arch)
+    own_hub.files[PLACE] = b"weights"
+    weights = Published(ARCH, repository=f"timm/{NAME}", file="model.safetensors")
+    assert hub.fetched(weights).read_bytes() == b"weights"
+    assert "HEAD /" not in own_hub.asked
+
+
 def test_a_file_that_was_cut_off_is_not_kept(own_hub):
     """It stayed in the cache under its name, and every later start found it broken."""
     own_hub.files["/x-0123abcd.pth"] = bytes(range(256)) * 999

@@ -73,6 +73,15 @@ def test_what_names_no_model_is_told(capsys):
     refused(evaluation.main, size, capsys, "--crop-pct 2.0", "0.1 to 1")
 
 
+def test_weights_that_are_not_there_are_told_before_images_are_read(tmp_path, capsys):
+    """A million files are listed in minutes, and the digits bring scikit-learn."""
+    flags = ["--dataset", "fashion-mnist", "--data", str(tmp_path / "images"), "--mode", "coarse"]
+    flags += ["--output-dir", str(tmp_path / "run")]
+    refused(train.main, flags, capsys, str(tmp_path / "images"))
+    missing = str(tmp_path / "weights.pth")
+    refused(train.main, [*flags, "--arch", LITE0, "--pretrained", missing], capsys, missing)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_trains_resumes_and_is_exported(name, tmp_path):

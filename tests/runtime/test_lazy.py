@@ -1,10 +1,11 @@
 """Modules that are imported when something of them is first asked for."""
 
+import gc
 import sys
 
 import pytest
 
-from ancor.runtime.lazy import Lazy
+from ancor.runtime.lazy import Lazy, imported
 
 
 def test_a_module_is_imported_when_something_of_it_is_asked_for(tmp_path, monkeypatch):
@@ -20,3 +21,23 @@ def test_a_module_is_imported_when_something_of_it_is_asked_for(tmp_path, monkey
         _ = heavy.OTHER
     with pytest.raises(ModuleNotFoundError):
         _ = gone.NUMBER
+
+
+def test_the_garbage_collector_rests_while_a_module_is_imported(tmp_path, monkeypatch):
+    lines = "import gc\nRAN = gc.isenabled()\n"
+    (tmp_path / "heavy_three.py").write_text(lines, encoding="utf-8")
+    (tmp_path / "heavy_four.py").write_text(f"{lines}raise ValueError(RAN)", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert gc.isenabled()
+    assert Lazy("heavy_three").RAN is False
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="False"):
+        imported("heavy_four")
+    assert gc.isenabled()
+    monkeypatch.delitem(sys.modules, "heavy_three")
+    gc.disable()
+    try:
+        assert imported("heavy_three").RAN is False
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
