@@ -4,7 +4,6 @@ import argparse
 import html
 import os
 import re
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ import pytest
 import ancor
 from ancor.__main__ import COMMANDS, function_of
 from tests.pages import ROOT, anchors, pages
+from tests.plots.browser import CHROMIUM, inspect, needs_axe
 from tools.docs_reference import reference
 
 NAV = re.findall(r"^ +- .*?([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
@@ -107,8 +107,7 @@ def test_no_page_asks_another_host_for_anything(site):
     assert "<nav" in (site / "index.html").read_text(encoding="utf-8")
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-WIDE = "JSON.stringify([document.documentElement.scrollWidth, innerWidth])"
+# What scrolls sideways has to be reached by the keyboard.
 UNREACHED = """JSON.stringify([...document.querySelectorAll('article *')].filter(e =>
   e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX)
   && e.tabIndex < 0).map(e => e.className || e.tagName))"""
@@ -116,27 +115,14 @@ UNREACHED = """JSON.stringify([...document.querySelectorAll('article *')].filter
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@needs_axe
 @pytest.mark.parametrize("width", [390, 1400])
-def test_pages_fit_a_phone_and_a_screen(site, width, tmp_path):
+def test_pages_fit_a_phone_and_a_screen_and_axe_finds_nothing_serious(site, width, tmp_path):
     pytest.importorskip("tornado")
-    import asyncio
-
-    from tests.plots.browser import chromium, connect
-
-    async def look(port: str) -> tuple[list[int], list[str]]:
-        session = await connect(port)
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        await session.call("Emulation.setDeviceMetricsOverride", **size)
-        await session.reload()
-        sizes = await session.until(WIDE, lambda found: found[1] == width)
-        # What scrolls sideways has to be reached by the keyboard.
-        await session.until(UNREACHED, lambda found: found == [])
-        return sizes, session.fetched
-
     for name in ("index", "experiments", "reference/train", "reference/python", "project/index"):
-        page = site / f"{name}.html"
-        with chromium(CHROMIUM, page, tmp_path / name.replace("/", "-")) as port:
-            (wide, inner), fetched = asyncio.run(look(port))
+        page, profile = site / f"{name}.html", tmp_path / name.replace("/", "-")
+        (wide, inner), faults, fetched = inspect(page, width, profile, UNREACHED)
         assert wide <= inner, name  # a table scrolls in its own box
+        assert faults == [], name
         assert fetched, name
         assert all(address.startswith(("file:", "data:", "blob:")) for address in fetched), name

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report
+from ancor.cli.arguments import Parser, add_json_flag, main_of, print_report, say
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.options import add_settings
 from ancor.data.file_config import CheckConfig
@@ -51,6 +51,8 @@ def command(args: argparse.Namespace) -> None:
 
         write_result(page, check_page.page(data, found))
     print_report(found, report.lines(found), args.json)
+    if page is not None and args.json != "-":
+        say(f"Wrote {page}")
     if found["problems"]:
         count = len(found["problems"])
         raise RunError(f"{count} {'problem' if count == 1 else 'problems'} would stop a run")

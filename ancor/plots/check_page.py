@@ -7,21 +7,22 @@ from ancor.data.config import DataConfig
 from ancor.data.partition import Partition
 from ancor.data.report import lines
 from ancor.errors import InputError, RunError
-from ancor.plots.markup import document, text
+from ancor.plots.markup import WRONG, document, text
 from ancor.plots.style import COLORS
 from ancor.plots.thumbnails import data_uri
 
 SIDE = 112  # of a picture, in pixels
 MOST = 60  # groups, and doubtful labels, that are shown
 MOST_IN_GROUP = 8
-STYLE = f"""body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; color: #222 }}
+STYLE = f"""* {{ box-sizing: border-box }}
+body {{ font: 15px/1.5 sans-serif; margin: 0 auto; padding: 1em; max-width: 84em; color: #222 }}
 h2 {{ border-bottom: 2px solid {COLORS[0]}; margin-top: 2em }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere }}
 .row, .groups {{ display: flex; flex-wrap: wrap; gap: 10px }}
 .row {{ padding: 8px; background: #f4f6f8 }}
 figure {{ margin: 0; width: {SIDE}px }} img {{ display: block; background: #ddd }}
 figcaption {{ font-size: 11px; line-height: 1.3; overflow-wrap: anywhere }}
-.problem {{ color: {COLORS[3]} }} .across {{ background: #fbeee6 }}
+.problem {{ color: {WRONG} }} .across {{ background: #fbeee6 }}
 table {{ border-collapse: collapse }} td, th {{ padding: 2px 12px 2px 0; text-align: left }}
 .advice {{ color: #555 }}"""
 ADVICE = {
@@ -50,8 +51,7 @@ def page(data: DataConfig, report: Mapping[str, Any]) -> str:
         *_duplicates(report["duplicates"], partitions),
         *_outliers(report["outliers"], partitions),
     ]
-    head = f'<meta charset="utf-8"><title>{text(title)}</title><style>{STYLE}</style>'
-    return document(head, parts)
+    return document(title, STYLE, parts)
 
 
 def _list(items: Iterable[str], kind: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from ancor.data.datasets.labels_csv import COLUMNS
 from ancor.errors import InputError, RunError
 from ancor.evaluation.discovery import Discovery, Subclass
-from ancor.plots.markup import document, text
+from ancor.plots.markup import WRONG, document, text
 from ancor.plots.style import COLORS
 from ancor.plots.thumbnails import data_uri
 
@@ -36,7 +36,7 @@ fieldset {{ border: 1px solid #bbb; border-radius: 4px; margin: 0; padding: 8px 
 input[type=text], select {{ font: inherit; width: 100%; min-width: 0; padding: 2px 6px }}
 [aria-invalid=true] {{ outline: 2px solid {COLORS[3]} }}
 :focus-visible {{ outline: 3px solid {COLORS[0]}; outline-offset: 1px }}
-.told {{ min-height: 1.5em; margin: 4px 0; font-size: 13px }} .wrong {{ color: #a40000 }}
+.told {{ min-height: 1.5em; margin: 4px 0; font-size: 13px }} .wrong {{ color: {WRONG} }}
 .row {{ display: grid; grid-template-columns: repeat(3, 1fr); gap: 4px }}
 h3 {{ font-size: 13px; margin: 6px 0 2px }}
 .row img {{ display: block; width: 100%; aspect-ratio: 1; background: #ddd }}
@@ -142,11 +142,7 @@ def page(found: Discovery, paths: Sequence[str]) -> str:
     """
     partition = found.partition
     title = f"{partition.dataset}, {partition.name}: proposed sub-classes"
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{text(title)}</title><style>{STYLE}</style>"
-    )
+    head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     body = [
         f'<h1>{text(title)}</h1><p class="advice">{ADVICE}</p><form id="form">',
         '<div class="bar"><button type="button" id="download">Download labels.csv</button>'
@@ -156,7 +152,7 @@ def page(found: Discovery, paths: Sequence[str]) -> str:
         f'</form><script type="application/json" id="data">{_data(found, paths)}</script>',
         f"<script>{SCRIPT}</script>",
     ]
-    return document(head, body, ' lang="en"')
+    return document(title, STYLE, body, head)
 
 
 def _data(found: Discovery, paths: Sequence[str]) -> str:

@@ -3,11 +3,23 @@
 import asyncio
 import base64
 import json
+import os
+import shutil
 import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+# What `npm install --no-save axe-core` in the project's folder brings.
+ROOT = Path(__file__).parents[2]
+AXE = Path(os.environ.get("ANCOR_AXE", ROOT / "node_modules/axe-core/axe.min.js"))
+needs_axe = pytest.mark.skipif(
+    not AXE.exists(), reason="needs axe-core: npm install --no-save axe-core"
+)
+SIZES = "JSON.stringify([document.documentElement.scrollWidth, innerWidth])"
 PORT_FILE = "DevToolsActivePort"
 # Where the first image of the first picture lies, and what the tooltips say.
 PLACE = """(() => {
@@ -144,3 +156,44 @@ async def hover(port: str) -> tuple[list, list[str], bytes]:
         await asyncio.sleep(0.1)
     told = await session.until(TOLD, lambda tips: any(text for text, _ in tips))
     return [tip for tip in told if tip[0]], session.fetched, await session.screenshot()
+
+
+async def serious(session: Session) -> list:
+    """Return what axe-core finds on a page that is serious: impact, rule, elements."""
+    if not await session.value("'axe' in window"):
+        await session.value(AXE.read_text(encoding="utf-8") + "; 0")
+    found = await session.settled(
+        "axe.run().then(told => JSON.stringify([told.passes.length, told.violations.map("
+        "each => [each.impact, each.id, each.nodes.map(node => node.html.slice(0, 200))])]))"
+    )
+    passed, faults = json.loads(found)
+    assert passed  # it has looked at something
+    return [each for each in faults if each[0] in ("serious", "critical")]
+
+
+def inspect(
+    page: Path, width: int, folder: Path, empty: str = "'[]'"
+) -> tuple[list[int], list, list[str]]:
+    """Open a page in a window of a width.
+
+    Args:
+        page: a file.
+        width: of the window, in pixels.
+        folder: new, for the browser.
+        empty: an expression that gives the JSON of a list, which is waited for until it is empty.
+
+    Returns:
+        How wide the page is and how wide the window, what axe finds that is serious, and the
+        addresses that the page asked for.
+    """
+
+    async def look(port: str) -> tuple[list[int], list, list[str]]:
+        session = await connect(port)
+        await session.resize(width)
+        await session.reload()
+        sizes = await session.until(SIZES, lambda found: found[1] == width)
+        await session.until(empty, lambda found: found == [])
+        return sizes, await serious(session), session.fetched
+
+    with chromium(CHROMIUM, page, folder) as port:
+        return asyncio.run(asyncio.wait_for(look(port), 120))

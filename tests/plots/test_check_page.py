@@ -1,7 +1,6 @@
 """The page of a look through a dataset: complete, safe whoever named the files, and seen."""
 
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 
@@ -13,8 +12,8 @@ from ancor.data.config import DataConfig
 from ancor.data.report import check
 from ancor.plots.check_page import page
 from tests.data.test_repeats import made_folder, smooth
+from tests.plots.browser import CHROMIUM
 
-CHROMIUM = shutil.which("chromium")
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -71,6 +70,7 @@ def test_the_page_shows_what_was_found_and_loads_nothing(found):
 def test_the_command_writes_it(tmp_path, capsys):
     root, path = made_folder(tmp_path / "images"), tmp_path / "new" / "page.html"
     assert check_data.main(["--data", str(root), "--n-queries", "1", "--html", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Wrote {path}"
     seen = Seen(path.read_text(encoding="utf-8"))
     assert "duplicates" not in seen.ids  # which were not asked for
     (root / "train/a/a0/0.png").write_bytes(b"broken")

@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -16,9 +15,9 @@ from ancor.data.partition import Partition
 from ancor.evaluation.discovery import Discovery, Subclass
 from ancor.plots.discovery_page import page
 from tests.plots import browser
+from tests.plots.browser import CHROMIUM
 from tests.plots.test_check_page import Seen
 
-CHROMIUM = shutil.which("chromium")
 EVIL = "</script><img src=x onerror=\"document.title='broken'\">"
 PATHS = [f'a "b", {n}/é.png' for n in range(20)]
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -107,12 +106,12 @@ def test_without_bokeh_one_line_says_what_to_install(monkeypatch):
         pages.require_bokeh()
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="needs chromium")
 def test_the_mouse_brings_up_the_image_and_its_names_and_nothing_is_fetched(tmp_path):
     path = tmp_path / "page.html"
     names = (EVIL, "b", "c")
     path.write_text(pages.page(EVIL, [layout(3, stars=3)], partition(3, names)), encoding="utf-8")
-    with browser.chromium(shutil.which("chromium"), path, tmp_path / "profile") as port:
+    with browser.chromium(browser.CHROMIUM, path, tmp_path / "profile") as port:
         told, fetched, shot = asyncio.run(browser.hover(port))
     ((text, width),) = told
     assert text.split("\n") == [EVIL, "animals", "image 0"]

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from tests.plots import browser
+from tests.plots.browser import CHROMIUM
 
-CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).parents[3]
 TILES = "JSON.stringify(document.querySelectorAll('.tile').length)"
 HEADING = "JSON.stringify(document.querySelector('#heading').textContent)"

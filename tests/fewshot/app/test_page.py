@@ -4,13 +4,13 @@ import asyncio
 import csv
 import json
 import os
-from pathlib import Path
 
 import pytest
 
 from ancor.cli.predict import main as predict
-from tests.fewshot.app.driving import CHROMIUM, HEADING, ROOT, calm, drive, serving
+from tests.fewshot.app.driving import CHROMIUM, HEADING, calm, drive, serving
 from tests.fewshot.digits import write_digits
+from tests.plots.browser import needs_axe, serious
 
 pytest.importorskip("starlette")
 pytest.importorskip("tornado")
@@ -19,8 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
 ]
-# What `npm install --no-save axe-core` in the project's folder brings.
-AXE = Path(os.environ.get("ANCOR_AXE", ROOT / "node_modules/axe-core/axe.min.js"))
 SMALL = ("--image-size", "32")
 EVIL = "<img src=x onerror=document.title='broken'>"
 
@@ -41,17 +39,6 @@ OTHER_IMAGES = """[...document.images].filter(
 async def typed(session, text: str) -> None:
     for letter in text:
         await session.press(letter, letter)
-
-
-async def violations(session) -> list:
-    """What axe-core finds that is serious."""
-    if not await session.value("'axe' in window"):
-        await session.value(AXE.read_text(encoding="utf-8") + "; 0")
-    found = await session.settled(
-        "axe.run().then(told => JSON.stringify(told.violations.map("
-        "each => [each.impact, each.id, each.nodes.map(node => node.html.slice(0, 200))])))"
-    )
-    return [each for each in json.loads(found) if each[0] in ("serious", "critical")]
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +202,7 @@ def test_the_keyboard_can_do_everything(made, tmp_path):
         drive(address, tmp_path / "profile", act)
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: npm install --no-save axe-core")
+@needs_axe
 def test_phones_and_windows_show_all_of_it_and_axe_finds_nothing_serious(made, tmp_path):
     model, photos = made
 
@@ -240,9 +227,9 @@ def test_phones_and_windows_show_all_of_it_and_axe_finds_nothing_serious(made, t
                 sizes = await session.value("[document.documentElement.scrollWidth, innerWidth]")
                 assert sizes[0] <= sizes[1] == width, (view, sizes)
                 assert await session.value(BESIDE) == [], (view, width)
-                assert await violations(session) == [], (view, width)
+                assert await serious(session) == [], (view, width)
             await session.click(".tile .look")
-            assert await violations(session) == [], ("look", width)
+            assert await serious(session) == [], ("look", width)
             await session.value("document.querySelector('#look').close()")
 
     with serving(model, photos, tmp_path / "out", *SMALL) as address:
