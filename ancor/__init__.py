@@ -6,14 +6,14 @@ from ancor.runtime.lazy import imported
 
 if TYPE_CHECKING:
     from ancor.fewshot.api import embed, evaluate, load_dataset, train
-    from ancor.fewshot.classifier import FewShotClassifier
+    from ancor.fewshot.estimator import FewShotClassifier
     from ancor.fewshot.image_encoder import load_encoder
 
 __version__ = "0.1.0"
 # The public names and where they are; they are imported when first asked for, so that
 # `import ancor` leaves torch alone.
 _PUBLIC = {
-    "FewShotClassifier": "ancor.fewshot.classifier",
+    "FewShotClassifier": "ancor.fewshot.estimator",
     "embed": "ancor.fewshot.api",
     "evaluate": "ancor.fewshot.api",
     "load_dataset": "ancor.fewshot.api",

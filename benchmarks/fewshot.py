@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ancor.data.config import DataConfig
 from ancor.evaluation.plan import mean_and_interval
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.estimator import FewShotClassifier
 from ancor.fewshot.image_encoder import ImageEncoder, load_encoder
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder

@@ -86,7 +86,7 @@ def _check_alone(args: argparse.Namespace) -> None:
 
 def _with_classifier(source: str, path: Path, to: str) -> None:
     """Export a saved few-shot classifier."""
-    model = classifier.FewShotClassifier.load(source, device="cpu")
+    model = classifier.Classifier.load(source, device="cpu")
     difference, about = deploy.export(source, model, path, to)
     size = about["image_size"]
     say(f"Wrote {path}: {', '.join(about['outputs'])} of pixels (N, {size}, {size}, 3)")

@@ -11,7 +11,7 @@ from ancor.runtime.text import write_csv
 from ancor.safe_io.writing import output_path
 
 if TYPE_CHECKING:
-    from ancor.fewshot.classifier import FewShotClassifier
+    from ancor.fewshot.classifier import Classifier
 
 EXAMPLE = (
     "example, after the one of train.py --help; the first line writes some digits as files:\n"
@@ -163,7 +163,7 @@ def _check(args: argparse.Namespace) -> None:
             )
 
 
-def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
+def _classifier(args: argparse.Namespace) -> "Classifier":
     """Load or make the classifier."""
     from ancor.fewshot import classifier, image_encoder
     from ancor.runtime import devices
@@ -175,12 +175,12 @@ def _classifier(args: argparse.Namespace) -> "FewShotClassifier":
         "quiet": False,
     }
     if args.saved is not None:
-        model = classifier.FewShotClassifier.load(args.saved, **options)
+        model = classifier.Classifier.load(args.saved, **options)
         learn = model.add
     else:
         given = {name: value for name, value in vars(args).items() if value is not None}
         loading = {name: given[name] for name in LOADING[1:] if name in given}
-        model = classifier.FewShotClassifier(
+        model = classifier.Classifier(
             image_encoder.load_encoder(args.model_path, **loading, **options)
         )
         model.set_params(**{name: given[name] for name in SETTINGS if name in given})

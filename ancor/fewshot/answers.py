@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from ancor.errors import InputError
@@ -21,10 +19,13 @@ from ancor.fewshot.checks import (
 )
 from ancor.fewshot.coarse import coarse_shares, coarse_sums
 from ancor.fewshot.support_set import Features
+from ancor.runtime.lazy import Lazy
+
+exceptions = Lazy("sklearn.exceptions")
 
 
-class Answers(ClassifierMixin, BaseEstimator):
-    """The half of `FewShotClassifier` that answers; the other half learns, saves and loads."""
+class Answers:
+    """The half of `Classifier` that answers; the other half learns, saves and loads."""
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return each class's probability, (Q, n), in the order of `classes_`.
@@ -111,7 +112,7 @@ class Answers(ClassifierMixin, BaseEstimator):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "classes_"):
-            raise NotFittedError("this FewShotClassifier has no classes yet; call fit first")
+            raise exceptions.NotFittedError("the classifier has no classes yet; call fit first")
 
     def _check_width(self, features: Features) -> None:
         if features.vectors.shape[1] != self.encoder.width:

@@ -6,7 +6,6 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from ancor.errors import InputError, capped, choose
 from ancor.evaluation.config import AUTO, PENALTY, check_inductive
@@ -19,7 +18,7 @@ SHARES = ("unknown", "unknown_rate", "back_off")
 BY_CLASSES, BY_ENCODER = COARSE_BY = ("classes", "encoder")
 
 
-def check_settings(model: BaseEstimator) -> None:
+def check_settings(model: Any) -> None:
     """Raise an InputError where a setting is not accepted, or does not fit the encoder."""
     if not isinstance(model.encoder, ImageEncoder):
         raise InputError(
@@ -49,7 +48,7 @@ def check_settings(model: BaseEstimator) -> None:
         )
 
 
-def check_answers(model: BaseEstimator) -> None:
+def check_answers(model: Any) -> None:
     """Raise an InputError where the learned classes leave no room for what is to be answered."""
     coarse = [] if model.coarse_ is None else model.coarse_.tolist()
     if model.unknown is not None and UNKNOWN in [*model.classes_.tolist(), *coarse]:
@@ -77,7 +76,7 @@ def check_answers(model: BaseEstimator) -> None:
         model.threshold()
 
 
-def check_types(model: BaseEstimator) -> None:
+def check_types(model: Any) -> None:
     """Raise a ValueError where a setting, read from a file, is of another type than its own."""
     wanted = {"n_augmentations": int, "coarse_first": bool, "seed": int}
     for name, kind in wanted.items():

@@ -1,5 +1,6 @@
 """A classifier of new classes from a few images of each, on top of a trained encoder."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancor.errors import InputError
+from ancor.errors import InputError, choose
 from ancor.fewshot import inputs, saved
 from ancor.fewshot.answers import Answers
 from ancor.fewshot.center import mean_features
@@ -25,12 +26,13 @@ LEARNED = ("classifier", "coarse_first", "C")  # settings that take effect at `f
 RENAMED = {"n_aug_support_samples": "n_augmentations"}  # settings in files of earlier versions
 
 
-class FewShotClassifier(Answers):
+class Classifier(Answers):
     """Tells classes apart from one or a few images of each.
 
-    An estimator of scikit-learn, whose X is a list of images: paths, PIL images, NumPy arrays
-    (H, W) or (H, W, 3) of uint8, tensors (3, H, W) of uint8 or of floats in 0-1, also mixed; a
-    folder's path; or `Features` that the encoder computed before. Another classifier, C or
+    It has the methods of scikit-learn's estimators, without their base, which takes as long to
+    import as torch; `ancor.FewShotClassifier` has it too. X is a list of images: paths, PIL images,
+    NumPy arrays (H, W) or (H, W, 3) of uint8, tensors (3, H, W) of uint8 or of floats in 0-1, also
+    mixed; a folder's path; or `Features` that the encoder computed before. Another classifier, C or
     coarse_first takes effect at the next `fit` or `add`.
 
     Args:
@@ -90,9 +92,19 @@ class FewShotClassifier(Answers):
         self.center = center
         self.coarse_by = coarse_by
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by name; `deep` changes nothing, as no setting has settings."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **settings: Any) -> "Classifier":
+        """Change settings; InputError where one is unknown."""
+        for name, value in settings.items():
+            setattr(self, choose("setting of a classifier", name, self.get_params()), value)
+        return self
+
     def fit(
         self, images: Any, labels: Sequence | None = None, coarse: Mapping[Any, str] | None = None
-    ) -> "FewShotClassifier":
+    ) -> "Classifier":
         """Learn classes from images of each.
 
         Args:
@@ -112,7 +124,7 @@ class FewShotClassifier(Answers):
 
     def add(
         self, images: Any, labels: Sequence | None = None, coarse: Mapping[Any, str] | None = None
-    ) -> "FewShotClassifier":
+    ) -> "Classifier":
         """Learn from more images, of new or known classes; equal to `fit` on all of them together.
 
         Args:
@@ -164,7 +176,7 @@ class FewShotClassifier(Answers):
         precision: str = "fp32",
         batch_size: int = 256,
         quiet: bool = True,
-    ) -> "FewShotClassifier":
+    ) -> "Classifier":
         """Read what `save` wrote, without running anything that the file contains.
 
         Args:
@@ -238,7 +250,7 @@ class FewShotClassifier(Answers):
 
     def _learn(
         self, support: Features, labels: np.ndarray, given: dict[Any, str], mean: Tensor | None
-    ) -> "FewShotClassifier":
+    ) -> "Classifier":
         classes, positions = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise InputError(

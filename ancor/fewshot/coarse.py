@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from ancor.errors import InputError, capped
 from ancor.fewshot.support_set import Features
+from ancor.runtime.lazy import Lazy
+
+special = Lazy("scipy.special")
 
 
 def coarse_of(
@@ -61,7 +63,7 @@ def coarse_shares(
     """
     found = np.unique(coarse)
     chosen = logits[:, [names.index(name) for name in found.tolist()]].astype(np.float64)
-    return found, softmax(chosen, axis=1)
+    return found, special.softmax(chosen, axis=1)
 
 
 def coarse_sums(probabilities: np.ndarray, coarse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,14 +13,14 @@ from ancor.checkpoints import checkpoint, formats
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError
 from ancor.fewshot.checks import AUTO, UNKNOWN
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.classifier import Classifier
 from ancor.fewshot.graphs import ClassifierGraph
 from ancor.runtime.seeding import generator
 
 TOLERANCE = 1e-3  # of probabilities; a low temperature multiplies the features' rounding
 
 
-def export(source: Path | str, model: FewShotClassifier, path: Path, to: str) -> tuple[float, dict]:
+def export(source: Path | str, model: Classifier, path: Path, to: str) -> tuple[float, dict]:
     """Write a fitted classifier for other programs, and compare it with `predict`.
 
     Args:
@@ -59,9 +59,7 @@ def export(source: Path | str, model: FewShotClassifier, path: Path, to: str) ->
     return formats.write(path, writer, graph, pixels, texts, expected, TOLERANCE), about
 
 
-def metadata(
-    source: Path | str, model: FewShotClassifier, graph: ClassifierGraph
-) -> dict[str, Any]:
+def metadata(source: Path | str, model: Classifier, graph: ClassifierGraph) -> dict[str, Any]:
     """Return what a program has to know to use the file, by name."""
     encoder, size = model.encoder, model.encoder.transforms.size
     return {

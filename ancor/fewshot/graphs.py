@@ -20,7 +20,7 @@ from ancor.evaluation.feature_bank import predicted_class, unit_vectors
 from ancor.evaluation.penalty import fit_logistic
 from ancor.evaluation.ridge import fit_ridge
 from ancor.fewshot.checks import AUTO
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.classifier import Classifier
 
 
 class Linear(nn.Module):
@@ -153,7 +153,7 @@ class ClassifierGraph(nn.Module):
 
     takes = "pixels"
 
-    def __init__(self, model: FewShotClassifier) -> None:
+    def __init__(self, model: Classifier) -> None:
         super().__init__()
         episode, encoder = model.episode, model.encoder
         name = episode.classifier

@@ -10,14 +10,14 @@ import numpy as np
 from ancor.runtime.text import columns, printable
 
 if TYPE_CHECKING:
-    from ancor.fewshot.classifier import FewShotClassifier
+    from ancor.fewshot.classifier import Classifier
     from ancor.fewshot.support_set import Features
 
 log = logging.getLogger(__name__)
 
 
 def classify(
-    model: "FewShotClassifier", queries: list[tuple[str, str]], top_k: int | None
+    model: "Classifier", queries: list[tuple[str, str]], top_k: int | None
 ) -> list[dict[str, Any]]:
     """Return of each image its path, answer, likeliest class and, where known, true class.
 
@@ -54,7 +54,7 @@ def classify(
     return rows
 
 
-def _coarse_answers(model: "FewShotClassifier", features: "Features") -> list[dict[str, Any]]:
+def _coarse_answers(model: "Classifier", features: "Features") -> list[dict[str, Any]]:
     """Return of each image what is told at the coarse level; nothing where it is not known."""
     if model.coarse_ is None:
         return [{}] * len(features)

@@ -16,7 +16,7 @@ import ancor
 from ancor.cli import predict
 from ancor.cli.predict import ANSWERS, SETTINGS, build_parser, main
 from ancor.data.config import DataConfig
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.estimator import FewShotClassifier
 from ancor.runtime.text import printable
 from tests import made
 from tests.conftest import QUICK

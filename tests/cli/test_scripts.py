@@ -38,15 +38,15 @@ def test_imports_that_have_to_be_quick_leave_torch_alone(statement):
 
 
 SLOW = (
-    "torchvision torch._dynamo timm bokeh tensorboard sklearn.manifold sklearn.metrics robustness"
+    "torchvision torch._dynamo timm bokeh tensorboard sklearn scipy.special scipy.stats robustness"
 )
 MISSING = ["--model-path", "nothing"]
 STARTS = {
     "train": (["--dataset", "digits", "--mode", "coarse", "--resume", "nothing"], "matplotlib"),
-    "eval": ([*MISSING, "--dataset", "digits"], "matplotlib sklearn"),
-    "tsne": ([*MISSING, "--dataset", "digits"], "sklearn"),
+    "eval": ([*MISSING, "--dataset", "digits"], "matplotlib"),
+    "tsne": ([*MISSING, "--dataset", "digits"], ""),
     "predict": ([*MISSING, "--support", ".", "--query", __file__], "matplotlib"),
-    "search": ([*MISSING, "--gallery", ".", "--query", __file__], "matplotlib sklearn"),
+    "search": ([*MISSING, "--gallery", ".", "--query", __file__], "matplotlib"),
 }
 
 

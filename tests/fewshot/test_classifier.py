@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import inspect
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
@@ -26,6 +27,7 @@ from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.predictors import cascade
 from ancor.fewshot import image_encoder, inputs
+from ancor.fewshot.classifier import Classifier
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime, usable_cpus
@@ -370,6 +372,17 @@ def test_it_follows_scikit_learn(encoder, images, paths, digits):
     assert (cross_val_score(model(encoder), features, digits.fine_labels, cv=3) == scores).all()
     assert found.score(paths, digits.fine_labels) > 0.5
     assert "FewShotClassifier(" in repr(found)
+    assert isinstance(found, BaseEstimator)
+    assert is_classifier(found)
+
+
+def test_settings_are_changed_by_name_without_scikit_learn_too(encoder):
+    for kind in (ancor.FewShotClassifier, Classifier):
+        changed = kind(encoder).set_params(C=2.0, classifier="NN")
+        assert changed.get_params() == {**kind(encoder).get_params(), "C": 2.0, "classifier": "NN"}
+        assert set(changed.get_params()) == {*inspect.signature(Classifier).parameters}
+        with refuses("'shots'", "n_augmentations"):
+            changed.set_params(shots=1)
 
 
 def test_a_folder_of_folders_gives_the_classes(encoder, paths, digits, tmp_path):

@@ -25,7 +25,7 @@ from ancor.cli.train import main as train
 from ancor.errors import InputError
 from ancor.evaluation.feature_cache import FeatureCache
 from ancor.fewshot import saved as fewshot_file
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.estimator import FewShotClassifier
 from ancor.safe_io import bounded, npz, pickles, weights
 from ancor.training import read_run
 from tests.made import tiered, write

@@ -1,6 +1,6 @@
 """What the labels say of every picture: classes, how sure, "none of these", and whom to ask next.
 
-The answers are those of a `FewShotClassifier` without augmented copies whose `unknown` is auto:
+The answers are those of a `Classifier` without augmented copies whose `unknown` is auto:
 the file that a session saves answers alike.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ancor.evaluation.config import AUTO
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.classifier import Classifier
 from ancor.fewshot.labeling.pictures import Pictures
 from ancor.fewshot.support_set import Support
 from ancor.fewshot.unknown import ClassMeans
@@ -174,13 +174,13 @@ class Answers:
         right = judged & (self.best == truth) & ~self.none
         return (int(right.sum()), int(judged.sum())) if judged.any() else None
 
-    def classifier(self, coarse: Mapping[str, str]) -> FewShotClassifier:
+    def classifier(self, coarse: Mapping[str, str]) -> Classifier:
         """Return a classifier that answers alike, to be saved.
 
         Args:
             coarse: the coarse class of each class.
         """
-        model = FewShotClassifier(
+        model = Classifier(
             self.pictures.encoder,
             classifier=CLASSIFIER,
             n_augmentations=0,

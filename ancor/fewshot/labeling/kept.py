@@ -11,7 +11,7 @@ from ancor.data.datasets import labels_csv
 from ancor.data.partition_table import write_table
 from ancor.errors import InputError, choose
 from ancor.fewshot import deploy
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.classifier import Classifier
 from ancor.fewshot.labeling.answers import Answers
 from ancor.fewshot.labeling.labels import Labels
 from ancor.fewshot.labeling.pictures import Pictures
@@ -115,7 +115,7 @@ def save(
 
     Returns:
         The files: what `ancor predict` reads as `saved`; what training reads as `labels` and
-        `FewShotClassifier.fit` learns from; and a table to look at.
+        `Classifier.fit` learns from; and a table to look at.
 
     Raises:
         InputError: there are no answers yet, or a name is not text.
@@ -144,7 +144,7 @@ def export(folder: Path, to: str, save: Callable[[], list[Path]]) -> Path:
     """
     choose("`to`", to, formats.GRAPHS)
     saved, path = save()[0], folder / f"classifier.{to}"
-    deploy.export(saved, FewShotClassifier.load(saved, device="cpu"), path, to)
+    deploy.export(saved, Classifier.load(saved, device="cpu"), path, to)
     return path
 
 

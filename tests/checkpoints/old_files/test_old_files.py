@@ -11,7 +11,7 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.cli import compare, inspect, predict, train
 from ancor.cli import eval as evaluation
-from ancor.fewshot.classifier import FewShotClassifier
+from ancor.fewshot.estimator import FewShotClassifier
 from ancor.training.read_run import read_run
 from tests.checkpoints.old_files.make import BEST, EVAL, PREDICT, TRAIN
 
