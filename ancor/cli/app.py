@@ -1,9 +1,11 @@
 """Label a few pictures of a folder on a local page, and see what follows for all others."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from ancor.cli.arguments import Parser, main_of, say
+from ancor.cli.discover import start_words
 from ancor.cli.models import add_model_flags, model_paths, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
 from ancor.evaluation.config import EvaluationConfig
@@ -49,7 +51,8 @@ def command(args: argparse.Namespace) -> None:
         )
         tell_skipped(partition)
         say(f"Open {server.address} in a browser; labels are kept in {folder}; Ctrl-C ends this")
-        server.run(session, model_paths(args)[0].partition("=")[0])
+        name = model_paths(args)[0].partition("=")[0]
+        server.run(session, name, shlex.join(start_words(model)))
     say(f"Labels are kept in {folder}; the same command goes on with them")
 
 

@@ -2,15 +2,20 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ancor.cli.arguments import Parser, main_of, say
 from ancor.cli.models import add_model_flags, read_models_of, tell_skipped
 from ancor.cli.options import add_settings
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.discovery_config import DiscoveryConfig
+from ancor.models.names import library_of
 from ancor.runtime.settings import settings_of
 from ancor.runtime.text import command_line
 from ancor.safe_io.writing import write_result
+
+if TYPE_CHECKING:
+    from ancor.evaluation.models import Model
 
 EXAMPLE = """example, after the one of train.py --help:
   python -m ancor discover --model-path runs/digits/model_best.pth.tar --output runs/found"""
@@ -53,9 +58,21 @@ def command(args: argparse.Namespace) -> None:
     table = subclass_folders.write_labels(folder, partition, written.paths, found.names())
     write_result(folder / "index.html", discovery_page.page(found, written.paths))
     say(f"Wrote {folder}: {table.name}, index.html to name, merge and drop, and {written.told}")
-    words = ("--dataset", "folder", "--data", written.root, "--labels", table, "--mode", "fine")
-    say(f"Next: {command_line('train', *words)}")
+    words = ["--dataset", "folder", "--data", written.root, "--labels", table, "--mode", "fine"]
+    say(f"Next: {command_line('train', *words, *start_words(model))}")
     tell_skipped(partition)
+
+
+def start_words(model: "Model") -> list[str]:
+    """Return the flags by which a training starts from a model's backbone.
+
+    Without them it would start from random weights, for which a few named images are far too few.
+    """
+    arch = model.network.config.arch
+    if library_of(model.path)[0]:  # which brings its size
+        _, _, file = model.path.partition("=")
+        return ["--arch", arch, "--pretrained", *([file] if file else [])]
+    return ["--arch", arch, "--image-size", str(model.transforms.size), "--pretrained", model.path]
 
 
 main = main_of(build_parser, command, logs=True)

@@ -4,6 +4,7 @@ import csv
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,11 +56,23 @@ def test_what_it_says_to_type_next_trains_on_the_proposed_names(quick_run, tmp_p
     table = out / "labels.csv"
     table.write_text(table.read_text().replace(",test", ",train"))  # training has to have images
     words = shlex.split(line)
-    quick = ["--arch", "conv4", "--image-size", "32", "--epochs", "1", "-b", "64", "--quiet"]
+    quick = ["--epochs", "1", "-b", "64", "--quiet"]
     quick += ["--queue-k", "16", "--precision", "fp32", "--output-dir", str(run), "--device", "cpu"]
     assert train(words[words.index("--dataset") :] + quick) == 0
     assert (run / "last.pth.tar").exists()
-    assert tells((run / "log.txt").read_text(), "folder", str(len(rows(out))), "3", "6", "fine")
+    log = (run / "log.txt").read_text()
+    assert tells(log, "folder", str(len(rows(out))), "3", "6", "fine")
+    assert tells(log, "Data", "32 px")
+    assert tells(log, "Backbone", str(quick_run / "last.pth.tar"))  # it starts from what found them
+
+
+def test_a_training_starts_from_a_librarys_backbone_and_the_weights_of_its_file():
+    def of(path: str) -> list[str]:
+        network = SimpleNamespace(config=SimpleNamespace(arch="timm:resnet18"))
+        return discover.start_words(SimpleNamespace(path=path, network=network))
+
+    assert of("timm:resnet18") == ["--arch", "timm:resnet18", "--pretrained"]
+    assert of("timm:resnet18=a b.pth") == ["--arch", "timm:resnet18", "--pretrained", "a b.pth"]
 
 
 def test_a_few_shot_classifier_takes_the_folders_and_the_table(found, quick_run, tmp_path, capsys):

@@ -47,10 +47,11 @@ class Routes:
     Args:
         session: whose labels.
         encoder: what the page calls the encoder.
+        start: what a command of training adds to start from it, quoted for a shell.
     """
 
-    def __init__(self, session: Session, encoder: str) -> None:
-        self.session, self.encoder = session, encoder
+    def __init__(self, session: Session, encoder: str, start: str = "") -> None:
+        self.session, self.encoder, self.start = session, encoder, start
         images = session.pictures.partition.images
         self.thumbnails = Thumbnails(session.folder / "thumbnails", images)
 
@@ -60,6 +61,7 @@ class Routes:
         told = {
             "title": printable(f"{pictures.root}, {pictures.partition.name}"),
             "encoder": printable(self.encoder),
+            "start": printable(self.start),
             "root": printable(pictures.root),
         }
         return told | self.session.summary() | self.about(asked)

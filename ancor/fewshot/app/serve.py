@@ -74,9 +74,15 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self.socket.close()
 
-    def run(self, session: Session, encoder: str) -> None:
-        """Serve a session's page until the user interrupts; `encoder` is what the page calls it."""
-        app = Guard(build(Routes(session, encoder)), self._token)
+    def run(self, session: Session, encoder: str, start: str = "") -> None:
+        """Serve a session's page until the user interrupts.
+
+        Args:
+            session: whose labels.
+            encoder: what the page calls the encoder.
+            start: what a command of training adds to start from the encoder, quoted for a shell.
+        """
+        app = Guard(build(Routes(session, encoder, start)), self._token)
         config = uvicorn.Config(
             app,
             ws="none",

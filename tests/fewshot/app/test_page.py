@@ -88,6 +88,9 @@ def test_three_classes_by_five_clicks_each_are_saved_and_predict(made, tmp_path,
         assert await session.value("document.querySelectorAll('#classes input').length") == 3
         await session.click("#save")
         await session.until("JSON.stringify(document.querySelectorAll('#saved code').length)", bool)
+        seen["next"] = await session.value(
+            "[...document.querySelectorAll('#saved code')].map(each => each.textContent)"
+        )
         seen["answers"] = await session.value("state.coarse[0].size - 15")
         seen["fetched"] = session.fetched
         seen["images"] = await session.value(OTHER_IMAGES)
@@ -96,6 +99,7 @@ def test_three_classes_by_five_clicks_each_are_saved_and_predict(made, tmp_path,
     with serving(model, photos, output, *SMALL) as address:
         drive(address, tmp_path / "profile", act)
     assert "broken" not in (seen["title"], seen["end"])
+    assert seen["next"][1].endswith(f" --arch conv4 --image-size 32 --pretrained {model}")
     assert seen["images"] == 1  # the empty one of the dialog
     assert all(url.startswith((address, "data:,")) for url in seen["fetched"])
     assert any("/pictures/" in url for url in seen["fetched"])
@@ -175,6 +179,10 @@ def test_the_keyboard_can_do_everything(made, tmp_path):
         await session.press("Enter", "\r")
         assert await session.value("document.querySelector('#look').open")
         await session.press("Escape")
+        # While the dialog is open, nothing beside it takes the focus.
+        await session.until(
+            "JSON.stringify(document.querySelector('#look').open)", lambda shown: not shown
+        )
         await session.value("document.querySelector('[data-view=waiting]').focus()")
         await session.press("Enter", "\r")
         await session.until(HEADING, lambda text: text.endswith("to label"))

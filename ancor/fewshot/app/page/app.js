@@ -375,7 +375,7 @@ function save(asked, what) {
     const quoted = text => /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
     const next = files.length > 1 ? [
       `ancor predict --saved ${quoted(files[0])} --query FOLDER`,
-      `ancor train --dataset folder --data ${quoted(state.root)} --labels ${quoted(files[1])} --mode fine`,
+      `ancor train --dataset folder --data ${quoted(state.root)} --labels ${quoted(files[1])} --mode fine ${state.start}`,
     ] : [];
     byId('saved').replaceChildren(
       make('p', {textContent: `Written: ${files.join(', ')}`}),
