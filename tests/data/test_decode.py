@@ -24,6 +24,21 @@ def stored(image: Image.Image, kind: str, **settings) -> bytes:
     return buffer.getvalue()
 
 
+def pillow_reads(content: bytes) -> bool:
+    """Return whether the Pillow that is installed reads a file; what it cannot has to be refused.
+
+    Versions before 13 read neither YCbCr in a TIFF without compression nor gray multiplied by its
+    opacity.
+    """
+    try:
+        Image.open(io.BytesIO(content)).load()
+    except OSError:
+        with refuses("'x'"):
+            decode(content, "x")
+        return False
+    return True
+
+
 RED = Image.new("RGB", (6, 4), (255, 0, 0))
 
 
@@ -256,7 +271,8 @@ def test_other_colors(mode):
         image = image.convert(mode)
     found = [as_rgb(image, "x", "y")]
     kinds = {"YCbCr": ("TIFF", "JPEG"), "LAB": ("TIFF",), "CMYK": ("TIFF", "JPEG")}
-    found += [decode(stored(image, kind), "x") for kind in kinds.get(mode, ())]
+    files = [stored(image, kind) for kind in kinds.get(mode, ())]
+    found += [decode(content, "x") for content in files if pillow_reads(content)]
     for decoded in found:
         assert np.abs(np.subtract(decoded.getpixel((3, 3)), color)).max() <= 5
 
@@ -281,7 +297,10 @@ def test_signed_bytes_are_refused():
 def test_gray_and_opacity_of_a_tiff(extra):
     """B16: premultiplied (1) or not (2)."""
     pixels = np.array([[[100, 255], [0, 0], [50 * extra, 128], [0, 255]]], np.uint8)
-    row = [p[0] for p in first_row(tiff(pixels, [8, 8], 1, extra))]
+    content = tiff(pixels, [8, 8], 1, extra)
+    if not pillow_reads(content):
+        return
+    row = [p[0] for p in first_row(content)]
     assert row[:2] == [100, 255]
     assert abs(row[2] - (100 * 128 + 255 * 127) / 255) <= 1
     assert row[3] == 0
