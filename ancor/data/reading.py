@@ -37,7 +37,7 @@ def read(config: Any, partition: str, skip_bad_images: bool) -> Partition:
 
 
 def _unread(config: Any) -> Iterator[str]:
-    """Yield a note on each setting that was given and means nothing to the dataset."""
+    """Yield a note on each setting that was given and means nothing to the dataset, or alone."""
     dataset, takes = config.dataset, config.spec.takes
     if config.root is not None and not (is_packed(config.root) or "root" in takes):
         yield f"`root` {config.root!r} is not read: {dataset} needs no files"
@@ -47,6 +47,11 @@ def _unread(config: Any) -> Iterator[str]:
         value = getattr(config, name)
         if value != defaults[name]:
             yield f"`{name}` {value!r} is not read: it means nothing to {dataset}"
+    if config.partition_seed and not config.shares:
+        yield (
+            f"`partition_seed` {config.partition_seed} is not read: it draws the shares that "
+            "`val_fraction` and `test_fraction` name, and neither is given"
+        )
 
 
 def _features(config: Any, partition: str) -> Partition:

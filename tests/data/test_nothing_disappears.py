@@ -279,6 +279,8 @@ def test_coarse_classes_that_training_has_not_are_told(tmp_path):
         ({"coarse_level": "1"}, ("`coarse_level`", "'1'", "digits")),
         ({"breeds_level": 3}, ("`breeds_level`", "3", "digits")),
         ({"root": "/nowhere"}, ("`root`", "'/nowhere'", "digits")),
+        ({"partition_seed": 7}, ("`partition_seed`", "7", "`val_fraction`", "`test_fraction`")),
+        ({"partition_seed": 7, "test_fraction": 0.5}, ()),
         ({"download": True, "skip_bad_images": True}, ()),
         ({"val_fraction": 0.5}, ()),
     ],
