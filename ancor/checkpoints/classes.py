@@ -27,18 +27,19 @@ def class_rows(known: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
 
 def match_classes(
     path: str, encoder: Encoder, content: Mapping[str, Any], partition: Partition
-) -> None:
-    """Give a classifier the data's numbers of coarse classes, by name; none where names differ.
+) -> Encoder:
+    """Return an encoder whose classifier has the data's coarse classes, by name, in their order.
 
-    A file without names is taken at its number of classes, on the dataset that it was trained on.
-    Whoever uses a class weight by number asks whether there are as many as coarse classes.
+    It has none where names differ. A file without names is taken at its number of classes, on the
+    dataset that it was trained on. Whoever uses a class weight by number asks whether there are as
+    many as coarse classes.
     """
     if not encoder.config.classifies:
-        return
+        return encoder
     known, wanted = class_names(content, path), partition.hierarchy.coarse_names
     dataset = (content["config"]["data"] or {}).get("dataset")
     if known == wanted or (not known and dataset in (None, partition.dataset)):
-        return
+        return encoder
     coarse = content["config"]["training"].get("mode") != "fine"
     whole = len(known) == len(encoder.class_weight)
     rows = class_rows(known, wanted) if coarse and whole else None
@@ -54,7 +55,7 @@ def match_classes(
             was,
             has,
         )
-    encoder.keep_classes(rows or [])
+    return encoder.with_classes(rows or [])
 
 
 def check_same_classes(paths: Sequence[str], contents: Sequence[Mapping[str, Any]]) -> None:

@@ -34,13 +34,14 @@ class Model:
     """A trained encoder, and how images are prepared for it.
 
     Attributes:
-        network: the encoder, on the runtime's device.
+        network: the encoder, on the runtime's device, with the coarse classes of the data.
         transforms: what it sees of an image.
         runtime: where and how its passes run.
         path: its file; empty where it comes from none.
         content: epoch and configuration of its checkpoint; empty likewise.
         cache: folder that features are kept in; None: nowhere.
         data: where its data are, those it was trained on among them; None: not known.
+        saved: the encoder with the classes of its file, which a file can hold; None: `network`.
     """
 
     network: Encoder
@@ -50,6 +51,7 @@ class Model:
     content: Mapping[str, Any] = field(default_factory=dict)
     cache: Path | None = None
     data: DataConfig | None = None
+    saved: Encoder | None = None
 
     def bank(
         self,
@@ -131,17 +133,24 @@ def read_models(
             _tell_other_shares(paths, loaded, configs[0])
         partition = configs[0].load(partition)
         tell(partition)
+    matched = []
     for path, (encoder, content) in zip(paths, loaded, strict=True):
         if content["config"].get("pretrained_on"):
             for line in seen_labels(str(content["config"]["pretrained_on"]), partition.dataset):
                 log.info("%s", line)
-        match_classes(path, encoder, content, partition)
+        matched.append(match_classes(path, encoder, content, partition))
     for (encoder, _), config in zip(loaded, configs, strict=True):
         check_image_size(encoder.config.arch, config.transforms.size)
     abouts = [checkpoint.about(content) for _, content in loaded]
     models = [
-        Model(_on_device(encoder, runtime), config.transforms, runtime, path, told, cache, config)
-        for path, (encoder, _), told, config in zip(paths, loaded, abouts, configs, strict=True)
+        Model(
+            _on_device(network, runtime),
+            *(config.transforms, runtime, path, told, cache, config),
+            _on_device(encoder, runtime),
+        )
+        for network, path, (encoder, _), told, config in zip(
+            matched, paths, loaded, abouts, configs, strict=True
+        )
     ]
     return models, partition
 

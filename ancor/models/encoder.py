@@ -1,5 +1,6 @@
 """The encoder: a backbone and a head."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -54,16 +55,21 @@ class Encoder(nn.Module):
         on_backbone = kind == "features" and self.config.head != "seq" and not self.config.mlp
         return self.class_weight if beside_embedding or on_backbone else None
 
-    def keep_classes(self, rows: Sequence[int]) -> None:
-        """Let the classifier have only some of its classes, in another order; none: it is no use.
+    def with_classes(self, rows: Sequence[int]) -> "Encoder":
+        """Return one of this backbone whose classifier has only some classes, in another order.
+
+        Its `config` stays that of the whole, which is what is saved.
 
         Args:
-            rows: numbers of the classes that are kept.
+            rows: numbers of the classes that it has; none: its classifier is no use.
         """
-        chosen = torch.tensor(rows, dtype=torch.int64, device=self.classifier.weight.device)
-        self.classifier.weight = nn.Parameter(self.classifier.weight.detach()[chosen])
-        self.classifier.bias = nn.Parameter(self.classifier.bias.detach()[chosen])
-        self.classifier.out_features = len(rows)
+        other = copy.deepcopy(self, {id(self.backbone): self.backbone})
+        layer = other.classifier
+        chosen = torch.tensor(rows, dtype=torch.int64, device=layer.weight.device)
+        layer.weight = nn.Parameter(layer.weight.detach()[chosen])
+        layer.bias = nn.Parameter(layer.bias.detach()[chosen])
+        layer.out_features = len(rows)
+        return other
 
     @property
     def embedder(self) -> nn.Module:

@@ -16,6 +16,9 @@ from ancor.checkpoints.classes import class_rows, match_classes
 from ancor.cli import eval, train, tsne
 from ancor.data.config import DataConfig
 from ancor.data.hierarchy import Hierarchy
+from ancor.evaluation.models import read_models
+from ancor.fewshot.classifier import Classifier
+from ancor.fewshot.image_encoder import ImageEncoder
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime import distributed
@@ -152,6 +155,25 @@ def test_class_weights_go_by_name(change, run, photos, capsys):
     assert bool(re.search("Coarse accuracy", out)) == (change == "subset")
 
 
+def test_a_model_keeps_the_classes_of_its_file(run, photos, tmp_path):
+    """A classifier that was saved with such a model's network could not be read again."""
+    for partition in ("train", "test"):
+        (photos / partition / "cat").rename(photos.parent / f"cat of {partition}")
+    path, runtime = str(run / "model_best.pth.tar"), Runtime(torch.device("cpu"))
+    (model,), partition = read_models([path], {}, "test", runtime)
+    whole, _ = checkpoint.load_encoder(path)
+    assert torch.equal(model.network.class_weight, whole.class_weight[1:])
+    assert torch.equal(model.saved.class_weight, whole.class_weight)
+    assert model.saved.backbone is model.network.backbone
+    encoder = ImageEncoder(model.saved, model.transforms, runtime, content=model.content)
+    assert encoder.coarse_names == tuple(COUNTS)
+    images = list(partition.images)
+    classifier = Classifier(encoder, "Proto", 0).fit(images, partition.fine_labels)
+    classifier.save(tmp_path / "classifier.ancor")
+    again = Classifier.load(tmp_path / "classifier.ancor", device="cpu")
+    assert (again.predict(images) == classifier.predict(images)).all()
+
+
 def renamed(run, names, name="other.pth.tar"):
     """Write the run's file once more, as if its classes had other names."""
     content = torch.load(run / "last.pth.tar", weights_only=True)
@@ -190,11 +212,11 @@ def test_a_file_without_names_is_of_its_own_dataset(run, photos, caplog):
     path = renamed(run, [])
     encoder, content = checkpoint.load_encoder(path)
     partition = DataConfig("folder", str(photos)).load("test")
-    match_classes(path, encoder, content, partition)
-    assert len(encoder.class_weight) == 3
+    assert match_classes(path, encoder, content, partition) is encoder
     with caplog.at_level("INFO"):
-        match_classes(path, encoder, content, replace(partition, dataset="digits"))
-    assert len(encoder.class_weight) == 0
+        matched = match_classes(path, encoder, content, replace(partition, dataset="digits"))
+    assert len(matched.class_weight) == 0
+    assert len(encoder.class_weight) == 3
     assert tells(caplog.text, repr(path), "'folder'", "'cat'")
 
 
@@ -283,7 +305,6 @@ def test_a_classifier_keeps_the_rows_it_is_told():
     encoder = Encoder(EncoderConfig("conv4", "seq", dim=4, num_classes=3)).eval()
     images = torch.randn(2, 3, 16, 16)
     before = encoder(images).logits
-    encoder.keep_classes([2, 0])
-    assert torch.equal(encoder(images).logits, before[:, [2, 0]])
-    encoder.keep_classes([])
-    assert encoder(images).logits.shape == (2, 0)
+    assert torch.equal(encoder.with_classes([2, 0])(images).logits, before[:, [2, 0]])
+    assert encoder.with_classes([])(images).logits.shape == (2, 0)
+    assert torch.equal(encoder(images).logits, before)

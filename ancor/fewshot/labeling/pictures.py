@@ -8,7 +8,6 @@ from functools import cache
 import torch
 from torch.nn import functional as F
 
-from ancor.checkpoints.pretrained import load_encoder
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
 from ancor.data.subclass_folders import relative_paths
@@ -87,11 +86,8 @@ def read(
         _check_inside(root, paths)
     kind = kind_of(model.network, model.content, only_base, features_out)
     vectors = F.normalize(model.bank(partition, kind).test_features(), dim=1)
-    network = model.network
-    if network.config.classifies:  # of the folder's coarse classes by now, as evaluation asks
-        network, _ = load_encoder(model.path, network.config.head)
     encoder = ImageEncoder(
-        network,
+        model.saved or model.network,
         model.transforms,
         model.runtime,
         content=model.content,
