@@ -5,8 +5,9 @@ there stands in each file's metadata.
 """
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -109,6 +110,8 @@ def export(
 ) -> float:
     """Write an encoder for other programs, and compare what was written with PyTorch.
 
+    The file names no folder of this machine (`without_folders`).
+
     Args:
         source: the checkpoint, whose hash goes into the file.
         encoder: what it holds, in evaluation mode, on the CPU.
@@ -126,6 +129,7 @@ def export(
             be written.
         RunError: the difference is above `formats.TOLERANCE`; nothing is left behind.
     """
+    content, data = without_folders(content, data)
     graph = Graph(encoder, outputs)
     about = metadata(source, encoder, content, data, outputs)
     if to == "safetensors":
@@ -135,6 +139,19 @@ def export(
     images = torch.randn(count, 3, size, size, generator=generator(0, "export"))
     _check_size(graph, images)
     return formats.write(path, WRITERS[to], graph, images, about, graph)
+
+
+def without_folders(content: dict, data: DataConfig) -> tuple[dict, DataConfig]:
+    """Return a file's content, and how images are seen, with names alone in place of paths.
+
+    Others read what is made of them, and have other folders.
+    """
+    config = content["config"]
+    told = {**config, "pretrained_on": os.path.basename(config.get("pretrained_on") or "")}
+    values = {field.name: getattr(data, field.name) for field in fields(data)}
+    paths = {n: v for n, v in values.items() if isinstance(v, str) and os.sep in v}
+    bare = replace(data, **{name: os.path.basename(path) for name, path in paths.items()})
+    return {**content, "config": told}, bare
 
 
 def metadata(
@@ -188,7 +205,7 @@ def _check_size(graph: Graph, images: Tensor) -> None:
 def _own_content(content: dict, data: DataConfig) -> dict:
     """Return what makes a .safetensors file a checkpoint that this toolkit evaluates unasked."""
     config = content["config"]
-    known = {**asdict(data), "root": None} if config["data"] else None  # folders stay private
+    known = {**asdict(data), "root": None} if config["data"] else None
     training = {name: config["training"].get(name) for name in ("mode", "seed")}
     kept = {
         name: config[name]

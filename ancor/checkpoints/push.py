@@ -1,13 +1,10 @@
 """Encoders for others: a folder that the Hugging Face hub takes, and the way there."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ancor.checkpoints import checkpoint, export, hub, pretrained
-from ancor.data.config import DataConfig
 from ancor.data.resolve import resolve_data
 from ancor.errors import InputError, capped
 from ancor.models.names import HUB
@@ -21,7 +18,7 @@ def write(source: str, folder: Path, repository: str) -> None:
     """Write what a repository holds: the encoder as `hub.SHARED`, and a card for people.
 
     The file is what `ancor.checkpoints.export` writes as .safetensors: weights, class names and
-    preprocessing. Folders of this machine are left out, of paths the names stay.
+    preprocessing, without folders of this machine, which the card does not name either.
 
     Args:
         source: a checkpoint that tells how its images were prepared.
@@ -38,9 +35,7 @@ def write(source: str, folder: Path, repository: str) -> None:
             f"{source!r} does not tell how its images were prepared; export it as .safetensors "
             "with a dataset or sizes, and push that"
         )
-    data = _without_folders(resolve_data({}, config["data"]))
-    told = {**config, "pretrained_on": os.path.basename(config.get("pretrained_on") or "")}
-    content = {**content, "config": told}
+    content, data = export.without_folders(content, resolve_data({}, config["data"]))
     outputs = export.available_outputs(encoder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,10 +108,3 @@ def card(content: Mapping[str, Any], repository: str) -> str:
             *("```", ""),
         ]
     )
-
-
-def _without_folders(data: DataConfig) -> DataConfig:
-    """Return a configuration whose paths are names alone."""
-    values = {field.name: getattr(data, field.name) for field in fields(data)}
-    paths = {n: v for n, v in values.items() if isinstance(v, str) and os.sep in v}
-    return replace(data, **{name: os.path.basename(path) for name, path in paths.items()})

@@ -19,6 +19,7 @@ from safetensors import safe_open
 
 import ancor
 from ancor.checkpoints import checkpoint, hub, push
+from ancor.cli import export
 from ancor.cli.eval import main as evaluate
 from ancor.cli.push import main
 from tests.refusals import refused, refuses, tells
@@ -73,6 +74,12 @@ def test_no_folder_of_this_machine_is_sent(quick_run, tmp_path):
         assert b"secret" not in (tmp_path / "sent" / name).read_bytes()
     with safe_open(tmp_path / "sent" / hub.SHARED, "pt") as file:
         assert "weights.pth" in file.metadata()["pretrained_on"]
+    for to in ("pt2", "safetensors"):
+        path = tmp_path / f"exported.{to}"
+        words = ["--model-path", str(tmp_path / "m.pth.tar"), "--output", str(path)]
+        assert export.main(words) == 0
+        assert b"weights.pth" in path.read_bytes()
+        assert b"secret" not in path.read_bytes()
 
 
 def test_a_cached_encoder_needs_no_network(folder, tmp_path, monkeypatch, capsys):
