@@ -1,7 +1,7 @@
 """Text that strangers chose (names of classes, files and runs) in reports, tables and pictures."""
 
+import codecs
 import csv
-import io
 import shlex
 import sys
 import unicodedata
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ancor.errors import InputError
-from ancor.safe_io.writing import write_result
+from ancor.safe_io.writing import result_file
 
 LONGEST_LINE = 4000  # characters of a message, which may hold anybody's names
 # What makes a spreadsheet read a cell as a formula; the wide forms do in East Asian settings.
@@ -105,7 +105,8 @@ def write_csv(
     """Write a table in UTF-8 that spreadsheets read as data.
 
     Strings are printable, and have an apostrophe in front where they would be formulas; numbers are
-    written as they are. A string that is a formatted number must not begin with a sign.
+    written as they are. A string that is a formatted number must not begin with a sign. Each
+    line is written as it comes.
 
     Args:
         path: the table's.
@@ -117,11 +118,11 @@ def write_csv(
         OSError: it cannot be written.
         UnicodeEncodeError: a string that is read again is no text.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n" if read_again else "\r\n")
-    writer.writerow(header)
-    writer.writerows(rows if read_again else ([_cell(value) for value in row] for row in rows))
-    write_result(path, file.getvalue())
+    with result_file(path) as file:
+        text = codecs.getwriter("utf-8")(file)
+        writer = csv.writer(text, lineterminator="\n" if read_again else "\r\n")
+        writer.writerow(header)
+        writer.writerows(rows if read_again else ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: Any) -> Any:

@@ -46,24 +46,31 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def write_result(path: Path | str, content: str | bytes) -> None:
-    """Write a file that a user named: through a link, and into a pipe or device as it is.
+@contextmanager
+def result_file(path: Path | str) -> Iterator[BinaryIO]:
+    """Yield a file for bytes that a user named: through a link, into a pipe or device as it is.
 
     Args:
         path: its name; a file under it that cannot be written to stays.
-        content: the bytes, or a text, which becomes UTF-8.
 
     Raises:
-        OSError: it cannot be written; a file that was there is as before.
+        OSError: it cannot be written; like any error inside the block, it leaves a file that was
+            there as before.
     """
-    if isinstance(content, str):
-        content = content.encode()
     if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_bytes(content)
+        with open(path, "wb") as file:
+            yield file
         return
     if os.path.exists(path) and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     with atomic_write(Path(os.path.realpath(path))) as file:
+        yield file
+
+
+def write_result(path: Path | str, content: str | bytes) -> None:
+    """Write a `result_file` at once: the bytes, or a text, which becomes UTF-8."""
+    content = content.encode() if isinstance(content, str) else content
+    with result_file(path) as file:
         file.write(content)
 
 

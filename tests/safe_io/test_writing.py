@@ -43,6 +43,20 @@ def test_a_csv_whose_rows_fail_leaves_the_file_as_it_was(tmp_path):
     assert path.read_text() == "before"
 
 
+def test_a_table_is_on_the_disk_line_by_line(tmp_path):
+    """Features of a dataset as CSV filled the memory with their whole text."""
+    sizes = []
+
+    def rows():
+        for number in range(5):
+            sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
+            yield [number, "x" * 100_000]
+
+    write_csv(tmp_path / "table.csv", ["number", "text"], rows())
+    assert sizes[-1] >= 300_000
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 6
+
+
 @pytest.mark.parametrize("name", ["results.json", "x" * 255, "\u4e2d" * 85])
 def test_a_full_disk_leaves_a_result_as_it_was(tmp_path, monkeypatch, name):
     path = tmp_path / name
