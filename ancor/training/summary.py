@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import ancor
 from ancor.data.features import FeatureRows, about
@@ -13,11 +14,15 @@ from ancor.data.partition import Partition
 from ancor.data.transform_spec import VIEW_KINDS
 from ancor.methods.balance import class_shares
 from ancor.methods.base import Method
+from ancor.models.maps import PHOTOGRAPH, map_side
+from ancor.models.names import RESNETS, SMALL, library_of
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.training.batches import TrainingBatches
 from ancor.training.config import RunConfig
 from ancor.training.fine_tuning import freezing_notices, what_trains
+
+CIFAR = 64  # pixels, up to which images are taken for as small as CIFAR's
 
 
 def summary(
@@ -114,6 +119,8 @@ def notices(
             f"{config.method.name} compares {' and '.join(kinds)} views, and both are the same "
             "here: `augment` auto, color or full makes the strong ones differ"
         )
+    if not isinstance(partition.images, FeatureRows):
+        yield from _map_notices(config, method.encoder.backbone)
     yield from _balance_notices(config, Counter(labels.tolist()))
     yield from freezing_notices(training, config.encoder.embeds)
     if training.warmup_epochs >= training.epochs:
@@ -129,6 +136,23 @@ def notices(
     if reason is not None:
         yield f"No validation ({reason}); model_best will be the last epoch"
     yield from method.notices(Counter(partition.labels(training.mode).tolist()).values())
+
+
+def _map_notices(config: RunConfig, backbone: nn.Module) -> Iterator[str]:
+    """Yield what to take in place of a backbone that leaves next to nothing of small images."""
+    arch, size = config.encoder.arch, config.data.transforms.size
+    side = map_side(backbone, size) if size < PHOTOGRAPH else None
+    plain = library_of(arch)[1]
+    # Of the ResNets there is another stem; those of four max-poolings leave 2 x 2 of 32 pixels.
+    if side is None or side > (3 if plain in RESNETS else 1):
+        return
+    others = ["resnet12" if size > CIFAR else "resnet12forcifar"]
+    others += [plain + SMALL] if plain in RESNETS and size <= CIFAR else []
+    yield (
+        f"`arch` {arch} leaves {side} x {side} of an image of {size} pixels, as it is made for "
+        f"photographs: small ones are for `arch` {' or '.join(others)}; or give a larger "
+        "`image_size`"
+    )
 
 
 def _balance_notices(config: RunConfig, images_of_class: Counter) -> Iterator[str]:
