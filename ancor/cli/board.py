@@ -41,7 +41,8 @@ def command(args: argparse.Namespace) -> None:
     from ancor.plots import board, layouts, projections, tsne
     from ancor.training import read_run
 
-    projections.require(args.projection)
+    config = LayoutConfig.among(vars(args))
+    projections.require(config.projection)
     folder = args.output_dir or str(beside_model(args))
     check_utf8("`output_dir`", folder)
     (model,), partition = read_models_of(args, args.only_base)
@@ -52,7 +53,6 @@ def command(args: argparse.Namespace) -> None:
         run = None
         say(f"No settings and scores are written: {with_flags(str(error))}")
     output_path(f"{folder}/projector_config.pbtxt")
-    config = LayoutConfig.among(vars(args))
     pictures = [
         (name, tsne.figure(layout)) for name, layout in layouts.layouts(model, partition, config)
     ]

@@ -45,7 +45,8 @@ def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
     from ancor.plots import layouts, projections, tsne
 
-    projections.require(args.projection)
+    config = LayoutConfig.among(vars(args))
+    projections.require(config.projection)
     choose("--format", args.format, FORMATS)
     if args.html:
         page.require_bokeh()
@@ -56,7 +57,6 @@ def command(args: argparse.Namespace) -> None:
     own = "" if args.projection == "tsne" else f"_{args.projection}"  # keeps those of t-SNE
     stem = folder / f"{beside_model(args).name}_{partition.dataset}{own}"
     output_path(f"{stem}_coarse.{args.format}")  # fails before the work rather than after it
-    config = LayoutConfig.among(vars(args))
     drawn = []
     for name, layout in layouts.layouts(model, partition, config):
         drawn.append(layout)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ancor.errors import InputError
 from ancor.evaluation.config import MODES
 from ancor.runtime.settings import above, at_least, check_settings, one_of, setting
 
 PROJECTIONS = ("tsne", "umap")
+PERPLEXITY = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,16 @@ class LayoutConfig:
         "how features come into the plane: tsne, or umap (pip install 'ancor-toolkit[umap]')",
         one_of(PROJECTIONS),
     )
-    perplexity: float = setting(30.0, "of t-SNE", above(0))
+    perplexity: float = setting(PERPLEXITY, "of t-SNE", above(0))
     seed: int = setting(0, "of images and of the projection")
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.projection != "tsne" and self.perplexity != PERPLEXITY:
+            raise InputError(
+                f"`perplexity` {self.perplexity:g} is of `projection` tsne, and {self.projection} "
+                "has none; leave it out"
+            )
 
     @classmethod
     def among(cls, given: Mapping[str, Any]) -> "LayoutConfig":

@@ -47,3 +47,9 @@ def test_without_umap_one_line_says_what_to_install(command, monkeypatch, capsys
     flags = ["--model-path", str(tmp_path / "none.pth"), "--projection", "umap"]
     refused(command.main, flags, capsys, "--projection", "pip install 'ancor-toolkit[umap]'")
     refused(command.main, [*flags[:-1], "pca"], capsys, "--projection", "'pca'", "tsne", "umap")
+
+
+@pytest.mark.parametrize("command", [tsne, board])
+def test_what_umap_has_not_is_refused(command, capsys, tmp_path):
+    flags = ["--model-path", str(tmp_path / "none.pth"), "--projection", "umap"]
+    refused(command.main, [*flags, "--perplexity", "5"], capsys, "--perplexity", "5", "tsne")
