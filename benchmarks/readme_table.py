@@ -28,7 +28,7 @@ ROWS = {
     "frozen": ("fine-tuning", FROZEN_ROW),
     "head on it, SNCA": ("heads", "snca"),
     "fine-tuned, cross-entropy": ("fine-tuning", COARSE),
-    "fine-tuned, ANCOR, equal weights": ("fine-tuning", "ancor"),
+    "fine-tuned, ANCOR, its losses weighed alike": ("fine-tuning", "ancor"),
     "fine-tuned, SNCA": ("fine-tuning", "snca"),
 }
 
