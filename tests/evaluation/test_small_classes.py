@@ -326,7 +326,7 @@ def test_pictures_tell_what_is_so_of_small_classes(sizes, told, caplog):
         GrayImages(np.zeros((len(labels), 8, 8), np.uint8)),
         [f"class {n}" for n in labels],
     )
-    config = LayoutConfig("coarse", 1000, 1, 15, False, None, True, 30.0, 0)
+    config = LayoutConfig(mode="coarse", only_base=True)
     caplog.set_level("INFO", "ancor")
     drawn = episode_images(partition, config, np.arange(len(labels)), 16)
     lone = 1 if max(sizes) > 1 else 0
