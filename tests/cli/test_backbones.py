@@ -41,6 +41,7 @@ def test_the_frozen_answer_needs_no_training(tmp_path, capsys):
     assert WEIGHTS in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_baseline_is_scored_on_the_same_episodes(tmp_path, quick_run, capsys):
     model = ["--model-path", str(quick_run / "model_best.pth.tar"), *QUICK]
     same = [*model, "--baseline", str(quick_run / "model_best.pth.tar"), "--intra-class"]

@@ -130,7 +130,14 @@ def test_partition_without_fine_labels_says_what_to_do():
 
 
 # Both sets are GrayImages: spawned workers, slow to start, load those of one.
-@pytest.mark.parametrize(("name", "workers"), [("digits", 0), ("digits", 2), ("fashion-mnist", 0)])
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [
+        ("digits", 0),
+        pytest.param("digits", 2, marks=pytest.mark.slow),
+        ("fashion-mnist", 0),
+    ],
+)
 def test_views_are_a_function_of_their_address(name, workers, roots):
     """The same with spawned workers, in another order and beside other draws."""
     config = DataConfig(name, roots[name])

@@ -79,6 +79,7 @@ def test_partitions_of_ones_own_are_trained_on(data):
     assert (few_way.mode, inside.mode) == ("N-Way", "Fine-Grained")
 
 
+@pytest.mark.slow
 def test_several_encoders_are_combined(data, encoder):
     other = ancor.train(data, seed=1, **SETTINGS)
     few = {"n_test_runs": 10, "n_shots": 5}

@@ -83,6 +83,7 @@ def test_two_signals_end_a_run_at_once_and_one_line_each(tmp_path):
     one_line(said, "SIGTERM", "--resume auto")
 
 
+@pytest.mark.slow
 def test_two_processes_stop_at_the_same_step(tmp_path):
     folder = tmp_path / "run"
     launched = ["--multiprocessing-distributed", "--nproc", "2"]

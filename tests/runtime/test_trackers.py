@@ -163,6 +163,7 @@ def test_what_cannot_be_shown_is_refused_and_the_folder_stays_free(tmp_path, mon
     assert not (folder / "metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_who_is_not_logged_in_is_told_how(tmp_path):
     """In a process of its own: wandb reads its environment once."""
     pytest.importorskip("wandb")

@@ -101,13 +101,8 @@ def test_a_killed_worker_restarts_all_from_the_last_save(tmp_path):
         assert torch.equal(state(folder)["state_dict"][name], tensor), name
 
 
-@pytest.mark.parametrize(
-    "launched",
-    [
-        pytest.param(True, id="own processes"),
-        pytest.param(False, id="torchrun", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launched", [True, False], ids=["own processes", "torchrun"])
 def test_nothing_runs_on_after_a_failure(launched, tmp_path, capfd):
     flags = ["--lr", "1e30", "-p", "1", "--output-dir", str(tmp_path / "run")]
     if launched:

@@ -99,7 +99,9 @@ def test_the_same_command_gives_the_same_weights_whatever_the_workers(quick_run,
     assert_same_weights(quick_run / "last.pth.tar", tmp_path / "again" / "last.pth.tar")
 
 
-@pytest.mark.parametrize("arch", ["conv4", "resnet12forcifar"])
+@pytest.mark.parametrize(
+    "arch", ["conv4", pytest.param("resnet12forcifar", marks=pytest.mark.slow)]
+)
 def test_a_resumed_run_ends_in_the_same_weights(arch, tmp_path, monkeypatch):
     digits = DATASETS["digits"]
     few = replace(
