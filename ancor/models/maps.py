@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 PHOTOGRAPH = 128  # pixels; of such images and larger ones every backbone leaves a map
 
@@ -31,11 +30,11 @@ def map_side(backbone: nn.Module, size: int) -> int | None:
         or (isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1)
     ]
     training = {module: module.training for module in backbone.modules()}
-    shapes = {n: t.detach().to("meta") for n, t in backbone.state_dict(keep_vars=True).items()}
+    like = next(backbone.parameters(), torch.empty(0))
     try:
-        images = torch.empty(1, 3, size, size, device="meta")  # nothing is computed
-        functional_call(backbone.eval(), shapes, images)
-    except (RuntimeError, NotImplementedError):  # as of images that cannot pass
+        with torch.no_grad():
+            backbone.eval()(like.new_zeros(1, 3, size, size))
+    except RuntimeError:  # as of images that cannot pass
         return None
     finally:
         for look in looks:
