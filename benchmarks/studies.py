@@ -212,6 +212,11 @@ SCRATCH_CHANGES = {
         "rate 0.1, contrast x 0.3": "--lr 0.1 --loss-weights 1 0.3",
     },
 }
+SCRATCH_CHOICE = {
+    f"{row}, {change}": f"{SCRATCH_SHORT[row]} {flags}"
+    for row, changes in SCRATCH_CHANGES.items()
+    for change, flags in changes.items()
+}
 CIFAR100_SCRATCH = f"{CIFAR100} --mode coarse --cos --num-cycles 1 --precision bf16"
 CONV4 = f"{CIFAR100_SCRATCH} --arch conv4 --workers 0"
 # Chosen on training images (`cifar100-conv4-choice`).
@@ -404,11 +409,7 @@ STUDIES: dict[str, Study] = {
         "rates and contrast of a short training of ResNet-50 on CIFAR-100, by its training images",
         f"{CIFAR100_SCRATCH} --arch resnet50 --epochs 6 --workers 1",
         {
-            **{
-                f"{row}, {change}": f"{SCRATCH_SHORT[row]} {flags}"
-                for row, changes in SCRATCH_CHANGES.items()
-                for change, flags in changes.items()
-            },
+            **SCRATCH_CHOICE,
             f"{ANCOR}, rate 0.03, the paper's queues": "--method ancor --lr 0.03",
         },
         **{**CHOICE, "seeds": (10,), "partition": "train"},
@@ -417,11 +418,7 @@ STUDIES: dict[str, Study] = {
     "cifar100-conv4-choice": Study(
         "the same of conv4, five epochs",
         f"{CONV4} --epochs 5",
-        {
-            f"{row}, {change}": f"{SCRATCH_SHORT[row]} {flags}"
-            for row, changes in SCRATCH_CHANGES.items()
-            for change, flags in changes.items()
-        },
+        SCRATCH_CHOICE,
         **{**CHOICE, "seeds": (10,), "partition": "train"},
         evaluate=PLAIN_PROTOTYPES,
     ),
