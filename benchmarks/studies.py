@@ -225,6 +225,14 @@ CONV4_CHOICE = {
     ANCOR: "--lr 0.1 --loss-weights 1 0.3",
 }
 CONV4_CHOSEN = {row: f"{flags} {CONV4_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
+RESNET12 = f"{CIFAR100_SCRATCH} --arch resnet12"
+# Chosen on training images (`cifar100-resnet12-choice`).
+RESNET12_CHOICE = {
+    **dict.fromkeys((COARSE, MOCO), "--lr 0.1"),
+    ANCOR: "--lr 0.1 --loss-weights 1 0.3",
+}
+RESNET12_CHOSEN = {row: f"{flags} {RESNET12_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
+RESNET12_CHOSEN["seq + norm"] = f"{RESNET12_CHOSEN[ANCOR]} --metric norm"
 CIFAR100_OTHERS = {
     **dict.fromkeys(OTHERS, ""),
     **dict.fromkeys(("maskcon", "grafit", "coins-maskcon", "coins"), SHORT_QUEUES[MOCO]),
@@ -391,7 +399,10 @@ STUDIES: dict[str, Study] = {
     "cifar100-fine-tuning": Study(
         "a whole ImageNet network trained on by methods, CIFAR-100 at 128 px",
         f"{CIFAR100_TUNING} --lr 0.003",
-        {row: flags for row, flags in TUNED.items() if row != "coins"},
+        {
+            **{row: flags for row, flags in TUNED.items() if row != "coins"},
+            **varied("ancor", {WEAKER: "--loss-weights 1 0.3"}),
+        },
         evaluate=PLAIN_PROTOTYPES,
         gains=True,
         frozen=f"{CIFAR100} {WEIGHTS} {CIFAR100_SIZE}",
@@ -422,11 +433,18 @@ STUDIES: dict[str, Study] = {
         **{**CHOICE, "seeds": (10,), "partition": "train"},
         evaluate=PLAIN_PROTOTYPES,
     ),
-    "cifar100-conv4": Study(
-        "conv4 from random weights on CIFAR-100, 20 epochs",
-        f"{CONV4} --epochs 20",
-        CONV4_CHOSEN,
-        seeds=(0,),
+    "cifar100-resnet12-choice": Study(
+        "the same of ResNet-12, the paper's network for these images, six epochs",
+        f"{RESNET12} --epochs 6 --workers 1",
+        SCRATCH_CHOICE,
+        **{**CHOICE, "seeds": (10,), "partition": "train"},
+        evaluate=PLAIN_PROTOTYPES,
+    ),
+    "cifar100-resnet12": Study(
+        "ResNet-12 from random weights on CIFAR-100, a tenth of the paper's 200 epochs",
+        f"{RESNET12} --epochs 20 --workers 2",
+        RESNET12_CHOSEN,
+        evaluate=QUICK,
         figures=FIGURES,
         curve=True,
     ),
