@@ -367,11 +367,11 @@ def tables(name: str) -> str:
 
 
 def comparisons() -> list[str]:
-    """List the studies of the paper's comparison that have all cells of ANCOR."""
+    """List the studies of the paper's comparison, of several seeds, that have all of ANCOR."""
     return [
         name
         for name, study in STUDIES.items()
-        if study.is_the_papers and load(name).get(ANCOR, {}).keys() == set(study.seeds)
+        if study.is_the_papers and len(study.seeds) > 1 and load(name).get(ANCOR, {}).keys() == set(study.seeds)
     ]
 
 

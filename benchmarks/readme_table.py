@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from ablation import MEASURES, load  # noqa: E402
-from studies import COARSE, FROZEN_ROW, STUDIES  # noqa: E402
+from studies import COARSE, FROZEN_ROW, STUDIES, WEAKER  # noqa: E402
 
 README = ROOT / "README.md"
 PART = re.compile(r"(<!-- photographs -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -28,7 +28,7 @@ ROWS = {
     "frozen": ("fine-tuning", FROZEN_ROW),
     "head on it, SNCA": ("heads", "snca"),
     "fine-tuned, cross-entropy": ("fine-tuning", COARSE),
-    "fine-tuned, ANCOR, its losses weighed alike": ("fine-tuning", "ancor"),
+    "fine-tuned, ANCOR": ("fine-tuning", f"ancor, {WEAKER}"),
     "fine-tuned, SNCA": ("fine-tuning", "snca"),
 }
 

@@ -227,10 +227,7 @@ CONV4_CHOICE = {
 CONV4_CHOSEN = {row: f"{flags} {CONV4_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
 RESNET12 = f"{CIFAR100_SCRATCH} --arch resnet12"
 # Chosen on training images (`cifar100-resnet12-choice`).
-RESNET12_CHOICE = {
-    **dict.fromkeys((COARSE, MOCO), "--lr 0.1"),
-    ANCOR: "--lr 0.1 --loss-weights 1 0.3",
-}
+RESNET12_CHOICE = {COARSE: "--lr 0.03", MOCO: "--lr 0.1", ANCOR: "--lr 0.1 --cst-t 0.5"}
 RESNET12_CHOSEN = {row: f"{flags} {RESNET12_CHOICE[row]}" for row, flags in SCRATCH_SHORT.items()}
 RESNET12_CHOSEN["seq + norm"] = f"{RESNET12_CHOSEN[ANCOR]} --metric norm"
 CIFAR100_OTHERS = {

@@ -74,16 +74,21 @@ class Contrast(NamedTuple):
     filled: Tensor | None = None
 
     def under_metric(self) -> "Contrast":
-        """Return this with q', k' and unit class weights."""
-        query, key = wide(self.query), wide(self.key).detach()
-        if self.class_weight is None:
-            return self._replace(query=normalize(query), key=normalize(key))
-        weights = normalize(wide(self.class_weight.detach()))
-        own = weights[self.labels.to(weights.device, non_blocking=True)]
-        return self._replace(query=angular(query, own), key=angular(key, own), class_weight=weights)
+        """Return this with q' / T, k' and unit class weights.
+
+        Logits are linear in q', so that T divides N x D numbers here and not N x K of them.
+        """
+        query, key, weights = wide(self.query), wide(self.key).detach(), self.class_weight
+        if weights is None:
+            query, key = normalize(query), normalize(key)
+        else:
+            weights = normalize(wide(weights.detach()))
+            own = weights[self.labels.to(weights.device, non_blocking=True)]
+            query, key = angular(query, own), angular(key, own)
+        return self._replace(query=query / self.temperature, key=key, class_weight=weights)
 
     def similarities(self, query: Tensor, groups: Groups) -> Tensor:
-        """Similarities (n, K) of q' (n, D) with the keys of each row's ring under the metric."""
+        """Logits (n, K) of q' / T (n, D) with the keys of each row's ring under the metric."""
         if self.class_weight is None:
             result = grouped_products(query, self.columns, groups)
         else:
@@ -109,7 +114,7 @@ class Contrast(NamedTuple):
 
     def _with_positive(self, rows: Tensor, negatives: Tensor) -> Tensor:
         positive = (self.query[rows] * self.key[rows]).sum(1, keepdim=True)
-        return torch.cat([positive, negatives], dim=1) / self.temperature
+        return torch.cat([positive, negatives], dim=1)
 
 
 # Rows of the batch (n,) on the device, and their logits (n, 1 + negatives): a block of a loss.

@@ -98,10 +98,10 @@ class Grafit(Momentum):
         output = self.encode(batch.views[0])
         self.embedding = output.embedding
         with torch.autocast(key.device.type, enabled=False):
-            query, key = normalize(wide(output.embedding)), normalize(wide(key))
-            columns = self.queue.queue
+            query = normalize(wide(output.embedding)) / self.config.temperature
+            key = normalize(wide(key))
             own = (query * key).sum(1, keepdim=True)
-            logits = torch.cat([own, products(query, columns)], dim=1) / self.config.temperature
+            logits = torch.cat([own, products(query, self.queue.queue)], dim=1)
             labels = batch.labels.to(key.device, non_blocking=True)
             return self._losses(logits, key, labels, output)
 

@@ -18,6 +18,8 @@ CLOSE = 1e-2
 # On an accelerator the number of close entries cannot be asked for without stopping the device,
 # so the closest ones are recomputed, up to this many a class.
 MAX_CLOSE = 1024
+# A CPU multiplies keys by fewer rows than this, and transposes what it gets; see `_Products`.
+FEW = 32
 # How rows lie, one group after the other: each group's (ring, rows).
 Groups = Sequence[tuple[int, int]]
 
@@ -62,7 +64,7 @@ class _Products(torch.autograd.Function):
         parts = zip(groups, query.split(sizes), result.split(sizes), strict=True)
         for place, ((ring, count), rows, out) in enumerate(parts):
             keys = _unit_keys(columns[ring], query.dtype)
-            if query.device.type != "cpu":  # where fewest calls are fastest
+            if query.device.type != "cpu" or (weights is None and count >= FEW):
                 torch.mm(rows, keys.T, out=out)
                 if weights is not None:
                     torch.mv(keys, weights[place], out=of_weights[place])

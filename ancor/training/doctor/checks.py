@@ -4,6 +4,7 @@ import io
 import math
 import os
 import socket
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,7 +83,9 @@ def waiting(device: torch.device, methods: Sequence[str]) -> Finding:
             trainer.step(batch, meter)
         torch.cuda.synchronize()
         before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it may miss some
+            torch.cuda.set_sync_debug_mode("error")
         try:
             for batch in batches[2:]:
                 trainer.step(batch, meter)

@@ -86,7 +86,7 @@ def memory(device: torch.device, size: Size) -> Finding:
         del trainer
     what = "peak" if device.type == "cuda" else "resident set, which includes PyTorch's own"
     shown = ", ".join(f"{kind} {megabytes(value)}" for kind, value in found.items())
-    return Finding("memory", OK, f"{size}, by kind of queue: {shown} ({what})", found)
+    return Finding("step memory", OK, f"{size}, by kind of queue: {shown} ({what})", found)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, turns: int) -> float:
