@@ -309,8 +309,8 @@ def pool(args: Namespace) -> tuple[ColorImages, np.ndarray, TransformSpec]:
 
 
 def protocol(ways: int) -> Protocol:
-    """Return what an episode is: no copies of support images, which easyfsl does not make."""
-    return Protocol(ways, SHOTS, ASKED, n_augmentations=1)
+    """Return what an episode is: support images as they are, which easyfsl takes too."""
+    return Protocol(ways, SHOTS, ASKED, n_augmentations=0)
 
 
 def our_accuracy(

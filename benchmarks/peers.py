@@ -30,8 +30,6 @@ with momentum and weight decay. What differs:
 - episodes: 5 images of support and 15 of queries a class, prototypes of normalized features, the
   same episodes. easyfsl passes each episode's images; `features once` is its own way around that,
   with its dataset of features. It is timed on some episodes and extrapolated to all; ours does all.
-  Its support is not augmented; ours encodes support and query views apart, though here they are the
-  same picture, so up to twice an image.
 - recall: recall at eight K and MAP@R of features of unit length; ours also votes by k-NN.
 - loader: batches ready for the network, of one view an image (crop, jitter, gray, blur, flip) or of
   two of an image decoded once, in one thread. Peers read the files; they have no packed form. timm

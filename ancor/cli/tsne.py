@@ -14,7 +14,10 @@ from ancor.safe_io.writing import output_path, write_result
 
 EXAMPLE = """example, after the one of train.py --help:
   python tsne.py --model-path runs/digits/model_best.pth.tar --partition test"""
+layouts = Lazy("ancor.plots.layouts")
 page = Lazy("ancor.plots.page")  # bokeh takes half a second
+projections = Lazy("ancor.plots.projections")
+tsne = Lazy("ancor.plots.tsne")  # matplotlib does too
 
 
 def build_parser() -> Parser:
@@ -43,8 +46,6 @@ def add_layout_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.plots import layouts, projections, tsne
-
     config = LayoutConfig.among(vars(args))
     projections.require(config.projection)
     choose("--format", args.format, FORMATS)

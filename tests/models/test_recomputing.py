@@ -119,8 +119,9 @@ def steps_of(name: str, recomputed: bool, precision: str = "fp32", arch: str = "
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_alike(name):
-    losses, state, method = steps_of(name, recomputed=False)
-    again, theirs, other = steps_of(name, recomputed=True)
+    arch = "resnet12" if name == "ancor" else "conv4"  # the first has DropBlock, and takes its time
+    losses, state, method = steps_of(name, False, arch=arch)
+    again, theirs, other = steps_of(name, True, arch=arch)
     assert losses == again
     for key, tensor in state.items():
         assert torch.equal(tensor, theirs[key]), key

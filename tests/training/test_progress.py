@@ -23,12 +23,12 @@ from ancor.training.metrics import Meter
 from ancor.training.run_folder import RunSaver
 from ancor.training.validation import Validator
 from tests import made
-from tests.conftest import QUICK
+from tests.conftest import SMALL
 from tests.refusals import one_line, refused, tells
 from tests.robustness.runs import ROOT
 from tests.training.steps import at_each_step
 
-FLAGS = [*QUICK, "--val-episodes", "0"]  # 16 steps an epoch
+FLAGS = [*SMALL, "--val-episodes", "0"]  # 16 steps an epoch
 LOUD = [flag for flag in FLAGS if flag != "--quiet"]
 TIME = r"\d+:\d\d:\d\d"
 
