@@ -371,7 +371,9 @@ def comparisons() -> list[str]:
     return [
         name
         for name, study in STUDIES.items()
-        if study.is_the_papers and len(study.seeds) > 1 and load(name).get(ANCOR, {}).keys() == set(study.seeds)
+        if study.is_the_papers
+        and len(study.seeds) > 1
+        and load(name).get(ANCOR, {}).keys() == set(study.seeds)
     ]
 
 

@@ -9,13 +9,17 @@ the same episodes: unit vectors of the backbone, images under the test transform
 `(transductive)` answer all queries of an episode together. The last column is the time of all.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where only easyfsl is installed
 
 from ancor.cli.arguments import Parser
 from ancor.cli.models import add_model_flags, read_models_of
@@ -116,7 +120,8 @@ def main() -> None:
         print("easyfsl is left out: pip install easyfsl\n")
     else:
         answers |= easyfsl()
-    print(f"| {model.path} | {' | '.join(drawn)} | s |\n{'| --- ' * (len(drawn) + 2)}|")
+    title = model.path.partition("=")[0]
+    print(f"| {title} | {' | '.join(drawn)} | s |\n{'| --- ' * (len(drawn) + 2)}|")
     for name, answer in answers.items():
         started = perf_counter()
         shown = [mean_and_interval(accuracies(answer, features, e)) for e in drawn.values()]
