@@ -39,6 +39,7 @@ def test_a_card_of_twice_the_rates_takes_half_the_time():
     assert scaling.passes(scaling.LARGE, scaling.H200) / scaling.share() == pytest.approx(0.0475)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts what processes write: Linux")
 def test_processes_send_what_the_formula_says():
     formula, counted = scaling.sent_here(3, steps=4)

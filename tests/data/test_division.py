@@ -155,6 +155,7 @@ def test_any_dataset_gives_a_share_of_its_training_images():
         ancor.train(own["train"], val_fraction=0.2, epochs=1)
 
 
+@pytest.mark.slow
 def test_cifar100_by_image(real_cifar100):
     config = DataConfig("cifar100", root=str(real_cifar100), val_fraction=0.1)
     train_part, validation = config.load("train"), config.load("validation")
