@@ -184,6 +184,7 @@ TUNED = {
     **{name: f"--method {name}" for name in ("snca", "scgm-g")},
 }
 WEAKER = "contrast x 0.3"  # which became the default
+TUNED_WEAKER = {f"ancor, {WEAKER}": TUNED["ancor"] + " --loss-weights 1 0.3"}
 FINE_TUNING_CHANGES = {
     "": "",
     "statistics of batches": "--no-freeze-bn",
@@ -254,6 +255,8 @@ CONTRAST_CHANGES = {
 OF_ANCOR = ("", "statistics of batches", "128 px", "rate x 3", "128 px, rate x 3")
 PROTOTYPES = f"--cls Proto --n-augmentations 1 {QUICK}"
 PLAIN_PROTOTYPES = f"--cls Proto --n-augmentations 0 {QUICK}"
+# A choice for CIFAR-100, whose validation images are its test images.
+OF_TRAINING_IMAGES = {**CHOICE, "seeds": (10,), "partition": "train", "evaluate": PLAIN_PROTOTYPES}
 FIGURES = "--retrieval --clusters --open-set"
 STUDIES: dict[str, Study] = {
     "digits": Study("the paper's comparison on digits", f"--dataset digits {DIGITS}", METHODS),
@@ -374,7 +377,7 @@ STUDIES: dict[str, Study] = {
     "grocery-fine-tuning": Study(
         "a whole ImageNet network trained on by methods, Grocery Store",
         f"{GROCERY_TUNING} --epochs 4 --lr 0.003",
-        {**TUNED, **varied("ancor", {WEAKER: "--loss-weights 1 0.3"})},
+        {**TUNED, **TUNED_WEAKER},
         evaluate=PLAIN_PROTOTYPES,
         gains=True,
         frozen=f"{GROCERY} {WEIGHTS}",
@@ -398,7 +401,7 @@ STUDIES: dict[str, Study] = {
         f"{CIFAR100_TUNING} --lr 0.003",
         {
             **{row: flags for row, flags in TUNED.items() if row != "coins"},
-            **varied("ancor", {WEAKER: "--loss-weights 1 0.3"}),
+            **TUNED_WEAKER,
         },
         evaluate=PLAIN_PROTOTYPES,
         gains=True,
@@ -420,22 +423,19 @@ STUDIES: dict[str, Study] = {
             **SCRATCH_CHOICE,
             f"{ANCOR}, rate 0.03, the paper's queues": "--method ancor --lr 0.03",
         },
-        **{**CHOICE, "seeds": (10,), "partition": "train"},
-        evaluate=PLAIN_PROTOTYPES,
+        **OF_TRAINING_IMAGES,
     ),
     "cifar100-conv4-choice": Study(
         "the same of conv4, five epochs",
         f"{CONV4} --epochs 5",
         SCRATCH_CHOICE,
-        **{**CHOICE, "seeds": (10,), "partition": "train"},
-        evaluate=PLAIN_PROTOTYPES,
+        **OF_TRAINING_IMAGES,
     ),
     "cifar100-resnet12-choice": Study(
         "the same of ResNet-12, the paper's network for these images, six epochs",
         f"{RESNET12} --epochs 6 --workers 1",
         SCRATCH_CHOICE,
-        **{**CHOICE, "seeds": (10,), "partition": "train"},
-        evaluate=PLAIN_PROTOTYPES,
+        **OF_TRAINING_IMAGES,
     ),
     "cifar100-resnet12": Study(
         "ResNet-12 from random weights on CIFAR-100, a tenth of the paper's 200 epochs",

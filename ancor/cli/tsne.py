@@ -14,10 +14,11 @@ from ancor.safe_io.writing import output_path, write_result
 
 EXAMPLE = """example, after the one of train.py --help:
   python tsne.py --model-path runs/digits/model_best.pth.tar --partition test"""
+# matplotlib and, for the page, bokeh take half a second each.
 layouts = Lazy("ancor.plots.layouts")
-page = Lazy("ancor.plots.page")  # bokeh takes half a second
+page = Lazy("ancor.plots.page")
 projections = Lazy("ancor.plots.projections")
-tsne = Lazy("ancor.plots.tsne")  # matplotlib does too
+tsne = Lazy("ancor.plots.tsne")
 
 
 def build_parser() -> Parser:

@@ -38,7 +38,7 @@ def soft_targets(
         temperature: T2.
         weight: w, from 0 to 1.
     """
-    similarities = (products(key, columns) / temperature).masked_fill(~same, -torch.inf)
+    similarities = products(key / temperature, columns).masked_fill(~same, -torch.inf)
     nearest = similarities.amax(1, keepdim=True).clamp(min=torch.finfo(key.dtype).min)
     near = (similarities - nearest).exp()
     targets = torch.cat([torch.ones_like(nearest), near], dim=1) / (1 + near.sum(1, keepdim=True))

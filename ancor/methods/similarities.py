@@ -18,7 +18,8 @@ CLOSE = 1e-2
 # On an accelerator the number of close entries cannot be asked for without stopping the device,
 # so the closest ones are recomputed, up to this many a class.
 MAX_CLOSE = 1024
-# A CPU multiplies keys by fewer rows than this, and transposes what it gets; see `_Products`.
+# Fewer rows than this a CPU multiplies as keys @ rows.T and transposes, which is faster on some;
+# with more of them the transposing costs more than the order gains.
 FEW = 32
 # How rows lie, one group after the other: each group's (ring, rows).
 Groups = Sequence[tuple[int, int]]
@@ -64,6 +65,7 @@ class _Products(torch.autograd.Function):
         parts = zip(groups, query.split(sizes), result.split(sizes), strict=True)
         for place, ((ring, count), rows, out) in enumerate(parts):
             keys = _unit_keys(columns[ring], query.dtype)
+            # An accelerator is fastest with the fewest calls.
             if query.device.type != "cpu" or (weights is None and count >= FEW):
                 torch.mm(rows, keys.T, out=out)
                 if weights is not None:
@@ -93,8 +95,8 @@ class _Products(torch.autograd.Function):
 def products(query: Tensor, columns: Tensor) -> Tensor:
     """Products (n, K) of queries (n, D) with columns (D, K) that lie as `KeyQueue` keeps them.
 
-    The same as `query @ columns`, in the order of factors that is fast for few queries; no gradient
-    to the columns.
+    The same as `query @ columns`, in the order of factors that is fast for their number; no
+    gradient to the columns.
     """
     return grouped_products(query, columns[None], [(0, len(query))])
 

@@ -164,7 +164,7 @@ def neighborhood_loss(
 
 def logits_of(unit: Tensor, memory: Tensor, temperature: float) -> Tensor:
     """Return x_i . V_j / T, (N, n), of unit vectors (N, D) and the memory's rows (n, D)."""
-    return products(unit, memory.T) / temperature
+    return products(unit / temperature, memory.T)
 
 
 def without_own(logits: Tensor, indices: Tensor) -> Tensor:

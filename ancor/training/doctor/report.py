@@ -24,7 +24,7 @@ class Finding:
 
     def line(self) -> str:
         """Return it for people."""
-        return f"{self.verdict:<6}{self.name:<16}{self.text}"
+        return f"{self.verdict:<6}{self.name:<15} {self.text}"
 
 
 def summary(findings: list[Finding]) -> str:
