@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ class Timm(Library):
 
     def __init__(self, name: str) -> None:
         try:
-            timm = imported("timm")
+            timm = imported("timm", without=["wandb"])  # half a second
         except ImportError as error:
             raise InputError(
                 f"backbone 'timm:{name}' needs timm: pip install 'ancor-toolkit[timm]'"
@@ -38,20 +39,25 @@ class Timm(Library):
             if getattr(network, "dynamic_img_size", None) is False:
                 self._options["dynamic_img_size"] = True
                 network = self._create()
-            self.config = network.pretrained_cfg
-            _, height, side = self.config["input_size"]
-            if height != side:
-                raise InputError(
-                    f"backbone 'timm:{name}' is made for images of {height} x {side} pixels, and "
-                    "those here are square; choose another"
-                )
-            features = network.eval()(torch.zeros(2, 3, side, side))
+        self.on_meta, self.config = network.eval(), network.pretrained_cfg
+        _, height, side = self.config["input_size"]
+        if height != side:
+            raise InputError(
+                f"backbone 'timm:{name}' is made for images of {height} x {side} pixels, and "
+                "those here are square; choose another"
+            )
+
+    @cached_property
+    def _width(self) -> int:
+        """Its number of features, which takes a pass."""
+        side = self.config["input_size"][-1]
+        features = self.on_meta(torch.zeros(2, 3, side, side, device="meta"))
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise InputError(
-                f"backbone 'timm:{name}' gives no features (N, F); choose one for classification"
+                f"backbone 'timm:{self.name}' gives no features (N, F); choose one for "
+                "classification"
             )
-        self._width = network.out_features = features.shape[1]
-        self.on_meta = network
+        return features.shape[1]
 
     def _create(self, **options: Any) -> nn.Module:
         return built(lambda: self._timm.create_model(self.name, **self._options, **options))

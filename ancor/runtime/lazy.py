@@ -1,12 +1,14 @@
 """Modules that a command may need or not, and that take long to import."""
 
 import gc
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 
-def imported(name: str) -> ModuleType:
+def imported(name: str, without: Sequence[str] = ()) -> ModuleType:
     """Import a module without the cyclic garbage collector, which finds nothing to free there.
 
     Each time that objects have piled up it looks through all that there are, and an import piles
@@ -14,15 +16,19 @@ def imported(name: str) -> ModuleType:
 
     Args:
         name: the module's dotted name.
+        without: modules that it takes along where they are installed, and needs for nothing here.
 
     Raises:
         ImportError: there is no such module.
     """
-    enabled = gc.isenabled()
+    enabled, hidden = gc.isenabled(), [other for other in without if other not in sys.modules]
     gc.disable()
+    sys.modules.update(dict.fromkeys(hidden))  # to an import, None is a module that is not there
     try:
         return import_module(name)
     finally:
+        for other in hidden:
+            del sys.modules[other]
         if enabled:
             gc.enable()
 

@@ -41,3 +41,20 @@ def test_the_garbage_collector_rests_while_a_module_is_imported(tmp_path, monkey
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_a_module_does_without_is_left_out_of_its_import_alone(tmp_path, monkeypatch):
+    lines = "try:\n    import heavy_seven\nexcept ImportError:\n    heavy_seven = None\n"
+    (tmp_path / "heavy_five.py").write_text(lines, encoding="utf-8")
+    (tmp_path / "heavy_six.py").write_text(f"{lines}raise ValueError", encoding="utf-8")
+    (tmp_path / "heavy_seven.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError):  # noqa: PT011
+        imported("heavy_six", without=["heavy_seven"])
+    assert imported("heavy_five", without=["heavy_seven"]).heavy_seven is None
+    assert "heavy_seven" not in sys.modules
+    seventh = imported("heavy_seven")
+    monkeypatch.delitem(sys.modules, "heavy_five")
+    # One that is there already costs nothing, and stays.
+    assert imported("heavy_five", without=["heavy_seven"]).heavy_seven is seventh
+    assert sys.modules["heavy_seven"] is seventh
