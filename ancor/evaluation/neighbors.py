@@ -7,8 +7,9 @@ from torch import Tensor
 
 QUERIES, GALLERY = 1024, 16_384  # images whose cosines with each other are in memory at once
 # MKL sums the last columns of a product in another order than the others, by which a copy of an
-# image may differ from it in the last bit. Rows of zeros take these places.
+# image may differ from it in the last bit. Rows that are passed over take these places.
 PADDING = 64
+FEW = 16  # picking at most 1 / `FEW` of the cosines of a row is quicker than `topk`
 
 
 class Found(NamedTuple):
@@ -48,25 +49,51 @@ def nearest_others(features: Tensor, k: int) -> Tensor:
 
 def _of_part(gallery: Tensor, queries: Tensor, k: int, own: Tensor) -> Found:
     """Find the neighbors of at most `QUERIES` queries, one part of the gallery after the other."""
-    found = _of_block(gallery[:GALLERY], queries, k, own, 0)
-    for start in range(GALLERY, len(gallery), GALLERY):
-        more = _of_block(gallery[start : start + GALLERY], queries, k, own, start)
+    found = Found(queries.new_empty(len(queries), 0), own.new_empty(len(queries), 0))
+    for start in range(0, len(gallery), GALLERY):
+        cosines = _cosines(gallery, queries, own, start)
+        more = _nearer(cosines, found.similarities[:, k - 1 :], k)
         # A stable sort: of equal ones those found before, of lower numbers, stay before.
         both = torch.cat([found.similarities, more.similarities], dim=1)
         similarities, order = both.sort(dim=1, descending=True, stable=True)
-        numbers = torch.cat([found.numbers, more.numbers], dim=1).gather(1, order[:, :k])
-        found = Found(similarities[:, :k], numbers)
+        numbers = torch.cat([found.numbers, more.numbers + start], dim=1)
+        found = Found(similarities[:, :k], numbers.gather(1, order[:, :k]))
     return found
 
 
-def _of_block(block: Tensor, queries: Tensor, k: int, own: Tensor, start: int) -> Found:
-    """Find neighbors in the part of a gallery that begins at the number `start`."""
-    padded = torch.cat([block, block.new_zeros(PADDING, block.shape[1])])
-    cosines = (queries @ padded.T)[:, : len(block)]
-    here = torch.nonzero((own >= start) & (own < start + len(block)))[:, 0]
+def _cosines(gallery: Tensor, queries: Tensor, own: Tensor, start: int) -> Tensor:
+    """Return those with the part of a gallery that begins at the number `start`."""
+    block = gallery[start : start + GALLERY + PADDING]
+    count = min(GALLERY, len(gallery) - start)
+    if len(block) < count + PADDING:
+        block = torch.cat([block, block.new_zeros(PADDING, block.shape[1])])
+    cosines = (queries @ block.T)[:, :count]
+    here = torch.nonzero((own >= start) & (own < start + count))[:, 0]
     cosines[here, own[here] - start] = -torch.inf
-    similarities, columns = _largest(cosines, min(k, len(block)))
-    return Found(similarities, columns + start)
+    return cosines
+
+
+def _nearer(cosines: Tensor, found: Tensor, k: int) -> Found:
+    """Return those that may be among the k nearest; rows with fewer of them end in -infinity.
+
+    Args:
+        cosines: with a part of the gallery, (Q, G).
+        found: the k-th largest of the parts before, (Q, 1); (Q, 0): they were not so many.
+        k: at most so many count.
+    """
+    above = cosines > found if found.shape[1] else None
+    if above is not None and int(above.count_nonzero()) * FEW <= cosines.numel():
+        rows, columns = above.nonzero(as_tuple=True)
+        counts = torch.bincount(rows, minlength=len(cosines))
+        widest = int(counts.max())
+        if widest * FEW <= cosines.shape[1]:
+            places = torch.arange(len(rows), device=rows.device)
+            places -= (counts.cumsum(0) - counts)[rows]
+            similarities = cosines.new_full((len(cosines), widest), -torch.inf)
+            numbers = rows.new_zeros(similarities.shape)
+            similarities[rows, places], numbers[rows, places] = cosines[rows, columns], columns
+            return Found(similarities, numbers)
+    return Found(*_largest(cosines, min(k, cosines.shape[1])))
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,14 @@ def sorted_by(cosines: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-cosines, axis=1, kind="stable")[:, :k]
 
 
-@pytest.mark.parametrize("sizes", [(1024, 16_384), (7, 5), (1, 64), (100, 1)])
+@pytest.fixture(params=[0, neighbors.FEW, 2**40], ids=["picked", "as it is", "by topk"])
+def _few(request, monkeypatch):
+    """Where cosines above those found before are picked: in all blocks, some, and none."""
+    monkeypatch.setattr(neighbors, "FEW", request.param)
+
+
+@pytest.mark.usefixtures("_few")
+@pytest.mark.parametrize("sizes", [(1024, 16_384), (7, 5), (1, 64), (100, 1), (9, 16)])
 @pytest.mark.parametrize("k", [1, 6, 40])
 def test_they_are_those_of_a_full_sort(sizes, k, monkeypatch):
     monkeypatch.setattr(neighbors, "QUERIES", sizes[0])
@@ -34,6 +41,7 @@ def test_they_are_those_of_a_full_sort(sizes, k, monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("_few")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gallery", [16_384, 50, 7])
 def test_of_equal_ones_the_lowest_numbers_come_first(gallery, dtype, monkeypatch):
