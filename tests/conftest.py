@@ -7,18 +7,18 @@ import sys
 
 import pytest
 
+# Networks here are so small that threads would mostly wait for one another, and for other tests';
+# read by torch and NumPy when they are imported, here and in what tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 if not os.environ.get("ANCOR_TEST_GPU"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: figures here are of the CPU
 
-import torch
 
 from ancor.cli.train import main
 from tests.shared import shared
 
 # No test sends anything, whoever is logged in where tests run.
 os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-# Networks here are so small that threads would mostly wait for one another.
-torch.set_num_threads(1)
 
 QUICK = ["--dataset", "digits", "--mode", "coarse", "-b", "64", "--val-episodes", "4", "--quiet"]
 QUICK += ["--queue-k", "32", "--precision", "fp32"]

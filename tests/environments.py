@@ -74,8 +74,7 @@ class Environment:
     def variables(self) -> dict[str, str]:
         """Return the environment of a process in which nothing leads to this clone."""
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        kept["PATH"] = f"{self.programs}{os.pathsep}{kept['PATH']}"
-        return kept | {"OMP_NUM_THREADS": "1"}
+        return kept | {"PATH": f"{self.programs}{os.pathsep}{kept['PATH']}"}
 
 
 def with_requirements(name: str) -> set[str]:

@@ -23,7 +23,6 @@ def execute(tmp_path, monkeypatch):
     client = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in tests/test_docs.py
 
     def execute(notebook) -> str:
         resources = {"metadata": {"path": str(tmp_path)}}

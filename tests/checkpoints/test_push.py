@@ -206,7 +206,6 @@ def test_pushed_and_loaded(server, quick_run, tmp_path):
         "HF_TOKEN": "hf_" + "x" * 30,
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "OMP_NUM_THREADS": "1",
     }
 
     def run(*command: str) -> str:

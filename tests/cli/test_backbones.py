@@ -89,7 +89,7 @@ def test_every_family_trains_resumes_and_is_exported(name, tmp_path):
     """Random weights; the preprocessing of its configuration is kept in every file."""
     folder, backbone = tmp_path / "run", f"timm:{name}"
     size = ["--image-size", "70"] if "dinov2" in name else []
-    start = ["--dataset", "digits", "--mode", "coarse", "--arch", backbone, "-b", "8", *size]
+    start = ["--dataset", "digits", "--mode", "coarse", "--arch", backbone, "-b", "4", *size]
     flags = [*start, "--epochs", "1", "--val-episodes", "0", "--queue-k", "16", "--quiet"]
     assert train.main([*flags, "--max-steps", "2", "--output-dir", str(folder)]) == 0
     going_on = ["--output-dir", str(folder), "--resume", "auto", "--max-steps", "3", "--quiet"]

@@ -78,7 +78,7 @@ def test_a_network_is_scored_untrained_and_after_a_short_training(real_cifar100,
     """15 steps are too few for a gain that 30 episodes tell; both are far from chance."""
     folder, report = tmp_path / "run", tmp_path / "report.json"
     words = (
-        f"--dataset cifar100 --data {real_cifar100} --mode coarse --arch resnet12forcifar "
+        f"--dataset cifar100 --data {real_cifar100} --mode coarse --arch conv4 "
         "-b 64 --queue-k 256 --max-steps 15 --lr 0.1 --val-episodes 0 --quiet "
         f"--output-dir {folder}"
     )

@@ -129,7 +129,6 @@ TOGETHER = {name: {} for name in NAMES} | {
 def train_all(folder: str) -> None:
     """Train with each method in this group of processes."""
     register()
-    torch.set_num_threads(1)
     for case, given in TOGETHER.items():
         method, _, _ = case.partition(" ")
         run(Path(folder) / f"{distributed.world_size()} {case}", method, **{"epochs": 2, **given})

@@ -335,7 +335,6 @@ def test_what_has_no_meaning_is_refused(capsys):
 def train_all(folder: str) -> None:
     """Train in this group of processes."""
     register()
-    torch.set_num_threads(1)
     for number, (name, changes) in enumerate(PROCESSES):
         train(Path(folder) / f"{distributed.world_size()} {number}", name, epochs=3, **changes)
 

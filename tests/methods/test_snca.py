@@ -200,7 +200,6 @@ def test_an_undone_step_leaves_the_memory(tmp_path, monkeypatch):
 def train_all(folder: str) -> None:
     """Train in this group of processes."""
     register()
-    torch.set_num_threads(1)
     given = {**SETTINGS, "batch_size": 19, "accumulate": 2}
     run(Path(folder) / str(distributed.world_size()), "snca", epochs=2, **given)
 

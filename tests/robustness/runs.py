@@ -1,6 +1,5 @@
 """Runs of train.py that are hurt, and what is left of them."""
 
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ BASE = [*NATIVE, "--image-size", "16"]  # a quarter of the pixels
 
 
 def start(folder: Path, *flags: str) -> subprocess.Popen:
-    """Start train.py on one thread, in a process group of its own."""
+    """Start train.py in a process group of its own."""
     command = [sys.executable, str(ROOT / "train.py"), *BASE, "--output-dir", str(folder), *flags]
     return subprocess.Popen(
         command,
@@ -23,7 +22,6 @@ def start(folder: Path, *flags: str) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 

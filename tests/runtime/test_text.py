@@ -123,7 +123,7 @@ def test_predictions_of_files_of_bytes_print_where_the_console_is_ascii(odd_run)
     support = tree(odd_run / "support")
     command = [sys.executable, "-c", code, "--model-path", model, "--support", support]
     command += ["--query", support, "--device", "cpu", "--csv", odd_run / BYTES / "t.csv"]
-    env = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, env=env)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 13

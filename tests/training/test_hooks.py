@@ -425,7 +425,6 @@ def test_a_method_may_refuse_a_batch_size_or_micro_batches(tmp_path):
 def train_all(folder: str) -> None:
     """Train each method in this group of processes."""
     register()
-    torch.set_num_threads(1)
     for name, given in CASES.items():
         method, _, _ = name.partition(" ")
         run(Path(folder) / f"{distributed.world_size()} {name}", method, epochs=2, **given)
