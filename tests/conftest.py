@@ -36,16 +36,20 @@ def quick_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def real_cifar100(tmp_path_factory):
+def common_folder(tmp_path_factory):
+    """A folder of this run of the tests that all of its processes see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def real_cifar100(common_folder):
     """A folder with the whole of CIFAR-100 in its official layout, where its images are there."""
     unpack = shared("cifar100/unpack_cifar100.py")
     if not unpack.exists():
         pytest.skip("needs data/cifar100 in the folder of shared data (ANCOR_SHARED)")
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # all workers read one copy
-    root, part = base / "real-cifar100", base / "real-cifar100.part"
-    with (base / "real-cifar100.lock").open("w") as lock:
+    root, part = common_folder / "real-cifar100", common_folder / "real-cifar100.part"
+    with (common_folder / "real-cifar100.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.exists():
             subprocess.run([sys.executable, unpack, part], check=True, capture_output=True)

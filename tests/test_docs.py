@@ -96,10 +96,9 @@ def keep(text: str, home: Path, kept: Path) -> None:
 
 
 @pytest.fixture
-def clone(tmp_path, tmp_path_factory):
+def clone(tmp_path, common_folder):
     """A copy of the project, and what runs a block in it as its reader would."""
-    base = tmp_path_factory.getbasetemp()
-    trained = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    trained = common_folder / "trained"
     trained.mkdir(exist_ok=True)
     home, programs = tmp_path / "clone", tmp_path / "programs"
     ignored = shutil.ignore_patterns("__pycache__")
