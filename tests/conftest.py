@@ -10,6 +10,8 @@ import pytest
 # Networks here are so small that threads would mostly wait for one another, and for other tests';
 # read by torch and NumPy when they are imported, here and in what tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Hundreds of processes of tests read what the first has compiled, also where that is turned off.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if not os.environ.get("ANCOR_TEST_GPU"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks: figures here are of the CPU
 

@@ -101,10 +101,9 @@ def clone(tmp_path, common_folder):
     trained = common_folder / "trained"
     trained.mkdir(exist_ok=True)
     home, programs = tmp_path / "clone", tmp_path / "programs"
-    ignored = shutil.ignore_patterns("__pycache__")
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, home / name, ignore=ignored)
+            shutil.copytree(ROOT / name, home / name)
     kept = (ROOT / name for name in ("requirements.txt", ".gitignore"))
     for file in [*ROOT.glob("*.py"), *ROOT.glob("*.md"), *kept]:
         shutil.copy(file, home)

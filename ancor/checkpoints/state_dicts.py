@@ -17,6 +17,7 @@ from ancor.errors import InputError
 from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import shapes_only
 
 PREFIX = "module."
 QUERY, KEY = PREFIX + "encoder_q.", PREFIX + "encoder_k."
@@ -72,7 +73,7 @@ def check_encoder_state(
     config: EncoderConfig, state: Mapping[str, Tensor], prefix: str = ""
 ) -> None:
     """Raise the InputError of `load_encoder_state` before an encoder takes any memory."""
-    with torch.device("meta"):
+    with shapes_only():
         ours = encoder_state(Encoder(config), prefix)
     _check_fit(ours, state)
 
@@ -162,7 +163,7 @@ def parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, int]]:
 
 def encoder_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of an encoder's tensors, by their names in files without a prefix."""
-    with torch.device("meta"):
+    with shapes_only():
         state = encoder_state(Encoder(config))
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
@@ -170,7 +171,7 @@ def encoder_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
 @cache
 def backbone_shapes(arch: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a backbone's tensors."""
-    with torch.device("meta"):
+    with shapes_only():
         state = build_backbone(arch).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 

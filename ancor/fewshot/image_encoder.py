@@ -36,7 +36,7 @@ from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder, EncoderOutput
 from ancor.models.libraries import check_image_size
 from ancor.models.own import named_module
-from ancor.runtime.devices import Runtime, usable_cpus
+from ancor.runtime.devices import Runtime, shapes_only, usable_cpus
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.logging import progress
 
@@ -210,7 +210,7 @@ class ImageEncoder:
         """Return the network, the transforms and the other arguments that `pack` described."""
         config = from_dict(EncoderConfig, about["config"], "the saved classifier")
         state = {n.removeprefix(PACKED): a for n, a in arrays.items() if n.startswith(PACKED)}
-        with torch.device("meta"):  # sizes first: the file's own bound what is allocated
+        with shapes_only():  # sizes first: the file's own bound what is allocated
             shapes = {n: tuple(t.shape) for n, t in Encoder(config).state_dict().items()}
         if shapes != {n: a.shape for n, a in state.items()}:
             raise ValueError("its weights do not fit its encoder")

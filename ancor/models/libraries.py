@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ancor.errors import InputError
 from ancor.models.groups import batch_norms
 from ancor.models.names import library_of
+from ancor.runtime.devices import shapes_only
 from ancor.runtime.lazy import imported
 
 IMAGENET = re.compile(r"in(1k|12k|21k|22k)|imagenet", re.IGNORECASE)
@@ -57,7 +58,7 @@ class Library(ABC):
     @cached_property
     def on_meta(self) -> nn.Module:
         """Itself without values, in evaluation: what is asked of its shapes allocates nothing."""
-        with torch.device("meta"):
+        with shapes_only():
             return self.build().eval()
 
     def has_batch_norm(self) -> bool:
@@ -124,7 +125,8 @@ def check_image_size(backbone: str, size: int) -> None:
     if not library_of(backbone)[0]:
         return
     try:
-        library(backbone).on_meta(torch.empty(2, 3, size, size, device="meta"))
+        with shapes_only():
+            library(backbone).on_meta(torch.empty(2, 3, size, size))
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
         own = library(backbone).preprocessing()["image_size"]
         raise InputError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ancor.errors import InputError, choose
 from ancor.models.libraries import Library, Published, built
+from ancor.runtime.devices import shapes_only
 from ancor.runtime.lazy import imported
 
 
@@ -33,7 +34,7 @@ class Timm(Library):
         if dot:
             tags = [t.partition(".")[2] for t in timm.models.get_arch_pretrained_cfgs(arch)]
             choose(f"tag of timm:{arch}", tag, tags)
-        with torch.device("meta"):
+        with shapes_only():
             self._options = {"num_classes": 0}
             network = self._create()
             if getattr(network, "dynamic_img_size", None) is False:
@@ -51,7 +52,8 @@ class Timm(Library):
     def _width(self) -> int:
         """Its number of features, which takes a pass."""
         side = self.config["input_size"][-1]
-        features = self.on_meta(torch.zeros(2, 3, side, side, device="meta"))
+        with shapes_only():
+            features = self.on_meta(torch.zeros(2, 3, side, side))
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise InputError(
                 f"backbone 'timm:{self.name}' gives no features (N, F); choose one for "

@@ -3,16 +3,26 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 import torch
 
 from ancor.errors import InputError, choose
+from ancor.runtime.compiler import without_compiler
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *DTYPES)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Make tensors on the device "meta" in this context: of shapes without numbers or memory."""
+    with torch.device("meta"), without_compiler():  # which torch would ask for to draw no numbers
+        yield
 
 
 def count_gpus() -> int:

@@ -7,12 +7,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from ancor.runtime.compiler import without_compiler
+
 
 def imported(name: str, without: Sequence[str] = ()) -> ModuleType:
-    """Import a module without the cyclic garbage collector, which finds nothing to free there.
+    """Import a module without what takes most of the time: a collector, and torch's compiler.
 
-    Each time that objects have piled up it looks through all that there are, and an import piles
-    up nothing else: a quarter of the import of timm is spent so.
+    The cyclic garbage collector finds nothing to free there: each time that objects have piled up
+    it looks through all that there are, and an import piles up nothing else.
 
     Args:
         name: the module's dotted name.
@@ -25,7 +27,8 @@ def imported(name: str, without: Sequence[str] = ()) -> ModuleType:
     gc.disable()
     sys.modules.update(dict.fromkeys(hidden))  # to an import, None is a module that is not there
     try:
-        return import_module(name)
+        with without_compiler():
+            return import_module(name)
     finally:
         for other in hidden:
             del sys.modules[other]

@@ -22,7 +22,8 @@ from ancor.methods.registry import build_method, method_spec
 from ancor.models.groups import frozen_groups
 from ancor.models.recomputing import recompute_activations
 from ancor.runtime import devices, distributed
-from ancor.runtime.devices import Runtime
+from ancor.runtime.compiler import without_compiler
+from ancor.runtime.devices import Runtime, shapes_only
 from ancor.runtime.lazy import Lazy
 from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
@@ -154,7 +155,7 @@ def _built(
 ) -> Method:
     """Build the method on the device, with the weights that it starts from."""
     labels = torch.from_numpy(partition.labels(config.training.mode))
-    with torch.device("meta"):
+    with shapes_only():
         method = build_method(config.encoder, config.method, labels)
     if config.training.accumulate > 1 and not method.accumulates:
         raise InputError(
@@ -188,7 +189,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
     config, launch, method, runtime = run.config, run.launch, run.method, run.launch.runtime
     first = distributed.is_main_process()
     first_step = launch.content["progress"]["step"] if launch.content else 0
-    with ExitStack() as stack:
+    with ExitStack() as stack, without_compiler():  # which optimizers would import
         run_log = NoLog()
         if first and launch.folder is not None:
             metrics = stack.enter_context(open_directory(launch.folder, launch.overwrite))

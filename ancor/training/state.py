@@ -22,6 +22,7 @@ from ancor.errors import InputError
 from ancor.methods.base import Method
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder
+from ancor.runtime.devices import shapes_only
 from ancor.runtime.settings import defaults_of
 from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
@@ -81,7 +82,7 @@ def method_state(method: Method) -> dict[str, Tensor]:
     if method.key_encoder is not None:
         state |= encoder_state(method.key_encoder, KEY)
     else:
-        with torch.device("meta"):
+        with shapes_only():
             names = encoder_state(Encoder(method.encoder.key_config), KEY)
         state |= dict(zip(names, method.encoder.shared_state(), strict=True))
     return state | {PREFIX + name: tensor for name, tensor in method.extra_tensors().items()}
