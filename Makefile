@@ -46,5 +46,5 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) runs build node_modules *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build node_modules *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
