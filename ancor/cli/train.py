@@ -150,10 +150,8 @@ def _train(given: dict[str, Any]) -> None:
     kind = config.method.metric if config.method.name == "ancor" else config.method.name
     default_folder = f"runs/{config.data.dataset}-{config.encoder.head}-{kind}"
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
-    overwrite = given.get("overwrite", False)
-    # Only the first process writes there, and so only it can find the folder taken.
-    resume = "resume" in given or not distributed.is_main_process()
-    folder = run_folder.output_directory(named, default_folder, overwrite, resume)
+    overwrite, resume = given.get("overwrite", False), "resume" in given
+    folder = run_folder.output_directory(named, default_folder, overwrite, resume, resume_from)
     launch = run.Launch(
         folder,
         runtime,

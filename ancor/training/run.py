@@ -34,7 +34,7 @@ from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
 from ancor.training.provenance import write_configuration
 from ancor.training.resume import go_on
-from ancor.training.run_folder import RunSaver, open_directory
+from ancor.training.run_folder import RunSaver, clear, is_of, open_directory
 from ancor.training.start import start_of
 from ancor.training.state import check_resumable
 from ancor.training.summary import notices, summary
@@ -72,6 +72,11 @@ class Launch:
     augment_on: str = "auto"
     log: str = "tensorboard"
     flags: tuple[str, ...] = ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the folder's own run goes on, which `overwrite` then leaves there."""
+        return self.content is not None and is_of(self.folder, self.resumed_from)
 
 
 @dataclass
@@ -136,6 +141,8 @@ def prepare(
     config = _completed(config, partition)
     if launch.content is not None:
         notes = [*notes, *check_resumable(launch.content, config, launch.resumed_from)]
+    if launch.overwrite and launch.goes_on:
+        notes = [*notes, "`overwrite` replaces nothing, as the run in the folder goes on"]
     notes = [*notes, *told]
     method = _built(config, partition, launch, start)
     runtime = replace(launch.runtime, workers=_workers(config, partition))
@@ -192,8 +199,10 @@ def fit(run: Prepared, save: Save | None = None) -> None:
     with ExitStack() as stack, without_compiler():  # which optimizers would import
         run_log = NoLog()
         if first and launch.folder is not None:
-            metrics = stack.enter_context(open_directory(launch.folder, launch.overwrite))
-            tracker = open_tracker(launch.log, launch.folder, config.plain(), first_step > 0)
+            metrics = stack.enter_context(open_directory(launch.folder))
+            tracker = open_tracker(launch.log, launch.folder, config.plain(), launch.goes_on)
+            if launch.overwrite and not launch.goes_on:  # not before the tracker is there
+                clear(launch.folder, metrics)
             run_log = RunLog(launch.folder, metrics, first_step, shows_bars(runtime.quiet), tracker)
             write_configuration(config, launch.folder, runtime.device)
         stack.enter_context(run_log)
@@ -213,6 +222,8 @@ def fit(run: Prepared, save: Save | None = None) -> None:
         trainer.meter = Meter(classes=unequal_classes(train.labels(config.training.mode)))
         if launch.content is not None:
             go_on(trainer, launch.content, launch.resumed_from, config.fingerprint)
+            if isinstance(saver, RunSaver):
+                saver.take_best(trainer.progress, launch.content, launch.resumed_from)
         if launch.start_epoch is not None:
             trainer.begin_again(launch.start_epoch)
         _spread(method, config, runtime.device)

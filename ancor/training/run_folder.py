@@ -1,10 +1,11 @@
 """The files of a run: where they go, what is saved, what a resume reads."""
 
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.state_dicts import QUERY, encoder_state
@@ -12,7 +13,9 @@ from ancor.errors import InputError
 from ancor.runtime.distributed import is_main_process
 from ancor.runtime.text import check_utf8
 from ancor.safe_io.locking import lock
+from ancor.safe_io.writing import replacing
 from ancor.training.config import RunConfig
+from ancor.training.progress import Progress
 from ancor.training.state import trainer_state
 from ancor.training.trainer import Trainer
 
@@ -21,31 +24,41 @@ log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
 RUN_MARKS = (checkpoint.LAST, checkpoint.BEST, METRICS)
 LOCK = ".lock"
-# What `overwrite` removes; all else is written anew, or is not the run's.
 UNFINISHED = "*.pth.tar.*tmp"  # which a killed run leaves behind
-OWN = ("*.pth.tar", UNFINISHED, METRICS, "log.txt", "events.out.tfevents.*")
+# What `clear` removes beside the metrics; all else is written anew, or is not the run's.
+OWN = ("*.pth.tar", UNFINISHED, "log.txt", "events.out.tfevents.*")
 
 
-def output_directory(named: str | None, default: str, overwrite: bool, resume: bool) -> Path:
+def output_directory(
+    named: str | None,
+    default: str,
+    overwrite: bool,
+    resume: bool,
+    resumed_from: Path | None = None,
+) -> Path:
     """Return the folder of a run, creating nothing.
+
+    Only the first process writes there, and so only it can find the folder taken.
 
     Args:
         named: what the user named; None: `default`, or with -2, -3, ... where that is taken.
         default: see `named`.
         overwrite: a named folder may hold a run, which is lost.
-        resume: the folder may hold a run, which goes on.
+        resume: the folder may hold a run, which goes on: the one of `resumed_from`.
+        resumed_from: the checkpoint that is resumed; None: there is none, or none yet.
 
     Raises:
-        InputError: a named folder holds a run, or has a name that is not UTF-8.
+        InputError: a named folder holds another run, or has a name that is not UTF-8.
     """
-    if named is None and not resume:
+    if named is None and is_main_process() and not resume:
         folder, number = Path(default), 1
         while _holds_run(folder):
             number += 1
             folder = Path(f"{default}-{number}")
     else:
         folder = Path(named or default)
-        if _holds_run(folder) and not (overwrite or resume):
+        goes_on = resume and (resumed_from is None or is_of(folder, resumed_from))
+        if is_main_process() and _holds_run(folder) and not (overwrite or goes_on):
             raise InputError(
                 f"`output_dir` {str(folder)!r} already holds a run; go on by `resume` auto, "
                 "replace it by `overwrite`, or name another folder"
@@ -54,13 +67,18 @@ def output_directory(named: str | None, default: str, overwrite: bool, resume: b
     return folder
 
 
+def is_of(folder: Path, file: Path) -> bool:
+    """Return whether a checkpoint is in a folder, itself or a link to it."""
+    return folder.resolve() in (file.parent.resolve(), file.resolve().parent)
+
+
 def _holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in RUN_MARKS)
 
 
 @contextmanager
-def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
-    """Create the folder, or empty it of an earlier run's own files; hold it against other runs.
+def open_directory(folder: Path) -> Iterator[TextIO]:
+    """Create the folder, and hold it against other runs; an earlier run's files stay.
 
     Gives metrics.jsonl, open for appending.
 
@@ -68,27 +86,42 @@ def open_directory(folder: Path, overwrite: bool) -> Iterator[TextIO]:
         InputError: the folder cannot be written to, or another run writes into it.
     """
     with ExitStack() as stack:
-        try:
+        with _one_line(folder):
             folder.mkdir(parents=True, exist_ok=True)
             held = stack.enter_context((folder / LOCK).open("a"))
             lock(held, f"`output_dir` {str(folder)!r}")
-            for pattern in OWN if overwrite else (UNFINISHED,):
-                for path in folder.glob(pattern):
-                    path.unlink()
+            for path in folder.glob(UNFINISHED):
+                path.unlink()
             metrics = stack.enter_context(
                 (folder / METRICS).open("a", encoding="utf-8", buffering=1)
             )
-        except OSError as error:
-            raise InputError(
-                f"cannot write to `output_dir` {str(folder)!r} ({error.strerror}); name another "
-                "folder"
-            ) from error
         try:
             yield metrics
         except InputError:  # refused before anything was trained: the folder stays free
             if not metrics.tell():
                 (folder / METRICS).unlink()
             raise
+
+
+def clear(folder: Path, metrics: TextIO) -> None:
+    """Remove an earlier run's own files from an open folder; InputError where that fails."""
+    with _one_line(folder):
+        for pattern in OWN:
+            for path in folder.glob(pattern):
+                path.unlink()
+        metrics.seek(0)
+        metrics.truncate()
+
+
+@contextmanager
+def _one_line(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk into an InputError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write to `output_dir` {str(folder)!r} ({error.strerror}); name another folder"
+        ) from error
 
 
 class RunSaver:
@@ -125,8 +158,6 @@ class RunSaver:
                 "Could not save into %r (%s); earlier files are whole, the next save tries again",
                 *(str(self.folder), self.failed),
             )
-            if best:
-                trainer.progress.forget_best()
 
     def _write(self, trainer: Trainer, best: bool, keep: bool) -> None:
         progress, method = trainer.progress, trainer.method
@@ -138,7 +169,12 @@ class RunSaver:
         }
         encoder = encoder_state(method.encoder, QUERY)
         if best:
-            checkpoint.save({**common, "state_dict": encoder}, self.folder / checkpoint.BEST)
+            try:
+                checkpoint.save({**common, "state_dict": encoder}, self.folder / checkpoint.BEST)
+            except OSError:
+                if self._chooses:
+                    progress.forget_best()
+                raise
         if keep:
             begun = progress.epoch + (progress.position > 0)
             name = f"checkpoint_{begun - 1:04d}.pth.tar"
@@ -147,3 +183,45 @@ class RunSaver:
         checkpoint.keep_as_previous(self.folder, self._written)
         checkpoint.save({**common, **trainer_state(trainer)}, last)
         self._written = checkpoint.stamp(last)
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether `model_best` is the encoder of the best accuracy, not the last one."""
+        return self.config["selected_on"] != "last"
+
+    def take_best(self, progress: Progress, content: Mapping[str, Any], path: Path) -> None:
+        """Have the folder hold the `model_best` of a resumed run's best accuracy.
+
+        It is copied from the checkpoint's folder if need be. Where there is none, best accuracies
+        begin anew, and a line says so.
+
+        Args:
+            progress: the checkpoint's.
+            content: the checkpoint.
+            path: its file.
+        """
+        if not (is_main_process() and self._chooses and len(progress.best_accs) > 1):
+            return
+        source, best = path.parent / checkpoint.BEST, self.folder / checkpoint.BEST
+        if is_of(self.folder, path):
+            found = best.exists() and content["config"].get("selected_on") != "last"
+        elif found := _is_best(source, progress.best_accs):
+            with _one_line(self.folder), replacing(best) as copy:
+                shutil.copyfile(source, copy)
+        if not found:
+            log.info(
+                "The encoder of the best validation accuracy so far, %.2f, is not in %r: best "
+                "accuracies begin anew",
+                *(progress.best_accs[-1], str(path.parent)),
+            )
+            progress.best_accs, progress.best_epochs = [0.0], [None]
+
+
+def _is_best(path: Path, accuracies: list[float]) -> bool:
+    """Return whether a file is a whole `model_best` of the last of these best accuracies."""
+    try:
+        content = checkpoint.read(path)
+    except InputError:
+        return False
+    chosen = content["config"].get("selected_on") != "last"
+    return chosen and repr(content.get("best_accs")) == repr(accuracies)  # of whatever is there

@@ -4,12 +4,18 @@ import errno
 import os
 import resource
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
+from ancor.models.config import EncoderConfig
+from ancor.models.encoder import Encoder
+from ancor.training.progress import Progress
+from ancor.training.run_folder import RunSaver
+from ancor.training.validation import Validator
 from tests.refusals import one_line
 from tests.robustness.runs import BASE, content, same_weights
 
@@ -75,3 +81,42 @@ def test_a_run_whose_last_save_fails_says_so(tmp_path, monkeypatch, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     one_line(last, repr(str(tmp_path / "run")), os.strerror(errno.EFBIG))
     assert not list((tmp_path / "run").glob("*.pth.tar*"))
+
+
+@pytest.mark.parametrize(("fails", "best"), [("last", 2), ("model_best", 3)])
+def test_a_best_accuracy_is_forgotten_where_its_encoder_is_in_no_file(
+    fails, best, tmp_path, monkeypatch
+):
+    """Where `last` alone failed, a model_best that was written was replaced by a worse one."""
+    scores = iter([0.5, 0.9, 0.6])
+    monkeypatch.setattr(Validator, "__call__", lambda _: {"5-way": (next(scores), 0.1)})
+    real = checkpoint.save
+
+    def limited(content, path):
+        if content["epoch"] == 2 and path.name == f"{fails}.pth.tar":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(content, path)
+
+    monkeypatch.setattr(checkpoint, "save", limited)
+    flags = ["-b", "256", "-s", "1", "--epochs", "3", "--output-dir", str(tmp_path / "run")]
+    assert main([*BASE, *flags]) == 0
+    found = checkpoint.read(tmp_path / "run" / "model_best.pth.tar")
+    assert (found["epoch"], found["best_accs"][-1]) == (best, {2: 90.0, 3: 60.0}[best])
+    assert content(tmp_path / "run")["best_accs"] == found["best_accs"]
+
+
+@pytest.mark.parametrize(("selected", "kept"), [("last", 2), ("validation", 1)])
+def test_the_last_epoch_is_no_best_accuracy(selected, kept, tmp_path, monkeypatch):
+    """With --select last, a model_best that failed took the accuracy of another epoch along."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    plain = {"selected_on": selected, "encoder": {"arch": "conv4"}}
+    saver = RunSaver(tmp_path, SimpleNamespace(plain=lambda: plain))
+    progress = Progress(best_accs=[0.0, 70.0], best_epochs=[None, 1])
+    encoder = Encoder(EncoderConfig("conv4", "seq", dim=4, num_classes=3))
+    saver(SimpleNamespace(progress=progress, method=SimpleNamespace(encoder=encoder)), True, True)
+    assert saver.failed
+    assert len(progress.best_accs) == kept
