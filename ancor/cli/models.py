@@ -117,12 +117,9 @@ def read_models_of(
     expected = {name: getattr(args, name) or [None] for name in ("arch", "head", "dim")}
     if args.pretrained is not None:
         expected.pop("arch")
-    data = vars(args)
-    if paths and partition is not None and data["dataset"] is None:
-        data = {**data, "dataset": partition.dataset}  # a library's backbone tells of none
     return read_models(
         paths or model_paths(args),
-        data,
+        vars(args),
         partition or args.partition,
         runtime_of(args),
         only_base=only_base,

@@ -16,7 +16,7 @@ from ancor.data.transform_spec import (
     TransformSpec,
 )
 from ancor.errors import InputError, choose
-from ancor.runtime.settings import Check, between, check_settings, one_of, setting
+from ancor.runtime.settings import Check, between, check_settings, defaults_of, one_of, setting
 
 if TYPE_CHECKING:
     from ancor.data.partition import Partition
@@ -240,6 +240,12 @@ class DataConfig:
         """The partitions that are made of the training images, and their shares of these."""
         given = ("validation", self.val_fraction), ("test", self.test_fraction)
         return {name: share for name, share in given if share is not None}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The dataset, and the settings that are not their defaults: no others are asked for."""
+        defaults = defaults_of(type(self))
+        return {k: v for k, v in vars(self).items() if v != defaults[k] or k == "dataset"}
 
     @property
     def spec(self) -> DatasetSpec:

@@ -97,7 +97,7 @@ def training_view(
 
 def support_transform(spec: TransformSpec) -> Callable:
     """Return the mild random transform of a support view: image -> bytes (3, S, S)."""
-    steps = _resize(spec) + _border(spec)
+    steps = _stored(spec) + _resize(spec) + _border(spec)
     if spec.native_size is None:
         steps += [v2.RandomCrop(spec.size)]
     elif spec.support_padding:
@@ -113,16 +113,25 @@ def stored_form(spec: TransformSpec) -> Callable:
     That is square and of the native size, by resizing the shorter side and cropping the center; or,
     of photographs, of the shorter side that all their transforms begin with.
     """
-    if spec.native_size is None:
-        return v2.Compose([v2.ToImage(), *_resize(spec)])
-    side = spec.native_size
-    return v2.Compose([v2.ToImage(), partial(_shorter_side, side), v2.CenterCrop(side)])
+    return v2.Compose([v2.ToImage(), *(_stored(spec) or _resize(spec))])
 
 
 def query_transform(spec: TransformSpec) -> Callable:
     """Return the test transform, which draws nothing: image -> bytes (3, S, S)."""
     crop = [v2.CenterCrop(spec.size)] if spec.native_size is None else []
-    return v2.Compose([v2.ToImage(), *_resize(spec), *_border(spec), *crop])
+    return v2.Compose([v2.ToImage(), *_stored(spec), *_resize(spec), *_border(spec), *crop])
+
+
+def _stored(spec: TransformSpec) -> list:
+    """Return what makes images of the native size of those that are not, as another dataset's."""
+    return [] if spec.native_size is None else [partial(_square, spec.native_size)]
+
+
+def _square(side: int, image: Tensor) -> Tensor:
+    """Resize an image (3, H, W) at its shorter side and crop its center to (3, side, side)."""
+    if image.shape[-2:] == (side, side):
+        return image
+    return functional.center_crop(_shorter_side(side, image), [side, side])
 
 
 def _resize(spec: TransformSpec) -> list:

@@ -14,6 +14,7 @@ from ancor.checkpoints.pretrained import load_encoder, read_backbone, seen_label
 from ancor.data.config import DataConfig
 from ancor.data.notes import tell
 from ancor.data.partition import Partition
+from ancor.data.registry import DATASETS
 from ancor.data.resolve import resolve_data, with_dataset
 from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError
@@ -42,6 +43,8 @@ class Model:
         cache: folder that features are kept in; None: nowhere.
         data: where its data are, those it was trained on among them; None: not known.
         saved: the encoder with the classes of its file, which a file can hold; None: `network`.
+        kind: which of its outputs is scored (`ancor.evaluation.feature_bank.KINDS`); None: as the
+            evaluation says.
     """
 
     network: Encoder
@@ -52,6 +55,7 @@ class Model:
     cache: Path | None = None
     data: DataConfig | None = None
     saved: Encoder | None = None
+    kind: str | None = None
 
     def bank(
         self,
@@ -102,7 +106,8 @@ def read_models(
     Args:
         paths: files that `ancor.checkpoints.pretrained.load_encoder` reads.
         data: settings of `DataConfig` that go before those in the files.
-        partition: name of the one that is evaluated, or itself.
+        partition: name of the one that is evaluated, or itself, which names the dataset where
+            `data` names none.
         runtime: where and how passes run.
         only_base: whether backbone features are all that is used.
         cache: folder that features are kept in; None: nowhere.
@@ -119,8 +124,10 @@ def read_models(
         _check_agreement(given, path, encoder, only_base)
     _check_alike(paths, loaded)
     check_same_classes(paths, [content for _, content in loaded])
-    data = with_dataset(data, loaded[0][1]["config"]["data"])  # told once, whatever the files
-    configs = [resolve_data(data, content["config"]["data"]) for _, content in loaded]
+    trained_on = [content["config"]["data"] for _, content in loaded]
+    if isinstance(partition, str):
+        data = with_dataset(data, trained_on[0])  # told once, whatever the files
+    configs = [resolve_data(_met(data, told, partition), told) for told in trained_on]
     if isinstance(partition, str):
         read, told = (
             configs[0].features or configs[0].root,
@@ -153,6 +160,21 @@ def read_models(
         )
     ]
     return models, partition
+
+
+def _met(
+    data: Mapping[str, Any], told: Mapping[str, Any] | None, partition: str | Partition
+) -> Mapping[str, Any]:
+    """Return what was given, and the dataset of a partition where the file tells another, or none.
+
+    A partition of a name that no dataset has is the file's, or a `folder`.
+    """
+    if isinstance(partition, str) or data.get("dataset") is not None:
+        return data
+    theirs = (told or {}).get("dataset")
+    dataset = partition.dataset if partition.dataset in DATASETS else theirs or "folder"
+    same = dataset == theirs and data.get("root") is None
+    return data if same else {**data, "dataset": dataset}
 
 
 def read_one(source: str, data: Mapping[str, Any], runtime: Runtime) -> tuple[Model, DataConfig]:

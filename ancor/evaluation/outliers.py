@@ -13,7 +13,6 @@ from ancor.errors import MissingPartition
 from ancor.evaluation.models import read_models
 from ancor.evaluation.neighbors import nearest_others
 from ancor.runtime.devices import Runtime
-from ancor.runtime.settings import defaults_of
 
 NEIGHBORS = 10
 AGREE = 0.7  # of the neighbors, on one other class: mislabeled images may come in threes
@@ -63,18 +62,13 @@ def find(config: DataConfig, model_path: str) -> list[dict[str, Any]]:
         InputError: the encoder cannot be read, or does not fit the data.
     """
     found = []
-    # What was given, not what a dataset has by default: an encoder brings its own preprocessing.
-    defaults = defaults_of(DataConfig)
-    given = {
-        name: v for name, v in vars(config).items() if v != defaults[name] or name == "dataset"
-    }
     runtime = Runtime.named("auto", "fp32", None, batch_size=128, workers=0, quiet=False)
     for name in PARTITIONS:
         try:
             partition = without_unreadable(config.read(name))
         except MissingPartition:
             continue
-        (model,), _ = read_models([model_path], given, partition, runtime)
+        (model,), _ = read_models([model_path], config.given, partition, runtime)
         found += _in_partition(partition, model.bank(partition))
     return found
 

@@ -83,9 +83,8 @@ class Evaluation:
         self.models, self.partition, self.config = models, partition, config
         self.combine, self.predict = combine, _predictor(combine, config)
         self.protocols = _protocols(config)
-        kinds = [
-            kind_of(m.network, m.content, config.only_base, config.features_out) for m in models
-        ]
+        asked = config.only_base, config.features_out
+        kinds = [m.kind or kind_of(m.network, m.content, *asked) for m in models]
         if combine == "cascade":
             _check_coarse(models[0], partition)
             kinds[0] = "predicted class"
@@ -100,7 +99,7 @@ class Evaluation:
         if baseline is not None:
             # Beside the backbone's features a head that was only drawn adds nothing.
             same = baseline.network.config.embeds and not (config.untrained and kinds[0] == "both")
-            kind = kinds[0] if same else "features"
+            kind = baseline.kind or (kinds[0] if same else "features")
             self.baseline = [self._bank(baseline, kind)]
 
     def _bank(self, model: Model, kind: str) -> FeatureBank | CenteredBank:

@@ -107,8 +107,7 @@ def train(
     given = {"mode": mode_of(settings.get("name", "ancor")), **settings}
     partition = None
     if isinstance(data, Dataset):
-        own = {name: getattr(data.config, name) for name in settings_of(DataConfig)}
-        given = {**without_parts(own, given), **given}
+        given = {**without_parts(data.config.given, given), **given}
     else:
         partition = data
         given.setdefault("dataset", data.dataset if data.dataset in DATASETS else "folder")
@@ -164,9 +163,11 @@ def evaluate(
     """Score one or more encoders by few-shot episodes, as eval.py and its like do.
 
     Args:
-        models: encoders, or files that eval.py reads.
+        models: encoders, each of which is scored by the features that it encodes to, unless
+            `only_base` or `features_out` is given; or files that eval.py reads.
         partition: what episodes are drawn from; or the name of a partition of the dataset that the
-            files were trained on.
+            files were trained on. Files see images of another dataset as `dataset` has eval.py
+            show them; an encoder shows them as it shows all.
         combine: single, ensemble, concat or cascade.
         device, precision: of models that are read from files.
         quiet: whether to show no progress bars.
@@ -191,8 +192,7 @@ def evaluate(
     if against is not None:
         settings["baseline"] = str(against)
     encoders = [model for model in models if isinstance(model, ImageEncoder)]
-    if encoders:
-        settings.setdefault("only_base", encoders[0].only_base)
+    own = not {"only_base", "features_out"} & settings.keys()
     config = from_dict(EvaluationConfig, settings, "evaluate")
     paths = [str(model) for model in models if not isinstance(model, ImageEncoder)]
     if encoders and isinstance(partition, str):
@@ -206,19 +206,14 @@ def evaluate(
         read, partition = read_models(paths, {}, partition, runtime, only_base=config.only_base)
     files = iter(read)
     chosen = [
-        _model(each, partition, combine) if isinstance(each, ImageEncoder) else next(files)
+        _model(each, partition, combine, own) if isinstance(each, ImageEncoder) else next(files)
         for each in models
     ]
     baseline = None
     if isinstance(against, ImageEncoder):
-        baseline = _model(against, partition, "single")
+        baseline = _model(against, partition, "single", own)
     elif against is not None:
-        own = (
-            {"dataset": partition.dataset}
-            if partition.dataset in DATASETS
-            else {"dataset": "folder"}
-        )
-        (baseline,), _ = read_models([str(against)], own, partition, runtime)
+        (baseline,), _ = read_models([str(against)], {}, partition, runtime)
     evaluation = Evaluation(chosen, partition, config, combine, baseline)
     return [*evaluation.results(), *evaluation.further().values()]
 
@@ -254,8 +249,8 @@ def embed(
     return encoder.encode(images, unit_length=unit_length)
 
 
-def _model(encoder: ImageEncoder, partition: Partition, combine: str) -> Model:
-    """Return an encoder as a model of an evaluation."""
+def _model(encoder: ImageEncoder, partition: Partition, combine: str, own: bool) -> Model:
+    """Return an encoder as a model of an evaluation; `own`: of the features that it encodes to."""
     content = encoder.content
     if combine == "cascade" and content:
         names = checkpoint.class_names(content, repr(encoder))
@@ -264,7 +259,8 @@ def _model(encoder: ImageEncoder, partition: Partition, combine: str) -> Model:
                 "the encoder was trained on other coarse classes than the partition has; give its "
                 "file, whose classes are matched by name"
             )
-    return Model(encoder.network, encoder.transforms, encoder.runtime, "", content)
+    kind = encoder.kind if own else None
+    return Model(encoder.network, encoder.transforms, encoder.runtime, "", content, kind=kind)
 
 
 def _check_names(settings: dict[str, Any], known: Any) -> None:

@@ -255,3 +255,17 @@ def test_predict_takes_a_head(head, tmp_path, capsys):
     support = ["--support", str(tmp_path / "support"), "--query", str(tmp_path / "support" / "a")]
     assert predict.main([*model, *support]) == 0
     assert "a" in capsys.readouterr().out
+
+
+def test_python_trains_the_same_head(head, rows):
+    """`ancor.train` on a dataset of features was refused: it has an `augment`, which is None."""
+    settings = {"epochs": 2, "val_episodes": 4, "queue_length": 16, "print_freq": 3}
+    data = ancor.load_dataset("digits", features=rows)
+    ours = ancor.train(data, device="cpu", precision="fp32", **settings)
+    theirs = checkpoint.read(head / "model_best.pth.tar")["config"]
+    for section in ("encoder", "method", "data", "training"):
+        assert ours.content["config"][section] == theirs[section], section
+    loaded = ancor.load_encoder(head / "model_best.pth.tar")
+    assert ours.transforms == loaded.transforms
+    for name, tensor in loaded.network.state_dict().items():
+        assert torch.equal(tensor, ours.network.state_dict()[name]), name

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,10 @@ from ancor import __main__ as toolkit
 from ancor.cli import eval as scripts
 from ancor.cli.train import main as train_script
 from ancor.data import features
+from ancor.data.config import DataConfig
+from ancor.data.transform_spec import AUGMENTATIONS
+from ancor.models.backbones import build_backbone
+from ancor.models.libraries import library
 from tests import made
 from tests.refusals import refuses
 
@@ -203,3 +208,118 @@ def test_importing_is_quick_and_leaves_torch_alone():
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "True"]
     assert all(callable(getattr(ancor, name)) for name in ancor.__all__)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder of a training set of pictures of many sizes."""
+    root = tmp_path_factory.mktemp("photographs")
+    for number in range(12):
+        size = (40 + 3 * number, 33 + 20 * (number % 3))
+        made.write(root / f"train/{'ab'[number % 2]}/{number}.png", number, size)
+    return root
+
+
+@pytest.fixture(scope="module")
+def of_timm(tmp_path_factory):
+    """A backbone of timm, and a file of weights that were drawn."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "w.pth"
+    torch.save(build_backbone("timm:test_resnet").state_dict(), path)
+    return "timm:test_resnet", str(path)
+
+
+def test_training_is_that_of_the_script(photographs, of_timm, tmp_path):
+    """What a backbone asks of images, and what follows of its weights, is not lost."""
+    arch, weights = of_timm
+    flags = ["--dataset", "folder", "--data", str(photographs), "--mode", "coarse", "-j", "0"]
+    flags += ["--arch", arch, "--pretrained", weights, "--epochs", "1", "--seed", "3"]
+    assert train_script([*flags, "--output-dir", str(tmp_path / "run")]) == 0
+    data = ancor.load_dataset("folder", photographs)
+    ours = ancor.train(data, arch=arch, pretrained=weights, epochs=1, seed=3, workers=0)
+    told = json.loads((tmp_path / "run/config.json").read_text())
+    assert (told["data"]["augment"], told["data"]["image_size"]) == ("crops", 160)
+    for section in ("encoder", "method", "data", "training"):
+        assert ours.content["config"][section] == told[section], section
+    theirs = ancor.load_encoder(tmp_path / "run/last.pth.tar")
+    assert ours.transforms == replace(theirs.transforms, **AUGMENTATIONS["crops"])
+    for name, tensor in theirs.network.state_dict().items():
+        assert torch.equal(tensor, ours.network.state_dict()[name]), name
+
+
+def test_settings_of_a_dataset_go_before_the_backbones(photographs, of_timm):
+    arch, weights = of_timm
+    data = ancor.load_dataset("folder", photographs, image_size=64, augment="color")
+    encoder = ancor.train(data, arch=arch, pretrained=weights, epochs=1, workers=0)
+    assert (encoder.transforms.size, encoder.transforms.grayscale) == (64, 0.2)
+    assert encoder.transforms.interpolation == library(arch).preprocessing()["interpolation"]
+
+
+def test_an_encoder_is_scored_by_the_features_that_it_encodes_to(data, quick_run):
+    path, few = quick_run / "last.pth.tar", {"n_test_runs": 5, "n_queries": 5}
+    frozen, head = (
+        ancor.load_encoder(path, features_out=out, device="cpu") for out in ("frozen", "head")
+    )
+    of_file = {
+        out: scores(ancor.evaluate(path, data["test"], features_out=out, device="cpu", **few))
+        for out in ("frozen", "head")
+    }
+    assert of_file["frozen"] != of_file["head"]
+    assert scores(ancor.evaluate(head, data["test"], **few)) == of_file["head"]
+    assert scores(ancor.evaluate(frozen, data["test"], **few)) == of_file["frozen"]
+    asked = ancor.evaluate(head, data["test"], features_out="frozen", **few)
+    assert scores(asked) == of_file["frozen"]
+    own = ancor.load_encoder(path, only_base=False, device="cpu")
+    assert scores(ancor.evaluate(own, data["test"], **few)) == of_file["head"]
+    assert scores(ancor.evaluate(own, data["test"], only_base=True, **few)) == of_file["frozen"]
+    (result, _) = ancor.evaluate(frozen, data["test"], baseline=head, **few)
+    (alone, _) = ancor.evaluate(head, data["test"], **few)
+    assert np.array_equal(result.baseline, alone.scores)
+    both, other, same = (
+        scores(ancor.evaluate(models, data["test"], combine="concat", **options, **few))
+        for models, options in (
+            ([frozen, head], {}),
+            ([head, head], {}),
+            ([frozen, head], {"features_out": "head"}),
+        )
+    )
+    assert both != other == same
+
+
+def test_a_partition_names_the_dataset_of_a_file(of_timm, quick_run, tmp_path):
+    """Files see images of another dataset as eval.py shows them; a backbone needs nothing more."""
+    arch, weights = of_timm
+    test, few = ancor.load_dataset("digits")["test"], {"n_test_runs": 3, "n_queries": 5}
+    named = ancor.load_encoder(arch, pretrained=weights, dataset="digits", device="cpu")
+    found = ancor.evaluate(f"{arch}={weights}", test, device="cpu", **few)
+    assert scores(found) == scores(ancor.evaluate(named, test, **few))
+    path = str(quick_run / "last.pth.tar")
+    made.cifar100(tmp_path, images=6)
+    flags = ["--model-path", path, "--dataset", "cifar100", "--data", str(tmp_path)]
+    flags += ["--partition", "test", "--device", "cpu", "--cls", "Proto", "--n-queries", "2"]
+    flags += ["--n-test-runs", "3", "--json", str(tmp_path / "report.json")]
+    assert scripts.main(flags) == 0
+    report = json.loads((tmp_path / "report.json").read_text())["results"]
+    test = ancor.load_dataset("cifar100", tmp_path)["test"]
+    few |= {"n_queries": 2, "classifier": "Proto"}
+    found = ancor.evaluate(path, test, device="cpu", **few)
+    assert scores(found) == [(r["mode"], r["accuracy"], r["ci95"]) for r in report]
+    other = ancor.load_encoder(path, device="cpu")
+    assert other.transforms.mean != DataConfig("cifar100").transforms.mean
+    assert scores(ancor.evaluate(other, test, **few)) != scores(found)
+
+
+def test_images_of_any_size_are_shown_as_the_training_images_were(photographs, quick_run):
+    """Of a partition as of paths: at its shorter side, and cropped."""
+    encoder = ancor.load_encoder(quick_run / "last.pth.tar", device="cpu")
+    partition = ancor.load_dataset("folder", photographs)["train"]
+    paths = [partition.images.name(number) for number in range(len(partition))]
+    found = encoder.encode(partition)
+    np.testing.assert_allclose(found, encoder.encode(paths), rtol=0, atol=1e-6)
+    alike = [number for number, path in enumerate(paths) if Image.open(path).size == (40, 33)]
+    one = partition.subset(np.array(alike))
+    np.testing.assert_allclose(encoder.encode(one), found[alike], rtol=0, atol=1e-6)
+    (result, _) = ancor.evaluate(
+        encoder, partition, mode="coarse", n_ways=2, n_queries=2, n_test_runs=2
+    )
+    assert len(result.scores) == 2
