@@ -96,11 +96,14 @@ def notes(found: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each partition, and each two, in which pictures are repeated."""
     for name, count in found["inside"].items():
         if count:
-            group = next(g for g in found["groups"] if _within(g, name))
-            one, other = [image["name"] for image in group if image["partition"] == name][:2]
+            such = ""
+            group = next((g for g in found["groups"] if _within(g, name)), None)
+            if group is not None:  # as it can be where more than `MOST_LISTED` are larger
+                one, other = [image["name"] for image in group if image["partition"] == name][:2]
+                such = f", such as {one!r} and {other!r}"
             yield (
-                f"partition {name!r}: {count} images are near duplicates of others in it, such as "
-                f"{one!r} and {other!r}; keep one of each"
+                f"partition {name!r}: {count} images are near duplicates of others in it{such}; "
+                "keep one of each"
             )
     for names, count in found["across"].items():
         if count:

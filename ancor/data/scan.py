@@ -61,6 +61,11 @@ def findings(images: Images, threads: int | None = None) -> Iterator[Finding]:
             yield from chunk
 
 
+def problems_of(partition: Partition) -> list[str | None]:
+    """Return why each image cannot be read, in order; None where it can."""
+    return [finding.problem for finding in findings(partition.images)]
+
+
 def without_unreadable(partition: Partition) -> Partition:
     """Return the partition without the images that cannot be read; it lists them as `skipped`.
 
@@ -69,7 +74,7 @@ def without_unreadable(partition: Partition) -> Partition:
     Raises:
         InputError: no image of the partition can be read.
     """
-    problems = [finding.problem for finding in findings(partition.images)]
+    problems = problems_of(partition)
     kept = np.array([problem is None for problem in problems])
     if kept.all():
         return partition

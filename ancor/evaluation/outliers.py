@@ -8,8 +8,8 @@ from torch import Tensor
 from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.partition import Partition
 from ancor.data.repeats import told
-from ancor.data.scan import without_unreadable
-from ancor.errors import MissingPartition
+from ancor.data.scan import problems_of
+from ancor.errors import InputError
 from ancor.evaluation.models import read_models
 from ancor.evaluation.neighbors import nearest_others
 from ancor.runtime.devices import Runtime
@@ -51,12 +51,13 @@ def find(config: DataConfig, model_path: str) -> list[dict[str, Any]]:
     """Find the doubtful labels of each partition of a dataset, of its finest level.
 
     Args:
-        config: which data; images that cannot be read are left out.
+        config: which data; images and partitions that cannot be read are left out, as
+            `ancor.data.report.check` tells of them.
         model_path: the encoder's file, or a library's backbone.
 
     Returns:
-        What `ancor.data.repeats.told` tells of each image, and `suggested`, a class, with its
-        `share` of the neighbors.
+        What `ancor.data.repeats.told` tells of each image, by its position among all of its
+        partition, and `suggested`, a class, with its `share` of the neighbors.
 
     Raises:
         InputError: the encoder cannot be read, or does not fit the data.
@@ -65,18 +66,24 @@ def find(config: DataConfig, model_path: str) -> list[dict[str, Any]]:
     runtime = Runtime.named("auto", "fp32", None, batch_size=128, workers=0, quiet=False)
     for name in PARTITIONS:
         try:
-            partition = without_unreadable(config.read(name))
-        except MissingPartition:
+            whole = config.read(name)
+        except InputError:
             continue
+        kept = np.flatnonzero([problem is None for problem in problems_of(whole)])
+        if not len(kept):
+            continue
+        partition = whole.subset(kept)
         (model,), _ = read_models([model_path], config.given, partition, runtime)
-        found += _in_partition(partition, model.bank(partition))
+        features = model.bank(partition).test_features()
+        found += _in_partition(whole, kept, features)
     return found
 
 
-def _in_partition(partition: Partition, bank: Any) -> list[dict[str, Any]]:
-    level = "coarse" if partition.fine_labels is None else "fine"
-    names = partition.hierarchy.names(level)
+def _in_partition(whole: Partition, kept: np.ndarray, features: Tensor) -> list[dict[str, Any]]:
+    """Tell the doubtful labels among the images at the positions `kept`, whose features follow."""
+    level = "coarse" if whole.fine_labels is None else "fine"
+    names, labels = whole.hierarchy.names(level), whole.labels(level)[kept]
     return [
-        {**told(partition, number), "suggested": names[other], "share": share}
-        for number, other, share in label_outliers(bank.test_features(), partition.labels(level))
+        {**told(whole, int(kept[number])), "suggested": names[other], "share": share}
+        for number, other, share in label_outliers(features, labels)
     ]

@@ -89,7 +89,8 @@ def plan_evaluations(
         count: episodes of each.
         views: see `support_views`.
         seed: of episodes and views.
-        transforms: if given, views that show the same are listed once (`distinct_views`).
+        transforms: if given, views that show the same are listed once (`distinct_views`), to all
+            encoders that see the images.
 
     Raises:
         InputError: there are too few images or classes, or fewer views than copies.

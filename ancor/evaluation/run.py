@@ -20,6 +20,7 @@ from ancor.checkpoints.checkpoint import sha256
 from ancor.checkpoints.pretrained import weights_file
 from ancor.data.episodes import ALL_WAYS, EpisodeSampler, Protocol
 from ancor.data.partition import Partition
+from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError, choose
 from ancor.evaluation import open_set, predictors, retrieval
 from ancor.evaluation.centering import CenteredBank, training_mean
@@ -81,6 +82,7 @@ class Evaluation:
         if config.clusters:
             partition.labels("fine")  # raises where they are not known, before anything is passed
         self.models, self.partition, self.config = models, partition, config
+        self._transforms = _shared_transforms([*models, *([baseline] if baseline else [])])
         self.combine, self.predict = combine, _predictor(combine, config)
         self.protocols = _protocols(config)
         asked = config.only_base, config.features_out
@@ -188,7 +190,7 @@ class Evaluation:
             config.n_test_runs,
             config.support_views,
             config.seed,
-            self.models[0].transforms,
+            self._transforms,
         )
 
     def about(self, script: str) -> dict[str, Any]:
@@ -224,6 +226,15 @@ class Evaluation:
                 "python": platform.python_version(),
             },
         }
+
+
+def _shared_transforms(models: Sequence[Model]) -> TransformSpec | None:
+    """Return the transforms by which views of all models show the same; None: they differ."""
+    first = models[0].transforms
+    flips = first.support_only_flips, first.flip
+    specs = (model.transforms for model in models)
+    alike = all((spec.support_only_flips, spec.flip) == flips for spec in specs)
+    return first if alike else None
 
 
 def _predictor(combine: str, config: EvaluationConfig) -> Predictor:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ancor.cli import check_data
+from ancor.data import repeats
 from ancor.data.config import DataConfig
 from ancor.data.repeats import find, notes
 from tests.refusals import tells
@@ -49,6 +50,17 @@ def test_pictures_are_found_inside_and_across_partitions(tmp_path):
     told = list(notes(found))
     assert len(told) == 2
     assert tells(told[0], "train", "2") or tells(told[1], "train", "2")
+
+
+def test_a_partition_is_told_whose_groups_are_not_listed(tmp_path, monkeypatch):
+    """Larger ones may fill the list, and those across partitions come first."""
+    monkeypatch.setattr(repeats, "MOST_LISTED", 1)
+    data = DataConfig("folder", root=str(made_folder(tmp_path)))
+    found = find([data.load("train"), data.load("test")])
+    assert len(found["groups"]) == 1
+    told = list(notes(found))
+    assert tells(told[0], "'train'", "2")
+    assert tells(told[1], "'test'", "3")
 
 
 def test_nothing_is_found_where_all_differ(tmp_path):

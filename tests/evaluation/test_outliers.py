@@ -9,6 +9,7 @@ from PIL import Image
 
 from ancor.cli import check_data
 from ancor.cli import train as train_command
+from ancor.data.config import DataConfig
 from ancor.evaluation.outliers import label_outliers
 from tests.refusals import refused, tells
 
@@ -51,7 +52,7 @@ def test_check_data_names_them_by_a_trained_encoder(tmp_path, capsys):
             rng = np.random.default_rng(100 * channel + number)
             pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
             pixels[..., channel] += 190
-            path = root / wrong.get((name, number), name) / f"{name}{number}.png"
+            path = root / "train" / wrong.get((name, number), name) / f"{name}{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
     words = (
@@ -72,5 +73,13 @@ def test_check_data_names_them_by_a_trained_encoder(tmp_path, capsys):
         ("blue7.png", "blue"),
     }
     assert {each["class"] for each in found} == set(colors)
-    words[3] = str(tmp_path / "none.pth.tar")
-    refused(check_data.main, words, capsys, "none.pth.tar")
+    refused(check_data.main, [*words[:3], str(tmp_path / "none.pth.tar")], capsys, "none.pth.tar")
+    # Beside what cannot be read they are found too, under their own numbers.
+    (root / "train" / "blue" / "a.png").write_bytes(b"broken")
+    (root / "test" / "red").mkdir(parents=True)
+    Image.fromarray(pixels).save(root / "test" / "lost.png")
+    assert check_data.main(words) == 1
+    assert tells(capsys.readouterr().out, "problem", "lost.png")
+    again = json.loads(report.read_text())["outliers"]
+    images = DataConfig("folder", root=str(root)).read("train").images
+    assert [images.name(each["index"]) for each in again] == [each["name"] for each in found]

@@ -1,5 +1,7 @@
 """The bank and the batched classifiers against a plain loop over the same episodes and views."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -7,13 +9,19 @@ from torch.nn import functional as F
 
 from ancor.data.config import DataConfig
 from ancor.data.episodes import EpisodeSampler, Protocol
+from ancor.data.images import ColorImages
+from ancor.data.partition import Partition
+from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize, query_transform, support_transform
 from ancor.data.views import QUERY_VIEW, EvaluationViews
+from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.feature_bank import FeatureBank
+from ancor.evaluation.models import Model
 from ancor.evaluation.plan import plan_evaluations, support_views
 from ancor.evaluation.predictors import single
+from ancor.evaluation.run import Evaluation
 from ancor.evaluation.scoring import score
-from ancor.models.config import EncoderConfig
+from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime
 
@@ -56,6 +64,39 @@ def test_fresh_views_give_the_accuracies_of_a_plain_loop_exactly():
             accuracies.append(np.mean(model.predict(query) == episode.query_labels))
         theirs.append(accuracies)
     assert ours == theirs
+
+
+def test_each_model_sees_the_views_of_its_own_transforms():
+    """One is for images whose mirror images are others, and one is not; they are scored alike."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), 10)
+    shapes = rng.integers(0, 256, (6, 3, 16, 16))
+    pixels = (shapes[labels] + rng.integers(0, 256, (60, 3, 16, 16))) // 2
+    names = [f"class {label}" for label in labels]
+    images = ColorImages(pixels.astype(np.uint8))
+    partition = Partition.from_names("made", "test", images, ["all"] * 60, names)
+    spec = TransformSpec(16, (0.5,) * 3, (0.25,) * 3, native_size=16, flip=False)
+    one, other = (
+        Model(Encoder(EncoderConfig("conv4", BARE)).eval(), each, Runtime(CPU, quiet=True))
+        for each in (spec, replace(spec, flip=True))
+    )
+    config = EvaluationConfig(n_shots=(1,), n_queries=5, n_test_runs=40, classifier="Proto")
+
+    def scores(models, baseline=None, combine="single"):
+        evaluation = Evaluation(models, partition, config, combine, baseline)
+        found = list(evaluation.results())
+        ours = np.concatenate([result.scores for result in found])
+        if baseline is None:
+            return ours
+        return ours, np.concatenate([result.baseline for result in found])
+
+    alone = {False: scores([one]), True: scores([other])}
+    assert np.array_equal(scores([one], other), [alone[False], alone[True]])
+    assert np.array_equal(scores([other], one), [alone[True], alone[False]])
+    for combine in ("ensemble", "concat"):
+        both = [scores(models, combine=combine) for models in ([one, other], [other, one])]
+        assert np.allclose(*both)
 
 
 def test_predictions_do_not_hang_on_the_batch_size():
