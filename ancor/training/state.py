@@ -18,48 +18,23 @@ from ancor.checkpoints.state_dicts import (
     load_encoder_state,
     tensors_of,
 )
+from ancor.data.config import PERMISSIONS, DataConfig
 from ancor.errors import InputError
 from ancor.methods.base import Method
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder
-from ancor.runtime.settings import defaults_of
+from ancor.runtime.settings import defaults_of, settings_of
 from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
-from ancor.training.optimizer import STATES, fresh_state, trained
+from ancor.training.optimizer import STATES, follow_freezing, fresh_state, trained
 from ancor.training.progress import Progress
 from ancor.training.trainer import Trainer
 
 MOST_STEPS = 2**62  # TensorBoard counts steps in 64 bits
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {
-    "data": (
-        "dataset",
-        "image_size",
-        "mean",
-        "std",
-        "interpolation",
-        "crop_pct",
-        "crop_mode",
-        "flip",
-        "augment",
-        "crop_scale",
-        "color_jitter",
-        "grayscale",
-        "blur",
-        "solarize",
-        "auto_augment",
-        "perspective",
-        "split",
-        "breeds_info",
-        "breeds_level",
-        "breeds_ancestor",
-        "breeds_subclasses",
-        "coarse_level",
-        "fine_level",
-        "labels",
-        "val_fraction",
-        "test_fraction",
-        "partition_seed",
+    "data": tuple(
+        name for name in settings_of(DataConfig) if name not in ("root", "features", *PERMISSIONS)
     ),
     "encoder": None,
     "method": None,
@@ -220,6 +195,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
                 raise ValueError(f"a state of {value} steps")
             kept[name].copy_(value.detach())
         optimizer.state[parameter] = kept
+    follow_freezing(optimizer)
 
 
 def _restore_scaler(scaler: torch.GradScaler, told: Any) -> None:
