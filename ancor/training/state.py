@@ -144,13 +144,19 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
                 )
     # Before a method of the file's sizes is made.
     check_encoder_state(config.encoder, tensors_of(content, str(path)), QUERY)
-    if theirs.get("fingerprint") in (None, ours["fingerprint"]):  # old files have none
-        return []
-    return [
-        f"The training images are not those of {str(path)!r} ({theirs.get('images')!r:.20} "
-        f"images then, {config.images} now, by names, sizes and labels): training goes on with "
-        "those of now"
-    ]
+    notes, epochs = [], theirs["training"]["epochs"]
+    if config.training.cos and epochs != config.training.epochs:
+        notes.append(
+            f"`cos` plans the rates of the epochs to come over all `epochs`: "
+            f"{config.training.epochs} now, {epochs!r:.20} in {str(path)!r}"
+        )
+    if theirs.get("fingerprint") not in (None, ours["fingerprint"]):  # old files have none
+        notes.append(
+            f"The training images are not those of {str(path)!r} ({theirs.get('images')!r:.20} "
+            f"images then, {config.images} now, by names, sizes and labels): training goes on with "
+            "those of now"
+        )
+    return notes
 
 
 def _check_classes(before: tuple[str, ...], now: tuple[str, ...], path: Path) -> None:
@@ -239,8 +245,11 @@ def _seconds(told: Any) -> float | None:
     return float(told) if type(told) in (int, float) and 0 <= told < 1e10 else None
 
 
-def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
-    """Put a trainer into the state that `trainer_state` returned."""
+def restore(trainer: Trainer, content: Mapping[str, Any], same_images: bool = True) -> None:
+    """Put a trainer into the state that `trainer_state` returned.
+
+    Figures that no print has told are taken only where they are of the `same_images`.
+    """
     method = trainer.method
     load_method_state(method, tensors_of(content, "the file"))
     progress = content["progress"]
@@ -265,6 +274,7 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
         _best_epochs(progress.get("best_epochs"), len(best)),
         _seconds(content.get("seconds")),
     )
-    trainer.meter = _meter(progress.get("meter"), trainer.meter.classes)
+    if same_images:
+        trainer.meter = _meter(progress.get("meter"), trainer.meter.classes)
     if progress.get("scaler") and trainer.scaler.is_enabled():
         _restore_scaler(trainer.scaler, progress["scaler"])
