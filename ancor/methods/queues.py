@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-QUEUES = ("multi", "single", "none")
-
 
 class KeyQueue(nn.Module):
     """What both kinds share: a buffer of unit columns, write positions, and how full it is.

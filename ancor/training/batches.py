@@ -14,11 +14,15 @@ from ancor.data.partition import Partition
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize
 from ancor.data.views import TrainingViews
+from ancor.errors import InputError, choose
 from ancor.methods.balance import balanced_order
-from ancor.methods.base import Batch
+from ancor.methods.base import Batch, Method
+from ancor.models.groups import backbone_groups, batch_norms, fixed_modules, frozen_groups
+from ancor.models.maps import fewest_values
 from ancor.runtime.distributed import rank_slice, world_size
 from ancor.runtime.lazy import Lazy
 from ancor.runtime.seeding import generator
+from ancor.training.config import RunConfig
 
 vision = Lazy("torchvision.utils")
 
@@ -232,3 +236,43 @@ def _shuffle(batch_size: int, part: int, parts: int, seed: int, step: int) -> Te
     sizes = (divmod(own.stop - own.start, parts) for own in shares)
     images = sum(size + (part < more) for size, more in sizes)
     return torch.randperm(images, generator=generator(seed, "batch-norm shuffle", step, part))
+
+
+def check_parts(config: RunConfig, method: Method, batch_size: int) -> None:
+    """Raise an InputError where a part of a batch has no image, or too few for batch norm.
+
+    Args:
+        config: the run's.
+        method: what is trained.
+        batch_size: images of a batch over all processes.
+    """
+    training, processes = config.training, world_size()
+    share = batch_size // processes
+    if share == 0:
+        raise InputError(
+            f"`batch_size` {training.batch_size}: fewer images than the {processes} processes; "
+            "each needs one"
+        )
+    one = share // min(training.accumulate, share) == 1
+    # A method whose batches cannot be split passes all views of an image at once.
+    if not one or not method.accumulates or (training.sync_bn and processes > 1):
+        return
+    backbone = method.encoder.backbone
+    count = frozen_groups(training.frozen(training.epochs - 1), backbone)
+    names = backbone_groups(backbone).names[:count] if count else ()
+    fixed = fixed_modules(backbone, {name for group in names for name in group})
+    norms = () if training.freeze_bn else set(batch_norms(backbone)) - set(fixed)
+    if norms and fewest_values(backbone, config.data.transforms.size, norms) == 1:
+        among = f" in {processes} processes" if processes > 1 else ""
+        raise InputError(
+            f"`batch_size` {training.batch_size} and `accumulate` {training.accumulate}{among}: "
+            f"passes of one image, of which `arch` {config.encoder.arch} leaves 1 x 1, give batch "
+            "norm a single value a channel; raise `batch_size`, lower `accumulate`, or give a "
+            "larger `image_size`"
+        )
+
+
+def augments_on_device(name: str, device: torch.device) -> bool:
+    """Tell whether the device changes colors and blurs; InputError for an unknown name."""
+    choose("`augment_on`", name, ("workers", "device", "auto"))
+    return name == "device" or (name == "auto" and device.type == "cuda")

@@ -1,33 +1,13 @@
-"""What of the backbone is trained, and when."""
+"""What is told of fine-tuning: what of the backbone is trained, and when."""
 
 from collections.abc import Iterable, Iterator
 
-import torch
 from torch import nn
 
 from ancor.methods.base import Method
 from ancor.models.groups import backbone_groups, frozen_groups
 from ancor.training.config import TrainConfig
-from ancor.training.optimizer import follow_freezing, parameter_groups
-
-
-class Freezing:
-    """Freezes what the settings say, epoch by epoch."""
-
-    def __init__(
-        self, method: Method, optimizer: torch.optim.Optimizer, config: TrainConfig
-    ) -> None:
-        self.method, self.optimizer, self.config = method, optimizer, config
-        self._groups = 0
-
-    def enter(self, epoch: int) -> bool:
-        """Freeze what is frozen in an epoch, from 0; return whether that is another part."""
-        before = self._groups
-        self._groups = frozen_groups(self.config.frozen(epoch), self.method.encoder.backbone)
-        if self._groups != before:
-            self.method.freeze(self._groups)
-            follow_freezing(self.optimizer)
-        return self._groups != before
+from ancor.training.optimizer import parameter_groups
 
 
 def what_trains(method: Method, config: TrainConfig) -> str:

@@ -93,17 +93,18 @@ def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 def follow_freezing(optimizer: torch.optim.Optimizer) -> None:
     """Drop what the optimizer knows of frozen parameters; let others begin with zeros.
 
-    They begin so where it knows anything: it takes momenta of all parameters or of none.
+    They begin so before any step: what a first step makes itself stays unset where it is undone.
     """
     state, mine = optimizer.state, set(trained(optimizer))
-    names = STATES[type(optimizer)]
-    begun = any(known.get(names[-1]) is not None for known in state.values())
     for group in optimizer.param_groups:
+        # SGD without momentum knows nothing; AdamW has betas in its place.
+        names = STATES[type(optimizer)] if group.get("momentum") != 0 else ()
         for each in group["params"]:
             if each not in mine:
                 each.grad = None
+            if each not in mine or not names:
                 state.pop(each, None)
-            elif begun and each not in state:
+            elif each not in state:
                 state[each] = {name: fresh_state(name, each, group["fused"]) for name in names}
 
 

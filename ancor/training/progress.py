@@ -40,6 +40,13 @@ class Progress:
         if len(self.best_accs) > 1:
             self.best_accs.pop(), self.best_epochs.pop()
 
+    def ends(self, batches: int) -> bool:
+        """Return whether all batches of the epoch are done: what follows them is still due.
+
+        So a run stands that was stopped in the last step of an epoch.
+        """
+        return self.position == batches
+
     def steps_left(self, epochs: int, per_epoch: int, max_steps: int | None) -> int:
         """Return the steps to the end of `epochs` epochs, or to `max_steps`; 0 or less: none."""
         left = (epochs - self.epoch) * per_epoch - self.position

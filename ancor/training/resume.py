@@ -26,16 +26,17 @@ def go_on(trainer: Trainer, content: Mapping[str, Any], path: Path | None, image
     Raises:
         InputError: the file holds no such state, or stands beyond the end of an epoch.
     """
+    told = content["config"].get("fingerprint")
+    same_images = not told or told == images
     try:
-        restore(trainer, content)
+        restore(trainer, content, same_images)
     except BROKEN as error:
         raise InputError(
             f"{str(path)!r} holds no state that this run can go on from "
             f"({error!r:.200}); give another file, or start afresh"
         ) from error
     done, steps = trainer.progress, len(trainer.batches)
-    told = content["config"].get("fingerprint")
-    if done.position and told and told != images:
+    if done.position and not same_images:
         log.info("The epoch that was cut off begins again, as its images have changed")
         trainer.begin_again(done.epoch)
     if done.position > steps:

@@ -15,7 +15,7 @@ from ancor.data.features import FeatureRows
 from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
 from ancor.data.scan import report_skipped
-from ancor.errors import InputError, Interrupted, RunError, choose
+from ancor.errors import InputError, Interrupted, RunError
 from ancor.methods.balance import unequal_classes
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
@@ -29,7 +29,7 @@ from ancor.runtime.logging import NoLog, RunLog, shows_bars
 from ancor.runtime.seeding import seeded
 from ancor.runtime.trackers import check_tracker, open_tracker
 from ancor.training import outcome
-from ancor.training.batches import TrainingBatches
+from ancor.training.batches import TrainingBatches, augments_on_device, check_parts
 from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
 from ancor.training.provenance import write_configuration
@@ -269,11 +269,7 @@ def _batches(
     """Return the batches; `batch_size` is a node's."""
     training, runtime = config.training, launch.runtime
     batch_size = training.batch_size * distributed.nodes()
-    if min(batch_size, len(partition)) < distributed.world_size():
-        raise InputError(
-            f"`batch_size` {training.batch_size}: fewer images than the "
-            f"{distributed.world_size()} processes; each needs one"
-        )
+    check_parts(config, method, min(batch_size, len(partition)))
     return TrainingBatches(
         partition,
         partition.labels(training.mode),
@@ -303,9 +299,3 @@ def _workers(config: RunConfig, partition: Partition) -> int:
     if isinstance(partition.images, GrayImages | FeatureRows):
         return 0
     return max(1, devices.usable_cpus() // distributed.local_world_size())
-
-
-def augments_on_device(name: str, device: torch.device) -> bool:
-    """Tell whether the device changes colors and blurs; InputError for an unknown name."""
-    choose("`augment_on`", name, ("workers", "device", "auto"))
-    return name == "device" or (name == "auto" and device.type == "cuda")

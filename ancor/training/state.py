@@ -18,49 +18,24 @@ from ancor.checkpoints.state_dicts import (
     load_encoder_state,
     tensors_of,
 )
+from ancor.data.config import PERMISSIONS, DataConfig
 from ancor.errors import InputError
 from ancor.methods.base import Method
 from ancor.models.dropblock import DropBlock
 from ancor.models.encoder import Encoder
 from ancor.runtime.devices import shapes_only
-from ancor.runtime.settings import defaults_of
+from ancor.runtime.settings import defaults_of, settings_of
 from ancor.training.config import RunConfig
 from ancor.training.metrics import Meter
-from ancor.training.optimizer import STATES, fresh_state, trained
+from ancor.training.optimizer import STATES, follow_freezing, fresh_state, trained
 from ancor.training.progress import Progress
 from ancor.training.trainer import Trainer
 
 MOST_STEPS = 2**62  # TensorBoard counts steps in 64 bits
 # What a resumed run must share with its file: it defines the model, the queue or the data.
 FIXED = {
-    "data": (
-        "dataset",
-        "image_size",
-        "mean",
-        "std",
-        "interpolation",
-        "crop_pct",
-        "crop_mode",
-        "flip",
-        "augment",
-        "crop_scale",
-        "color_jitter",
-        "grayscale",
-        "blur",
-        "solarize",
-        "auto_augment",
-        "perspective",
-        "split",
-        "breeds_info",
-        "breeds_level",
-        "breeds_ancestor",
-        "breeds_subclasses",
-        "coarse_level",
-        "fine_level",
-        "labels",
-        "val_fraction",
-        "test_fraction",
-        "partition_seed",
+    "data": tuple(
+        name for name in settings_of(DataConfig) if name not in ("root", "features", *PERMISSIONS)
     ),
     "encoder": None,
     "method": None,
@@ -170,13 +145,19 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
                 )
     # Before a method of the file's sizes is made.
     check_encoder_state(config.encoder, tensors_of(content, str(path)), QUERY)
-    if theirs.get("fingerprint") in (None, ours["fingerprint"]):  # old files have none
-        return []
-    return [
-        f"The training images are not those of {str(path)!r} ({theirs.get('images')!r:.20} "
-        f"images then, {config.images} now, by names, sizes and labels): training goes on with "
-        "those of now"
-    ]
+    notes, epochs = [], theirs["training"]["epochs"]
+    if config.training.cos and epochs != config.training.epochs:
+        notes.append(
+            f"`cos` plans the rates of the epochs to come over all `epochs`: "
+            f"{config.training.epochs} now, {epochs!r:.20} in {str(path)!r}"
+        )
+    if theirs.get("fingerprint") not in (None, ours["fingerprint"]):  # old files have none
+        notes.append(
+            f"The training images are not those of {str(path)!r} ({theirs.get('images')!r:.20} "
+            f"images then, {config.images} now, by names, sizes and labels): training goes on with "
+            "those of now"
+        )
+    return notes
 
 
 def _check_classes(before: tuple[str, ...], now: tuple[str, ...], path: Path) -> None:
@@ -221,6 +202,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, told: Any) -> None:
                 raise ValueError(f"a state of {value} steps")
             kept[name].copy_(value.detach())
         optimizer.state[parameter] = kept
+    follow_freezing(optimizer)
 
 
 def _restore_scaler(scaler: torch.GradScaler, told: Any) -> None:
@@ -264,8 +246,11 @@ def _seconds(told: Any) -> float | None:
     return float(told) if type(told) in (int, float) and 0 <= told < 1e10 else None
 
 
-def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
-    """Put a trainer into the state that `trainer_state` returned."""
+def restore(trainer: Trainer, content: Mapping[str, Any], same_images: bool = True) -> None:
+    """Put a trainer into the state that `trainer_state` returned.
+
+    Figures that no print has told are taken only where they are of the `same_images`.
+    """
     method = trainer.method
     load_method_state(method, tensors_of(content, "the file"))
     progress = content["progress"]
@@ -290,6 +275,7 @@ def restore(trainer: Trainer, content: Mapping[str, Any]) -> None:
         _best_epochs(progress.get("best_epochs"), len(best)),
         _seconds(content.get("seconds")),
     )
-    trainer.meter = _meter(progress.get("meter"), trainer.meter.classes)
+    if same_images:
+        trainer.meter = _meter(progress.get("meter"), trainer.meter.classes)
     if progress.get("scaler") and trainer.scaler.is_enabled():
         _restore_scaler(trainer.scaler, progress["scaler"])

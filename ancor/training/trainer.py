@@ -5,13 +5,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ancor.errors import Interrupted
 from ancor.methods.base import Batch, Method
+from ancor.models.groups import frozen_groups
 from ancor.runtime.devices import used_memory
 from ancor.runtime.distributed import all_reduce_max, rank, world_size
 from ancor.runtime.logging import RunLog, progress
@@ -19,15 +19,17 @@ from ancor.runtime.seeding import address_seed
 from ancor.training.batches import TrainingBatches, micro_batches
 from ancor.training.clusters import cluster_figures, in_words
 from ancor.training.config import TrainConfig
-from ancor.training.fine_tuning import Freezing
 from ancor.training.metrics import Meter, shown
-from ancor.training.optimizer import build_optimizer, finish_gradients, set_rate, take_step
+from ancor.training.optimizer import (
+    build_optimizer,
+    finish_gradients,
+    follow_freezing,
+    set_rate,
+    take_step,
+)
 from ancor.training.progress import Pace, Progress
 from ancor.training.signals import Requests
 from ancor.training.step_guard import StepGuard, count_undone
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class Trainer:
         self.optimizer = build_optimizer(method, config, self.fused)
         method.keep_statistics(config.freeze_bn)
         self.guard = StepGuard(method.moved_by_losses())
-        self.freezing = Freezing(method, self.optimizer, config)
+        self.frozen = 0  # groups of the backbone
         self.freeze_for(0)
         self._norm: Tensor | None = None
         self._saved = time.monotonic()
@@ -90,7 +92,7 @@ class Trainer:
             with self._prepared("before training", 0):
                 self.method.before_training(self.batches)
         with self.requests:
-            while self._steps_left(self.config.epochs) > 0:
+            while self._steps_left(self.config.epochs) > 0 or self.progress.ends(len(self.batches)):
                 self._epoch(self.progress.epoch)
 
     def step(self, batch: Batch, meter: Meter) -> None:
@@ -112,8 +114,7 @@ class Trainer:
                 # Not a number where the total is not finite: then no gradient is, on any process.
                 weight = weight * scale * (1 + 0 * total.detach())
                 self.scaler.scale(total * weight).backward()
-        clip = self.config.clip_grad
-        self._norm = finish_gradients(self.method, self.optimizer, self.scaler, clip)
+        self._norm = finish_gradients(self.method, self.optimizer, self.scaler, config.clip_grad)
         good = self._norm.isfinite()
         take_step(self.optimizer, self.scaler, self.fused, good)
         self.guard.settle(good)
@@ -124,10 +125,13 @@ class Trainer:
 
     def freeze_for(self, epoch: int) -> bool:
         """Freeze what is frozen in an epoch, from 0; return whether that is another part."""
-        changed = self.freezing.enter(epoch)
-        if changed:
+        before, backbone = self.frozen, self.method.encoder.backbone
+        self.frozen = frozen_groups(self.config.frozen(epoch), backbone)
+        if self.frozen != before:
+            self.method.freeze(self.frozen)
             self.guard = StepGuard(self.method.moved_by_losses())
-        return changed
+        follow_freezing(self.optimizer)
+        return self.frozen != before
 
     def begin_again(self, epoch: int) -> None:
         """Begin an epoch, from 0, anew; figures of another one that has begun are dropped."""
@@ -151,7 +155,7 @@ class Trainer:
             with self._prepared("before epoch", epoch):
                 self.method.before_epoch(epoch, self.batches)
         self._train_one_epoch(epoch)
-        if self.progress.position == len(self.batches):
+        if self.progress.ends(len(self.batches)):
             self.progress.epoch, self.progress.position = epoch + 1, 0
         figures = {"epoch": epoch + 1, "seconds": time.perf_counter() - started}
         last = self._steps_left(self.config.epochs) <= 0
@@ -198,7 +202,14 @@ class Trainer:
 
     def _train_one_epoch(self, epoch: int) -> None:
         self.method.train()
-        bar = self._bar(epoch)
+        bar = progress(
+            self.batches.epoch(epoch, self.progress.position),
+            self.quiet,
+            initial=self.progress.position,
+            total=len(self.batches),
+            desc=f"epoch {epoch + 1}/{self.config.epochs}",
+            unit="batch",
+        )
         self.meter.start()
         asked = time.perf_counter()
         for number, batch in enumerate(bar, start=self.progress.position + 1):
@@ -246,8 +257,7 @@ class Trainer:
         stop = self.requests.stop
         if world_size() > 1:
             stop = all_reduce_max(stop) if at_print else 0
-        minutes = self.config.save_minutes
-        due = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+        due = time.monotonic() - self._saved >= 60 * (self.config.save_minutes or float("inf"))
         if stop or due or self.requests.save:
             self._save()
         if stop:
@@ -255,16 +265,6 @@ class Trainer:
                 stop,
                 f"stopped by {signal.Signals(stop).name} after step {self.progress.step}",
             )
-
-    def _bar(self, epoch: int) -> "tqdm[Batch]":
-        return progress(
-            self.batches.epoch(epoch, self.progress.position),
-            self.quiet,
-            initial=self.progress.position,
-            total=len(self.batches),
-            desc=f"epoch {epoch + 1}/{self.config.epochs}",
-            unit="batch",
-        )
 
     def _autocast(self) -> torch.autocast:
         device = self.batches.device.type

@@ -75,6 +75,17 @@ def test_other_images_of_the_same_names_are_told(run, photos, capsys):
     assert tells(capsys.readouterr().out, "36 images", "36 now")
 
 
+def test_classes_that_become_unequal_or_equal_begin_the_epoch_again(run, photos, capsys):
+    """Its figures are counted by class where classes are unequal, and a resume was refused."""
+    for name, flags in (("cat", ["--max-steps", "7"]), ("dog owl", [])):
+        for each in name.split():
+            (photos / "train" / each / f"{each}0" / "0.png").unlink()
+        capsys.readouterr()
+        assert resumed(run, *flags) == 0
+        assert tells(capsys.readouterr().out, "epoch", "begins again")
+    assert torch.load(run / "last.pth.tar", weights_only=True)["epoch"] == 3
+
+
 def test_the_same_images_elsewhere_are_the_same(run, photos, tmp_path, capsys):
     moved = photos.rename(tmp_path / "moved")
     assert resumed(run, "--data", str(moved)) == 0

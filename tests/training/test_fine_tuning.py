@@ -59,11 +59,13 @@ def batch(number: int, size: int = 16, dtype: torch.dtype = torch.float32) -> Ba
     return Batch((views[0, own], views[1, own]), labels[own], torch.arange(BATCH)[own])
 
 
-def made(arch: str = "conv4", head: str = "seq", **settings) -> Trainer:
+def made(
+    arch: str = "conv4", head: str = "seq", dtype: torch.dtype = torch.float32, **settings
+) -> Trainer:
     """A trainer of a small ANCOR."""
     torch.manual_seed(0)
     config = AncorConfig(queue_length=16, encoder_momentum=0.5)
-    method = Ancor(EncoderConfig(arch, head, True, 6, 3), config)
+    method = Ancor(EncoderConfig(arch, head, True, 6, 3), config).to(dtype)
     return Trainer(method, Batches(), TrainConfig(**settings), None, None, None)
 
 
@@ -480,9 +482,8 @@ def freeze_and_thaw(folder: str) -> None:
     """Take steps with a frozen backbone, then with all of it, and leave weights and counts."""
     BACKBONES["layers"] = Layers
     for optimizer in ("sgd", "adamw"):
-        settings = {"optimizer": optimizer, "lr": 0.01, "clip_grad": 0.5}
+        settings = {"optimizer": optimizer, "lr": 0.01, "clip_grad": 0.5, "dtype": torch.float64}
         trainer = made("layers", freeze="all", freeze_epochs=1, **settings)
-        trainer.method.double()
         trainer.method.prepare(CPU)
         sent = []
         for numbers in ((0, 1), (2, 3)):

@@ -288,6 +288,29 @@ def test_a_stopped_run_says_the_command_that_goes_on(tmp_path, capsys, monkeypat
     assert {"--precision", "--device", "--quiet", "--max-steps"} <= set(arguments)
 
 
+def test_a_run_that_was_stopped_in_its_last_step_gets_its_end_from_a_resume(tmp_path, monkeypatch):
+    """All steps were done: no resume validated, or wrote model_best and the last epoch's file."""
+    flags = [*SMALL, "--epochs", "1", "--resume", "auto", "--output-dir"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train.main([*flags, str(whole)]) == 0
+    stop_at(monkeypatch, 16)
+    assert train.main([*flags, str(parts)]) == 143
+    assert not (parts / "model_best.pth.tar").exists()
+    assert train.main([*flags, str(parts)]) == 0
+    for name in ("model_best", "checkpoint_0000", "last"):
+        ours, theirs = (checkpoint.read(each / f"{name}.pth.tar") for each in (parts, whole))
+        for about in ("epoch", "best_accs"):
+            assert ours[about] == theirs[about]
+        for tensor in ours["state_dict"]:
+            assert torch.equal(ours["state_dict"][tensor], theirs["state_dict"][tensor])
+    (ours,), (theirs,) = (records(each, "epoch") for each in (parts, whole))
+    assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+    before = (parts / "last.pth.tar").stat().st_mtime_ns
+    assert train.main([*flags, str(parts)]) == 0  # now there is nothing left
+    assert (parts / "last.pth.tar").stat().st_mtime_ns == before
+    assert not tells((parts / "log.txt").read_text(), "Stopped before")
+
+
 def test_a_run_at_max_steps_says_the_command_that_goes_on(tmp_path, capsys):
     """E25, another case: a run that --max-steps ended; its limit is not repeated."""
     folder = tmp_path / "run"

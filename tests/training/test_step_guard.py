@@ -16,6 +16,7 @@ from ancor.models.config import EncoderConfig
 from ancor.training import trainer
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
+from ancor.training.state import restore, trainer_state
 from ancor.training.step_guard import StepGuard
 from ancor.training.trainer import Trainer
 from tests.conftest import SMALL
@@ -71,6 +72,52 @@ def test_a_step_that_is_not_finite_changes_nothing(arch, value, seed, accumulate
     assert failure.place == 2
     assert failure.name in ("loss cls", "loss cst_by_class")
     assert all(torch.tensor(value).isfinite() for value in figures.values())
+
+
+def small_trainer(**settings) -> Trainer:
+    torch.manual_seed(0)
+    config = AncorConfig(queue_length=16, encoder_momentum=0.5)
+    method = Ancor(EncoderConfig("conv4", "seq", True, 6, 3), config).train()
+    method.prepare(torch.device("cpu"))
+    return Trainer(method, Batches(), TrainConfig(**settings), None, None, None)
+
+
+@pytest.fixture
+def unset_is_nan():
+    """Memory that nothing has written is filled with NaN, as torch does where it is asked to."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_first_step_that_is_undone_is_as_if_it_had_not_been(optimizer, scaled, unset_is_nan):
+    """SGD's momentum was what happened to be in memory: the fused kernel had not set it."""
+    tried, untried = (small_trainer(optimizer=optimizer, lr=0.01) for _ in range(2))
+    for each in (tried, untried) if scaled else ():
+        each.scaler = torch.GradScaler("cpu", init_scale=1024.0)
+    tried.step(batch(0, math.nan), Meter())
+    for state in tried.optimizer.state.values():
+        assert not any(torch.count_nonzero(tensor) for tensor in state.values())
+    for number in (10, 12):
+        for each in (tried, untried):
+            each.step(batch(number), Meter())
+    ours, theirs = everything(tried), everything(untried)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_momenta_that_a_file_does_not_tell_begin_with_zeros():
+    """A file of a run without momentum, whose next part has some."""
+    content = {**trainer_state(small_trainer(momentum=0.0)), "epoch": 0, "best_accs": [0.0]}
+    assert content["optimizer"]["state"] == {}
+    resumed = small_trainer(momentum=0.9)
+    restore(resumed, content)
+    momenta = [state["momentum_buffer"] for state in resumed.optimizer.state.values()]
+    assert len(momenta) == len(resumed.method.parameters_to_train())
+    assert not any(torch.count_nonzero(momentum) for momentum in momenta)
 
 
 def test_a_guard_puts_back_without_looking_too():

@@ -155,6 +155,17 @@ def test_a_resumed_run_cannot_change_what_defines_it(quick_run, capsys, flags, w
     assert (quick_run / "last.pth.tar").read_bytes() == before
 
 
+@pytest.mark.parametrize(("flags", "told"), [(["--cos"], True), (["--no-cos"], False)])
+def test_a_resumed_run_of_other_epochs_tells_that_its_cosine_is_another(flags, told, tmp_path):
+    command = [*SMALL, *flags, "--val-episodes", "0", "--output-dir", str(tmp_path)]
+    command += ["--resume", "auto"]
+    for step, epochs in (("1", "2"), ("2", "2"), ("3", "5")):
+        before = (tmp_path / "log.txt").read_text() if step != "1" else ""
+        assert main([*command, "--max-steps", step, "--epochs", epochs]) == 0
+        said = (tmp_path / "log.txt").read_text().removeprefix(before)
+        assert tells(said, "--cos", "--epochs", "2", "5") == (told and epochs == "5")
+
+
 def test_coarse_only_files_hold_key_names_at_no_cost(tmp_path):
     folder = tmp_path / "coarse"
     flags = ["--head", "cls", "--queue", "none", "--calc-types", "cls", "--loss-types", "ce"]
