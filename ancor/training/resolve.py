@@ -76,7 +76,9 @@ def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(
-    given: Mapping[str, Any], from_file: Mapping[str, Any] | None = None
+    given: Mapping[str, Any],
+    from_file: Mapping[str, Any] | None = None,
+    left: Collection[str] = (),
 ) -> tuple[RunConfig, dict[str, dict[str, Any]]]:
     """Resolve every setting: paper's < dataset's < method's < what follows < a file's < given.
 
@@ -86,25 +88,29 @@ def resolve(
     Args:
         given: settings by field name, `lr`; others are not looked at.
         from_file: what `settings_in` found in a file.
+        left: names of those that are not taken from there, but as if there were no file.
 
     Returns:
         The configuration; and the defaults that it took from others than the paper, by what to
-        call them: the dataset's own first, then the method's, the backbone's, and what follows.
+        call them: the dataset's own first, then the method's, the backbone's, and what follows;
+        and what was left of the file.
 
     Raises:
         InputError: the mode is not given, or a value is not accepted.
     """
-    from_file = from_file or {}
+    told = from_file or {}
+    from_file = without(told, left)
     paper = paper_defaults()
     known = {name: value for name, value in given.items() if name in paper}
-    of_features = {} if from_file else features_settings(known)
+    of_features = {} if told else features_settings(known)
     named = {**paper, **of_features, **from_file, **known}
-    backbone = None if from_file else library_for(named["arch"], named["pretrained"])
-    title, follow = "", {}
-    if not from_file:
+    backbone, title, follow = None, "", {}
+    if left or not told:
+        backbone = library_for(str(named["arch"]), named["pretrained"])
         pretrained = backbone is not None and named["pretrained"] is not None
-        start = "features" if of_features else "pretrained" if pretrained else "drawn"
-        title, follow = following(start, known, pretrained and backbone.has_batch_norm())
+        start = "features" if named["features"] else "pretrained" if pretrained else "drawn"
+        before = {**from_file, **known}
+        title, follow = following(start, before, pretrained and backbone.has_batch_norm())
         named |= {k: v for k, v in follow.items() if k == "name"}
     kinds = sections(named["name"])
     settings = {name for kind in kinds.values() for name in settings_of(kind)}
@@ -114,7 +120,8 @@ def resolve(
             "another `name`"
         )
     of_method = own_defaults(named["name"], paper)
-    own = {} if from_file else DataConfig(named["dataset"]).spec.training_defaults
+    dataset = {"dataset": named["dataset"]}
+    own = from_dict(DataConfig, dataset, "the run's settings (data)").spec.training_defaults
     own = {k: v for k, v in own.items() if k in settings and k not in of_method}
     if "calculators" in {**of_method, **known}:
         for defaults in (own, follow):
@@ -123,6 +130,11 @@ def resolve(
     # What the method says of its queue stays, and of none nothing follows.
     queue = QUEUE if of_method.get("queue") == "none" else of_method.keys() & QUEUE
     follow = {k: v for k, v in follow.items() if k in settings and k not in queue}
+    if told:
+        own, of_backbone, follow = (
+            {k: v for k, v in defaults.items() if k in left}
+            for defaults in (own, of_backbone, follow)
+        )
     values = {**paper, **own, **of_method, **of_backbone, **follow, **from_file, **known}
     if "mode" not in {**of_method, **from_file, **known}:
         raise InputError("`mode` is needed: coarse (the method) or fine (an upper bound)")
@@ -155,6 +167,11 @@ def resolve(
         ),
         f"As {given.get('features')!r} says": without(of_features, known),
         title: follow,
+        "Not taken from `config`, as of another method or backbone": {
+            name: value
+            for name, value in told.items()
+            if name in {*left} - {*known} and as_words(value) != as_words(values.get(name))
+        },
     }
     return config, taken
 
