@@ -24,7 +24,7 @@ EXAMPLE = """example, after the one of train.py --help:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor discover", description=__doc__, epilog=EXAMPLE)
-    add_model_flags(parser, partition="train")
+    add_model_flags(parser, partition="train", cache="nowhere")
     add_settings(parser, DiscoveryConfig, "sub-classes", filled=True)
     features = ("only_base", "features_out")
     add_settings(parser, EvaluationConfig, "sub-classes", features, filled=True)
