@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -21,7 +22,7 @@ from ancor.checkpoints.pretrained import weights_file
 from ancor.data.config import DataConfig
 from ancor.errors import InputError, choose
 from ancor.models.encoder import Encoder
-from ancor.models.names import file_name
+from ancor.models.names import HUB, OWN_WEIGHTS, file_name
 from ancor.runtime.seeding import generator
 from ancor.safe_io import weights
 
@@ -147,11 +148,17 @@ def without_folders(content: dict, data: DataConfig) -> tuple[dict, DataConfig]:
     Others read what is made of them, and have other folders.
     """
     config = content["config"]
-    told = {**config, "pretrained_on": os.path.basename(config.get("pretrained_on") or "")}
+    start = config.get("pretrained_on") or ""
+    told = {**config, "pretrained_on": start if _public(start) else os.path.basename(start)}
     values = {field.name: getattr(data, field.name) for field in fields(data)}
     paths = {n: v for n, v in values.items() if isinstance(v, str) and os.sep in v}
     bare = replace(data, **{name: os.path.basename(path) for name, path in paths.items()})
     return {**content, "config": told}, bare
+
+
+def _public(weights: Any) -> bool:
+    """Return whether weights that a training started from are known on other machines too."""
+    return weights == OWN_WEIGHTS or str(weights).startswith(HUB)
 
 
 def metadata(
@@ -207,6 +214,8 @@ def _own_content(content: dict, data: DataConfig) -> dict:
     config = content["config"]
     known = {**asdict(data), "root": None} if config["data"] else None
     training = {name: config["training"].get(name) for name in ("mode", "seed")}
+    if _public(config["training"].get("pretrained")):  # a file's path is of this machine
+        training["pretrained"] = config["training"]["pretrained"]
     kept = {
         name: config[name]
         for name in ("encoder", "selected_on", "classes", "pretrained_on")

@@ -28,7 +28,7 @@ class Pretrained(NamedTuple):
 
     Attributes:
         backbone: the network.
-        name: what the weights are called: published ones' name, or a file's path.
+        name: what the weights are called: published ones' name, a file's path or name on the hub.
         line: what was loaded and what was not, for the log.
     """
 
@@ -43,7 +43,8 @@ def read_backbone(arch: str, pretrained: str) -> Pretrained:
     Args:
         arch: its name.
         pretrained: `OWN_WEIGHTS` for those that its library publishes, or a file: of the library's
-            names, MoCo's, SwAV's, DINO's, or a checkpoint of this toolkit or the paper.
+            names, MoCo's, SwAV's, DINO's, or a checkpoint of this toolkit or the paper; or the
+            name of one on the hub, `hf-hub:OWNER/NAME`.
 
     Raises:
         InputError: there are no such weights, or they do not fit.
@@ -59,6 +60,8 @@ def read_backbone(arch: str, pretrained: str) -> Pretrained:
         apart = f"; license {published.license}" if published.license else ""
     else:
         path = name = pretrained
+        if name.startswith(HUB):
+            path = str(weights_file(name))
     backbone, missing, unused, theirs = _loaded(arch, path)
     if pretrained != OWN_WEIGHTS and theirs is None:
         apart = _prepared_as(arch)
@@ -142,12 +145,12 @@ def is_name(source: str) -> bool:
 
 def weights_file(source: str) -> Path:
     """Return the file that an encoder's weights come from."""
-    arch, _, file = str(source).partition("=")
     if str(source).startswith(HUB):
         return hub.shared(str(source))
     if not is_name(source):
         return Path(source)
-    return Path(file) if file else hub.fetched(library(arch).published())
+    arch, _, file = str(source).partition("=")
+    return weights_file(file) if file else hub.fetched(library(arch).published())
 
 
 def load_encoder(source: Path | str, head: str | None = None) -> tuple[Encoder, dict[str, Any]]:

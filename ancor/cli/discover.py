@@ -24,7 +24,7 @@ EXAMPLE = """example, after the one of train.py --help:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor discover", description=__doc__, epilog=EXAMPLE)
-    add_model_flags(parser, partition="train")
+    add_model_flags(parser, partition="train", cache="nowhere")
     add_settings(parser, DiscoveryConfig, "sub-classes", filled=True)
     features = ("only_base", "features_out")
     add_settings(parser, EvaluationConfig, "sub-classes", features, filled=True)
@@ -58,6 +58,8 @@ def command(args: argparse.Namespace) -> None:
     table = subclass_folders.write_labels(folder, partition, written.paths, found.names())
     write_result(folder / "index.html", discovery_page.page(found, written.paths))
     say(f"Wrote {folder}: {table.name}, index.html to name, merge and drop, and {written.told}")
+    if partition.name != "train":
+        say(f"Notice: {table.name} has these {partition.name} images as train, to be trained on")
     words = ["--dataset", "folder", "--data", written.root, "--labels", table, "--mode", "fine"]
     say(f"Next: {command_line('train', *words, *start_words(model))}")
     tell_skipped(partition)

@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 
 from ancor.cli.arguments import Parser, main_of, say
-from ancor.cli.models import add_model_flags, model_paths, runtime_of
+from ancor.cli.models import (
+    add_model_flags,
+    expected_of,
+    model_paths,
+    runtime_of,
+    tell_skipped,
+)
 from ancor.errors import InputError
 from ancor.safe_io.writing import output_path
 
@@ -43,7 +49,8 @@ def command(args: argparse.Namespace) -> None:
     if not 0 <= args.views <= embed.MOST_VIEWS:
         raise InputError(f"--views {args.views}: accepted: 0 to {embed.MOST_VIEWS}")
     (source,) = model_paths(args)
-    model, data = models.read_one(source, vars(args), runtime_of(args))
+    expected = expected_of(args)
+    model, data = models.read_one(source, vars(args), runtime_of(args), expected)
     about = embed.facts(model, data, source, args.views, args.seed)
     written = {}
     for name, partition in embed.partitions_of(data, args.partition).items():
@@ -55,6 +62,8 @@ def command(args: argparse.Namespace) -> None:
         place = partition.layout or "in memory"
         say(f"{name}: {images} images, {views} views, {width} features, {place}")
     say(f"Wrote {Path(path)}: {about['arch']} by {about['pretrained']}; {about['augmentation']}")
+    for partition in written.values():
+        tell_skipped(partition)
 
 
 main = main_of(build_parser, command, logs=True)

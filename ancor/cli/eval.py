@@ -67,7 +67,7 @@ def build_parser(name: str = "eval") -> Parser:
     script = SCRIPTS[name]
     example = f"example, {script.of}:\n  python {name}.py --model-path {script.files}"
     parser = Parser(prog=f"{name}.py", description=script.does, epilog=example)
-    add_model_flags(parser, many=script.combine != "single")
+    add_model_flags(parser, many=script.combine != "single", cache="nowhere")
     special = {own for other in SCRIPTS.values() for own in other.settings}
     names = [n for n in settings_of(EvaluationConfig) if n not in special or n in script.settings]
     add_settings(parser, EvaluationConfig, "data", names, filled=True)
@@ -97,7 +97,7 @@ def command(name: str, args: argparse.Namespace) -> None:
     models, partition = read_models_of(args, config.only_base)
     baseline = None
     if config.baseline is not None:
-        (baseline,), _ = read_models_of(args, config.only_base, partition, [config.baseline])
+        (baseline,), _ = read_models_of(args, config.only_base, partition, models[0])
     evaluation = run.Evaluation(models, partition, config, SCRIPTS[name].combine, baseline)
     for line in evaluation.plan.notes:
         print(f"Notice: {with_flags(line)}")

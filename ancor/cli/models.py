@@ -1,7 +1,6 @@
 """The flags that name trained encoders and what they meet, and the way from them to both."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ def add_model_flags(
     batch_size: int = 256,
     training: bool = False,
     partition: str = "validation",
-    cache: str = "nowhere",
+    cache: str | None = None,
 ) -> None:
     """Add the flags that say which trained encoders, on which partition, and how they run.
 
@@ -31,7 +30,7 @@ def add_model_flags(
         batch_size: default of the images a forward pass.
         training: whether the command draws training views, of all partitions.
         partition: the one that is taken by default, of those that take one.
-        cache: where features are kept by default.
+        cache: where features are kept by default; None: the command keeps none.
     """
     data = add_data_flags(parser, default="the one trained on", training=training)
     default = "all there are" if training else partition
@@ -83,11 +82,9 @@ def add_model_flags(
         metavar="N",
         help="processes that decode images (default: 0)",
     )
-    device.add_argument(
-        "--feature-cache",
-        metavar="DIR",
-        help=f"keep features here, for all commands that evaluate (default: {cache})",
-    )
+    if cache is not None:
+        about = f"keep features here, for all commands that take it (default: {cache})"
+        device.add_argument("--feature-cache", metavar="DIR", help=about)
 
 
 def runtime_of(args: argparse.Namespace) -> "Runtime":
@@ -96,8 +93,7 @@ def runtime_of(args: argparse.Namespace) -> "Runtime":
 
     names = args.device or "auto", args.precision or "fp32", args.gpu
     workers = getattr(args, "workers", 0)
-    size = args.batch_size
-    return devices.Runtime.named(*names, batch_size=size, workers=workers, quiet=False)
+    return devices.Runtime.named(*names, batch_size=args.batch_size, workers=workers, quiet=False)
 
 
 def model_paths(args: argparse.Namespace) -> list[str]:
@@ -105,26 +101,30 @@ def model_paths(args: argparse.Namespace) -> list[str]:
     return sources(args.model_path, args.arch, args.pretrained)
 
 
+def expected_of(args: argparse.Namespace) -> dict[str, list]:
+    """Return what flags say that models are, by setting; --pretrained names one by --arch."""
+    names = ("arch", "head", "dim") if args.pretrained is None else ("head", "dim")
+    return {name: getattr(args, name) or [None] for name in names}
+
+
 def read_models_of(
     args: argparse.Namespace,
     only_base: bool,
     partition: "Partition | None" = None,
-    paths: Sequence[str] | None = None,
+    beside: "Model | None" = None,
 ) -> "tuple[list[Model], Partition]":
-    """Read the models that flags, or `paths`, name, and the partition, if it is not given."""
+    """Read the models that flags name, or the baseline beside one, and the partition, if needed."""
     from ancor.evaluation.models import read_models
 
-    expected = {name: getattr(args, name) or [None] for name in ("arch", "head", "dim")}
-    if args.pretrained is not None:
-        expected.pop("arch")
+    cache = getattr(args, "feature_cache", None)
     return read_models(
-        paths or model_paths(args),
-        vars(args),
+        [args.baseline] if beside else model_paths(args),
+        vars(args) | (beside.data.same_images if beside else {}),
         partition or args.partition,
         runtime_of(args),
         only_base=only_base,
-        cache=Path(args.feature_cache) if args.feature_cache else None,
-        expected={} if paths else expected,
+        cache=Path(cache) if cache else None,
+        expected={} if beside else expected_of(args),
     )
 
 

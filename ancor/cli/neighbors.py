@@ -24,7 +24,7 @@ EXAMPLE = """example, after the one of train.py --help:
 def build_parser() -> Parser:
     """Build the parser."""
     parser = Parser(prog="ancor neighbors", description=__doc__, epilog=EXAMPLE)
-    add_picture_flags(parser, "only_base")
+    add_picture_flags(parser, "only_base", cache="nowhere")
     images = add_choice_flags(parser, count=8)
     images.add_argument("--k", type=int, default=8, metavar="K", help="neighbors (default: 8)")
     add_output_flag(parser, default="neighbors_<partition>.png beside the model")

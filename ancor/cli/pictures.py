@@ -3,7 +3,7 @@
 import argparse
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ancor.cli.arguments import Parser, say
 from ancor.cli.models import add_model_flags, model_paths
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 
 
-def add_picture_flags(parser: Parser, *settings: str, batch_size: int = 256) -> None:
+def add_picture_flags(parser: Parser, *settings: str, **flags: Any) -> None:
     """Add the flags of a command that draws what one model makes of a partition.
 
     Args:
         parser: the command's.
         settings: those of `EvaluationConfig` that it takes beside mode and seed.
-        batch_size: default of the images a forward pass.
+        flags: what `add_model_flags` is told of its own.
     """
-    add_model_flags(parser, batch_size=batch_size)
+    add_model_flags(parser, **flags)
     names = ("mode", *settings, "seed")
     add_settings(parser, EvaluationConfig, "data", names, filled=True)
 
@@ -68,14 +68,15 @@ def picture_path(name: str, flag: str = "--output") -> Path:
     return output_path(name)
 
 
-def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
-    """Write a figure and say so."""
+def save(figure: "Figure", path: Path, dpi: int = 110, quiet: bool = False) -> None:
+    """Write a figure and, unless quiet, say so."""
     from ancor.plots.style import write
 
     buffer = io.BytesIO()
     write(figure, buffer, format=path.suffix[1:].lower(), dpi=dpi)
     write_result(path, buffer.getvalue())
-    say(f"Wrote {path}")
+    if not quiet:
+        say(f"Wrote {path}")
 
 
 def beside_model(args: argparse.Namespace) -> Path:

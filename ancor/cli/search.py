@@ -65,7 +65,7 @@ def command(args: argparse.Namespace) -> None:
 
         caption = captions.caption_of([args.model_path], [encoder.kind])
         title = f"{args.gallery}: the nearest of each query"
-        save(neighbors.files_figure(rows, title, caption), picture)
+        save(neighbors.files_figure(rows, title, caption), picture, quiet=args.json == "-")
 
 
 main = main_of(build_parser, command, logs=True)

@@ -71,6 +71,7 @@ class DataConfig:
         val_fraction, test_fraction: shares of the training images that are the partitions
             `validation` and `test`; None: the dataset's own.
         partition_seed: of the drawing of these shares.
+        version: of what settings mean in files (`ancor.data.fields.as_now`).
     """
 
     dataset: str = setting("digits", f"one of {', '.join(DATASETS)}", metavar="NAME")
@@ -184,10 +185,11 @@ class DataConfig:
         None, "breeds: ancestor of all of them", metavar="WNID", group=KIND
     )
     breeds_subclasses: int | None = setting(None, "breeds: classes a superclass", group=KIND)
-    coarse_level: str = setting(
-        "manufacturer",
+    coarse_level: str | None = setting(
+        None,
         "aircraft: manufacturer or family; folder: a level of folders, or a column of labels.csv",
         metavar="LEVEL",
+        unset="manufacturer; the highest, or the column coarse",
         group=KIND,
     )
     fine_level: str | None = setting(
@@ -207,10 +209,14 @@ class DataConfig:
     val_fraction: float | None = share_of_images("validation")
     test_fraction: float | None = share_of_images("test")
     partition_seed: int = setting(0, "seed of the drawing of these fractions")
+    version: int = 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", ALIASES.get(self.dataset, self.dataset))
         choose("dataset", self.dataset, DATASETS)
+        for name, value in self.spec.defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         check_settings(self)
         if self.split is not None and self.dataset not in BREEDS_SETS:
             raise InputError(
@@ -270,6 +276,15 @@ class DataConfig:
     def choices(self) -> dict[str, Any]:
         """The settings that say which of the dataset's images and classes are meant."""
         return {name: getattr(self, name) for name in self.spec.takes if name not in PLACES}
+
+    @property
+    def same_images(self) -> dict[str, Any]:
+        """The settings by which another model meets the same images, trained on the same part."""
+        if self.features is not None:
+            return {"dataset": self.dataset, "features": self.features}
+        names = ["dataset", "root", "skip_bad_images", *self.spec.takes]
+        names += ["val_fraction", "test_fraction", "partition_seed"] if self.shares else []
+        return {name: getattr(self, name) for name in names}
 
     def load(self, partition: str) -> "Partition":
         """Read a partition.

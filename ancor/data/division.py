@@ -17,7 +17,7 @@ from ancor.runtime.seeding import address_seed
 
 # The settings of the shares, in the order in which each image is tried for them.
 SETTINGS = {"test": "test_fraction", "validation": "val_fraction"}
-_SEEN: dict[str, np.ndarray] = {}  # equal pictures of the images divided last, by their identity
+_SEEN: dict[str, np.ndarray] = {}  # equal pictures of the images divided last, by fingerprint
 
 
 def divide(
@@ -70,12 +70,12 @@ def assigned(whole: Partition, shares: Mapping[str, float], seed: int) -> np.nda
 
     Every image is read once for each set of images, to find equal pictures.
     """
-    identity = whole.images.identity()
-    if identity not in _SEEN:
+    fingerprint = whole.images.fingerprint()
+    if fingerprint not in _SEEN:
         _SEEN.clear()
-        _SEEN[identity] = near_duplicates(whole.images)
+        _SEEN[fingerprint] = near_duplicates(whole.images)
     labels = whole.coarse_labels if whole.fine_labels is None else whole.fine_labels
-    return divide(labels, _SEEN[identity], shares, seed)
+    return divide(labels, _SEEN[fingerprint], shares, seed)
 
 
 def part_of(whole: Partition, name: str, shares: Mapping[str, float], seed: int) -> Partition:

@@ -96,7 +96,7 @@ def _about(data: DataConfig, config: PackConfig, partitions: list[Partition]) ->
     about = {
         "version": 1,
         "dataset": data.dataset,
-        "settings": data.choices,
+        "settings": {**data.choices, "version": data.version},
         "encoding": config.encoding,
         "size": size,
         "quality": config.quality if config.encoding == "jpeg" else None,

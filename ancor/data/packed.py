@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from ancor.data.decode import check_size, decode
+from ancor.data.fields import as_now
 from ancor.data.file_config import ENCODINGS
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import state_of
@@ -241,8 +242,9 @@ def load(partition: str, path: str, dataset: str, settings: Mapping[str, Any]) -
             f"`dataset` {dataset}: {path!r} was packed from {file.about['dataset']!r:.100}; "
             "leave `dataset` out, or pack the other one"
         )
+    told = as_now({**file.about["settings"], "dataset": dataset})
     for name, value in settings.items():
-        packed = file.about["settings"].get(name)
+        packed = told.get(name)
         if value != packed:
             raise InputError(
                 f"`{name}` {value}: {path!r} was packed with {packed!r:.100}; give the same, or "

@@ -1,4 +1,4 @@
-"""A partition of a dataset, and the views of its images that training and evaluation ask for."""
+"""A partition of a dataset: images, their labels and the classes' names."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -12,10 +12,6 @@ from ancor.errors import InputError, MissingPartition, choose
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
-
-QUERY_VIEW = -1
-MIRROR_VIEW = -2
-SUPPORT_VIEW = "support view"  # what such a view's random numbers are for
 
 
 class Images(Protocol):
@@ -32,6 +28,9 @@ class Images(Protocol):
 
     def content(self, index: int) -> bytes:
         """Return bytes that are equal only for equal images."""
+
+    def fingerprint(self) -> str:
+        """Return a hash that is another one when any image is; no image is decoded."""
 
     def identity(self) -> str:
         """Return a hash of what the images are, wherever they are kept; no image is decoded."""

@@ -30,6 +30,7 @@ class DatasetSpec:
         reader: module of `ancor.data.datasets` whose `load` reads a partition, or such a function:
             load(partition, **options).
         takes: the settings (`ancor.data.config.DataConfig`) that it takes as options.
+        defaults: what those of them that are None are to it.
         transforms: what the network sees.
         rules: which of the paper's three ways of drawing episodes (`ancor.data.episodes`).
         training_defaults: settings of train.py that suit the dataset better than the paper's.
@@ -40,6 +41,7 @@ class DatasetSpec:
     rules: str = "breeds"
     training_defaults: Mapping[str, object] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
     def load(self, partition: str, settings: Any) -> "Partition":
         """Read a partition under the settings of a `DataConfig`, of packed images too."""
@@ -173,6 +175,7 @@ DATASETS: dict[str, DatasetSpec] = {
     "aircraft": DatasetSpec(
         reader="aircraft",
         takes=("root", "download", "coarse_level", "fine_level"),
+        defaults={"coarse_level": "manufacturer"},
         transforms=PHOTOGRAPHS,
     ),
     "grocery": DatasetSpec(

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ancor.data.config import PERMISSIONS, PREPROCESSING, DataConfig
-from ancor.data.features import about
+from ancor.data.features import about, settings_of_run
+from ancor.data.fields import as_now
 from ancor.data.guess import candidates, guess
 from ancor.data.registry import DATASETS
 from ancor.data.transform_spec import PARTS
 from ancor.errors import InputError
 from ancor.runtime.from_dict import from_dict
-from ancor.runtime.settings import settings_of
+from ancor.runtime.settings import as_words, settings_of
 from ancor.safe_io.own_files import is_packed
 
 log = logging.getLogger(__name__)
@@ -54,15 +55,53 @@ def resolve_data(given: Mapping[str, Any], trained_on: Mapping[str, Any] | None)
             "`dataset` is needed, as the file does not tell which images it was made from; "
             f"accepted: {', '.join(DATASETS)}"
         )
-    base = without_parts({k: value for k, value in trained_on.items() if k in known}, given)
+    told = {k: value for k, value in as_now(trained_on).items() if k in known}
+    base = without_parts(told, given)
     if {"root", "dataset"} & given.keys():
         base.pop("features", None)  # images are named
+    if "features" in given:
+        check_beside_features(given, settings_of_run(given["features"]))
+    elif base.get("features") is not None:
+        check_beside_features(given, given)  # an export may have other preprocessing
     if "dataset" in given and DataConfig(given["dataset"]).dataset != base.get("dataset"):
         base = own_preprocessing(base)
     for line in widening(base, given):
         log.info("%s", line)
     base = {field: value for field, value in base.items() if field not in PERMISSIONS}
     return from_dict(DataConfig, {**base, **given}, "the file's settings")
+
+
+# What of the views is drawn when features are written; and what else may be given beside these.
+VIEWS = ("augment", "crop_scale", "flip", "perspective", *PARTS)
+READ = (*VIEWS, *PREPROCESSING, "features", "dataset", "root")
+
+
+def check_beside_features(given: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+    """Raise an InputError for a setting that means nothing where features are read.
+
+    Args:
+        given: settings by name, without those that are not given.
+        told: what the file of features says (`ancor.data.features.settings_of_run`).
+    """
+    drawn = [name for name in VIEWS if name in given]
+    if drawn:
+        raise InputError(
+            f"`{drawn[0]}`: the views of `features` were drawn when they were written; leave it "
+            "out, or write them with it"
+        )
+    for name in PREPROCESSING:
+        made = told.get(name)
+        if as_words(given.get(name, made)) != as_words(made):
+            raise InputError(
+                f"`{name}` {as_words(given[name])}: `features` were made with "
+                f"{'the default' if made is None else as_words(made)}; leave it out"
+            )
+    unread = [name for name in settings_of(DataConfig) if name not in READ and name in given]
+    if unread:
+        raise InputError(
+            f"`{unread[0]}`: `features` hold partitions and classes as they were when they were "
+            "written; leave it out, or write them with it"
+        )
 
 
 def without_parts(told: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

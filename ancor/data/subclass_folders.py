@@ -123,13 +123,15 @@ def write_labels(
 ) -> Path:
     """Write the labels.csv of a division, by each image's path and the name of its sub-class.
 
+    All images are there to be trained on, whatever partition they are from.
+
     Raises:
         InputError: a path or name is not text.
         OSError: it cannot be written.
     """
     table = folder / labels_csv.NAME
     coarse = [partition.hierarchy.coarse_names[number] for number in partition.coarse_labels]
-    rows = zip(paths, coarse, fine, [partition.name] * len(partition), strict=True)
+    rows = zip(paths, coarse, fine, ["train"] * len(partition), strict=True)
     write_table(table, labels_csv.COLUMNS, rows)
     return table
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ancor.data.scan import report_skipped
 from ancor.data.views import QUERY_VIEW
 from ancor.errors import InputError, MissingPartition
 from ancor.evaluation.feature_bank import FeatureBank
@@ -69,4 +70,5 @@ def training_mean(model: Model, kind: str = "features") -> Tensor:
     for features in bank.stream(np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)):
         total += features.double().sum(0)
     log.info("Features are centered by the mean of %d images of the partition 'train'", len(train))
+    report_skipped(train)
     return (total / len(train)).float()

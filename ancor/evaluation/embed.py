@@ -23,7 +23,7 @@ from ancor.data.views import QUERY_VIEW, TrainingViews
 from ancor.errors import InputError, MissingPartition
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.models import Model
-from ancor.models.names import OWN_WEIGHTS
+from ancor.models.names import HUB, OWN_WEIGHTS, library_of
 from ancor.runtime.logging import progress
 from ancor.runtime.text import write_csv
 from ancor.safe_io.writing import atomic_write
@@ -99,14 +99,16 @@ def facts(model: Model, data: DataConfig, source: str, views: int, seed: int) ->
         source: what named the model.
         views, seed: see `embedded`.
     """
-    file = source.partition("=")[2]
-    pretrained = file or (source if Path(source).is_file() else OWN_WEIGHTS)
+    pretrained = source.partition("=")[2] if library_of(source)[0] else source
+    if not pretrained.startswith(HUB):
+        file = Path(pretrained)
+        pretrained = str(file.resolve()) if file.is_file() else OWN_WEIGHTS
     asked = {name: getattr(data, name) for name in PREPROCESSING}
     return {
         "dataset": data.dataset,
         "root": data.root,
         "arch": model.network.config.arch,
-        "pretrained": pretrained if pretrained == OWN_WEIGHTS else str(Path(pretrained).resolve()),
+        "pretrained": pretrained,
         "pretrained_on": (model.content.get("config") or {}).get("pretrained_on") or "",
         "weights": weights_hash(model.network.backbone),
         "preprocessing": {name: v for name, v in asked.items() if v is not None},

@@ -2,8 +2,8 @@
 
 What fits into `KEPT_BYTES` is computed once and kept; where a plan needs more (fresh views for
 every use), it is computed for one chunk of episodes after the other, and what several chunks use is
-kept first. So at most KEPT_BYTES + CHUNK_BYTES, or one episode's features if they are more, are in
-memory at once, whatever the numbers of classes, views and episodes.
+kept first. So a store holds at most KEPT_BYTES + CHUNK_BYTES, or one episode's features if they are
+more, whatever the numbers of classes, views and episodes. A baseline has a store of its own.
 """
 
 from collections.abc import Iterator, Sequence

@@ -23,7 +23,7 @@ from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.feature_cache import FeatureCache
 from ancor.models.encoder import Encoder
 from ancor.models.libraries import check_image_size
-from ancor.models.names import same_weights
+from ancor.models.names import OWN_WEIGHTS, library_name, same_weights
 from ancor.runtime.devices import Runtime
 from ancor.runtime.seeding import seeded
 
@@ -72,12 +72,22 @@ class Model:
         return bank
 
     def untrained(self) -> "Model":
-        """Return the model that the training of this one started from."""
+        """Return the model that the training of this one started from.
+
+        Raises:
+            InputError: its weights cannot be read, or the file does not tell where they are.
+        """
         config = self.content.get("config") or {}
         training = config.get("training") or {}
         pretrained = training.get("pretrained") or training.get("init_from")
         if not isinstance(pretrained, str | None):
             raise InputError(f"the file's `pretrained` {pretrained!r:.80}: expected a text")
+        if config.get("pretrained_on") and not pretrained:
+            name = library_name(self.network.config.arch, OWN_WEIGHTS)
+            raise InputError(
+                f"`untrained`: {self.path!r} started from {config['pretrained_on']!r:.200} and "
+                f"does not tell where that is; give it as `baseline` {name and f'{name}='}FILE"
+            )
         with seeded(training.get("seed", 0), "weights"):
             network = Encoder(self.network.config)
         if pretrained:
@@ -177,18 +187,26 @@ def _met(
     return data if same else {**data, "dataset": dataset}
 
 
-def read_one(source: str, data: Mapping[str, Any], runtime: Runtime) -> tuple[Model, DataConfig]:
-    """Read a model, and resolve which data it meets, of which nothing is read.
+def read_one(
+    source: str,
+    data: Mapping[str, Any],
+    runtime: Runtime,
+    expected: Mapping[str, Sequence[Any]] | None = None,
+) -> tuple[Model, DataConfig]:
+    """Read a model whose backbone is used, and resolve which data it meets; nothing is read of it.
 
     Args:
         source: a file, or a library's backbone.
         data: settings of `DataConfig` that go before those in the file.
         runtime: where and how passes run.
+        expected: what the encoder has to be, as in `read_models`.
 
     Raises:
-        InputError: it cannot be read, or cannot pass images of that size.
+        InputError: it cannot be read, is another, or cannot pass images of that size.
     """
-    encoder, content = load_encoder(source)
+    given = {name: value for name, (value,) in (expected or {}).items()}
+    encoder, content = load_encoder(source, given.get("head"))
+    _check_agreement(given, source, encoder, only_base=True)
     config = resolve_data(data, content["config"]["data"])
     check_image_size(encoder.config.arch, config.transforms.size)
     network = _on_device(encoder, runtime)

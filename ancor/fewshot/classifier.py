@@ -133,10 +133,17 @@ class Classifier(Answers):
 
         Raises:
             NotFittedError: there are no earlier ones.
-            InputError: as in `fit`, or the labels are of another kind than the earlier ones.
+            InputError: as in `fit`, or the labels are of another kind than the earlier ones, or
+                `n_augmentations` is another than theirs.
         """
         self._check_fitted()
         check_settings(self)
+        views = self.support_.views.shape[1]
+        if views != self.n_augmentations:
+            raise InputError(
+                f"`n_augmentations` {self.n_augmentations}: the earlier images have "
+                f"{views} copies each; set it to {views}, or fit all images anew"
+            )
         support, labels, coarse = self._support(images, labels, coarse, self.classes_)
         before = self.classes_[self.labels_]
         support = Features.join([self.support_, support])

@@ -104,7 +104,7 @@ const field = text => /[",;|\\t\\r\\n]/.test(text) ? '"' + text.replaceAll('"', 
 function table() {
   const kept = data.rows.filter(([, number]) => !dropped(cards[number]));
   const lines = kept.map(([path, number]) => [
-    path, data.coarse[coarseOf(cards[number])], nameOf(cards[number]), data.partition]);
+    path, data.coarse[coarseOf(cards[number])], nameOf(cards[number]), 'train']);
   return [data.columns, ...lines].map(line => line.map(field).join(',') + '\\n').join('');
 }
 
@@ -162,7 +162,6 @@ def _data(found: Discovery, paths: Sequence[str]) -> str:
         number_of[each.images] = number
     told = {
         "columns": COLUMNS,
-        "partition": found.partition.name,
         "coarse": found.partition.hierarchy.coarse_names,
         "subclasses": [
             {"coarse": each.coarse, "size": len(each.images)} for each in found.subclasses

@@ -33,6 +33,7 @@ SAFETENSORS = OwnFile(
 ONNX = OwnFile("an encoder exported as ONNX", EXPORTED)
 PT2 = OwnFile("an encoder exported by torch.export (.pt2)", EXPORTED)
 FEATURES = OwnFile("a file of features", "train.py --features takes it")
+ROWS = OwnFile("a table of features", "train.py --features takes what ancor embed writes as .npz")
 CACHE = OwnFile("part of a feature cache", "eval.py --feature-cache takes the folder above its own")
 METRICS = OwnFile("the metrics.jsonl of a run", "ancor compare takes its folder")
 CONFIG = OwnFile("the config.json of a run", "train.py --config takes it")
@@ -40,6 +41,7 @@ EVENTS = OwnFile("a TensorBoard file of a run", "tensorboard --logdir takes its 
 LABELS = OwnFile("a table of labeled images", "named labels.csv, train.py --data takes its folder")
 PACKED = OwnFile("a file of packed images", "train.py --data takes it")
 REPORT = OwnFile("a report of a command", "no command takes it")
+SESSION = OwnFile("the labels of a session", "ancor app --output takes its folder")
 RUN = OwnFile("the folder of a run", "eval.py --model-path takes model_best.pth.tar in it")
 # What names at the start of a JSON file tell: all of a set have to be there.
 JSON_NAMES = (
@@ -49,15 +51,24 @@ JSON_NAMES = (
     ({"encoder", "data", "training"}, CONFIG),
     ({"results"}, REPORT),
     ({"predictions"}, REPORT),
+    ({"queries"}, REPORT),
+    ({"take", "candidates"}, REPORT),
     ({"partitions", "problems"}, REPORT),
     ({"arch", "parameters", "parts"}, REPORT),
+    ({"file", "is", "taken_by"}, REPORT),
+    ({"packages", "devices", "cores"}, REPORT),  # of doctor
+    ({"ancor", "moco", "fine"}, REPORT),  # of methods
+    ({"kind", "classes", "labels", "dropped"}, SESSION),
 )
 TABLES = (
     ({"path", "class", "probability"}, REPORT),  # which may tell coarse classes too
     ({"path", "coarse"}, LABELS),
     ({"mode", "n_shots", "episode", "accuracy"}, REPORT),
+    ({"query", "rank", "path", "similarity"}, REPORT),
+    ({"partition", "image", "view", "f0"}, ROWS),
 )
 PACKED_MAGIC = b"ANCORPK1"
+PARQUET = b"PAR1"
 LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 
@@ -70,7 +81,9 @@ def recognized(path: Path | str) -> OwnFile | None:
             return None
         with open(path, "rb") as file:
             head = file.read(HEAD)
-        return _by_head(head) or _json(path, head) or _zip(path, head) or _table(head)
+        kinds = (_json, _zip, _parquet)
+        found = _by_head(head) or next(filter(None, (kind(path, head) for kind in kinds)), None)
+        return found or _table(head)
     except (OSError, ValueError):
         return None
 
@@ -126,14 +139,24 @@ def _names(text: bytes) -> set[str]:
 def _zip(path: Path | str, head: bytes) -> OwnFile | None:
     if not head.startswith(b"PK"):
         return None
-    with open(path, "rb") as file:  # names stand at the end; a hostile list of them has any length
-        file.seek(max(0, os.path.getsize(path) - MOST_NAMES))
-        names = file.read(MOST_NAMES)
+    names = _end(path)
     if b"models/model.json" in names or b"serialized_exported_program.json" in names:
         return PT2
     if b"about.npy" in names and b"_features.npy" in names:
         return FEATURES
     return CHECKPOINT if b"/data.pkl" in names else None
+
+
+def _parquet(path: Path | str, head: bytes) -> OwnFile | None:
+    """Tell by the schema, whose metadata `ancor` says what the features are."""
+    return ROWS if head.startswith(PARQUET) and b"ancor" in _end(path) else None
+
+
+def _end(path: Path | str) -> bytes:
+    """Return the end of a file, where names stand; a hostile list of them has any length."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - MOST_NAMES))
+        return file.read(MOST_NAMES)
 
 
 def _table(head: bytes) -> OwnFile | None:

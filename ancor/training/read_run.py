@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ancor.data.fields import as_now
 from ancor.errors import InputError
 from ancor.safe_io import bounded
 from ancor.safe_io.broken import BROKEN
@@ -13,7 +14,7 @@ from ancor.safe_io.broken import BROKEN
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 MOST_FIGURES = 200  # each is a panel of a picture and a column of a table; a run has some twenty
 # Of config.json: where and on what a run was made.
-NOT_SETTINGS = ("environment", "format", "classes", "images", "fingerprint")
+NOT_SETTINGS = ("environment", "format", "classes", "images", "fingerprint", "version")
 
 Curve = tuple[list[int], list[float]]  # steps or epochs, and values
 
@@ -112,7 +113,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     """Yield (name, value) of nested settings; where a run was made is none of them."""
     for name, value in config.items():
         if isinstance(value, Mapping) and name != "environment":
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flat(as_now(value) if name == "data" else value, f"{prefix}{name}.")
         elif name not in NOT_SETTINGS:
             yield prefix + name, value
 

@@ -4,8 +4,8 @@ import os
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ancor.data.config import PREPROCESSING, DataConfig
-from ancor.data.transform_spec import PARTS
+from ancor.data.config import DataConfig
+from ancor.data.fields import as_now
 from ancor.errors import InputError
 from ancor.methods.registry import METHODS, method_spec, own_defaults
 from ancor.models.config import HEADS, EncoderConfig
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ancor.models.libraries import Library
 
 hub, libraries = Lazy("ancor.checkpoints.hub"), Lazy("ancor.models.libraries")
+data, features = Lazy("ancor.data.resolve"), Lazy("ancor.data.features")
 QUEUE = {"queue_length", "encoder_momentum"}
 RENAMED = {"init_from": "pretrained"}  # settings of old files
 REMOVED = {"method": ("losses",)}  # settings of old files that only ever had one value
@@ -70,8 +71,9 @@ def settings_in(config: Mapping[str, Any]) -> dict[str, Any]:
         values = config.get(section)
         if not isinstance(values, Mapping):
             raise InputError(f"the file's configuration has no section {section!r}; give another")
-        kept = {k: v for k, v in values.items() if k not in REMOVED.get(section, ())}
-        found |= {RENAMED.get(k, k): v for k, v in kept.items() if k != "num_classes"}
+        values = as_now(values) if section == "data" else values
+        removed = ("num_classes", "version", *REMOVED.get(section, ()))
+        found |= {RENAMED.get(k, k): v for k, v in values.items() if k not in removed}
     return found
 
 
@@ -176,11 +178,6 @@ def resolve(
     return config, taken
 
 
-# What of the views is drawn when features are written; and what else may be given beside these.
-VIEWS = ("augment", "crop_scale", "flip", "perspective", *PARTS)
-READ = (*VIEWS, *PREPROCESSING, "features", "dataset", "root")
-
-
 def features_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what follows from features in place of images, by setting.
 
@@ -189,8 +186,6 @@ def features_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if given.get("features") is None:
         return {}
-    from ancor.data import features
-
     told = features.settings_of_run(given["features"])
     fixed = {"arch": told["arch"], "freeze": "all", "freeze_epochs": None}
     for name, value in fixed.items():
@@ -198,25 +193,7 @@ def features_settings(given: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(
                 f"`{name}` {given[name]}: `features` are of a frozen {told['arch']}; leave it out"
             )
-    drawn = [name for name in VIEWS if name in given]
-    if drawn:
-        raise InputError(
-            f"`{drawn[0]}`: the views of `features` were drawn when they were written; leave it "
-            "out, or write them with it"
-        )
-    for name in PREPROCESSING:
-        made = told.get(name)
-        if as_words(given.get(name, made)) != as_words(made):
-            raise InputError(
-                f"`{name}` {as_words(given[name])}: `features` were made with "
-                f"{'the default' if made is None else as_words(made)}; leave it out"
-            )
-    unread = [name for name in settings_of(DataConfig) if name not in READ and name in given]
-    if unread:
-        raise InputError(
-            f"`{unread[0]}`: `features` hold partitions and classes as they were when they were "
-            "written; leave it out, or write them with it"
-        )
+    data.check_beside_features(given, told)
     return told
 
 

@@ -19,6 +19,7 @@ from ancor.checkpoints.state_dicts import (
     tensors_of,
 )
 from ancor.data.config import PERMISSIONS, DataConfig
+from ancor.data.fields import as_now
 from ancor.errors import InputError
 from ancor.methods.base import Method
 from ancor.models.dropblock import DropBlock
@@ -129,6 +130,7 @@ def check_resumable(content: Mapping[str, Any], config: RunConfig, path: Path) -
     if not all(type(count) is int and 0 <= count < MOST_STEPS for count in counts):
         raise InputError(f"{str(path)!r} does not tell how far its run was; give another file")
     theirs, ours = content["config"], config.plain()
+    theirs = {**theirs, "data": as_now(theirs["data"])}
     sections = {name: getattr(config, name) for name in ("data", "method", "training")}
     of_old = {k: {**defaults_of(type(v)), **theirs[k]} for k, v in sections.items()}
     theirs = {**theirs, **of_old}

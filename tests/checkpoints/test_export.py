@@ -2,18 +2,20 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from ancor import __main__ as toolkit
-from ancor.checkpoints import checkpoint, export, state_dicts
+from ancor.checkpoints import checkpoint, export, hub, state_dicts
 from ancor.data.config import DataConfig
 from ancor.errors import RunError
 from ancor.models.backbones import BACKBONES
 from ancor.models.config import BARE, HEADS, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.seeding import seeded
+from tests.pretrained import LITE0, WEIGHTS
 from tests.refusals import refused, refuses, tells
 
 for package in ("onnx", "onnxruntime", "onnxscript"):
@@ -200,6 +202,21 @@ def test_exported_weights_are_inspected_evaluated_and_exported_again(quick_run, 
     refused(toolkit.main, [*command, "safetensors"], capsys, f"--output {str(path)!r}")
     assert toolkit.main([*command, "pt2"]) == 0
     assert read_metadata(tmp_path / "w.pt2")["image_size"] == 16
+
+
+def test_an_export_tells_what_its_training_started_from_or_eval_asks(tmp_path, monkeypatch, capsys):
+    """Without, `--untrained` would be a gain over random weights."""
+    monkeypatch.setattr(hub, "fetched", lambda weights: Path(WEIGHTS))
+    path, report = tmp_path / "x.safetensors", tmp_path / "r.json"
+    export_to = ["--output", str(path), "--dataset", "digits", "--image-size", "32"]
+    few = ["--n-shots", "1", "--n-queries", "3", "--n-augmentations", "0", "--n-test-runs", "2"]
+    words = ["eval", "--model-path", str(path), "--partition", "test", "--untrained", *few]
+    assert toolkit.main(["export", "--model-path", LITE0, *export_to]) == 0
+    assert toolkit.main([*words, "--json", str(report)]) == 0
+    for result in json.loads(report.read_text())["results"]:
+        assert result["untrained"]["gain"] == 0  # its own weights are those it started from
+    assert toolkit.main(["export", "--model-path", f"{LITE0}={WEIGHTS}", *export_to]) == 0
+    refused(toolkit.main, words, capsys, "--untrained", Path(WEIGHTS).name, "--baseline", LITE0)
 
 
 BAD = {

@@ -19,9 +19,12 @@ from safetensors import safe_open
 
 import ancor
 from ancor.checkpoints import checkpoint, hub, push
-from ancor.cli import export
+from ancor.checkpoints.pretrained import weights_file
+from ancor.cli import embed, export
 from ancor.cli.eval import main as evaluate
 from ancor.cli.push import main
+from ancor.training.resolve import resolve
+from ancor.training.start import start_of
 from tests.refusals import refused, refuses, tells
 
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -95,6 +98,22 @@ def test_a_cached_encoder_needs_no_network(folder, tmp_path, monkeypatch, capsys
     assert digest in report.read_text()
     with refuses("hf-hub:me/other", "me/other/model.safetensors"):
         ancor.load_encoder("hf-hub:me/other")
+
+
+def test_a_training_starts_from_the_hub(folder, tmp_path, monkeypatch):
+    """By `--pretrained`, and by features whose file tells where their backbone is from."""
+    in_cache(folder, tmp_path / "home")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    name, rows = "hf-hub:me/digits", str(tmp_path / "rows.npz")
+    own = checkpoint.load_encoder(folder / hub.SHARED)[0].backbone.state_dict()
+    words = ["--model-path", name, "--partition", "train", "--views", "2", "--output", rows]
+    assert embed.main(words) == 0
+    for given in ({"features": rows}, {"arch": "conv4", "pretrained": name, "dataset": "digits"}):
+        config, start, _ = start_of(resolve({**given, "mode": "coarse"})[0], None)
+        assert config.pretrained_on == name
+        for key, tensor in start.backbone.state_dict().items():
+            assert torch.equal(tensor, own[key])
+    assert weights_file(f"torchvision:resnet18={name}") == weights_file(name)
 
 
 @pytest.mark.parametrize("damage", ["cut", "pickle", "text"])

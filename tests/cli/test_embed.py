@@ -10,7 +10,7 @@ from torchvision.transforms.functional import to_pil_image
 
 import ancor
 from ancor.checkpoints import checkpoint
-from ancor.cli import embed, predict, train, tsne
+from ancor.cli import board, embed, localize, predict, train, tsne
 from ancor.cli import eval as evaluation
 from ancor.data import features
 from ancor.data.config import DataConfig
@@ -19,6 +19,7 @@ from ancor.data.views import TrainingViews
 from ancor.methods.base import Batch
 from ancor.methods.registry import build_method
 from ancor.training.resolve import resolve
+from tests import made
 from tests.refusals import refused, tells
 
 EPISODES = ["--n-test-runs", "5", "--cls", "Proto", "--n-augmentations", "1", "--partition", "test"]
@@ -115,6 +116,52 @@ def test_the_gain_is_over_the_frozen_backbone(head, weights, tmp_path):
     frozen = results(*model, "--features-out", "frozen", path=tmp_path / "f.json")
     for one, other in zip(untrained, frozen, strict=True):
         assert one["untrained"]["accuracy"] == other["accuracy"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--val-fraction", "0.3"],
+        ["--image-size", "16"],
+        ["--mean", "0.5", "0.5", "0.5"],
+        ["--coarse-level", "family"],
+        ["--labels", "labels.csv"],
+        ["--skip-bad-images"],
+    ],
+)
+def test_what_means_nothing_on_features_is_refused_in_evaluation_too(flags, rows, weights, capsys):
+    on_rows = ["--model-path", weights, "--features", rows, *EPISODES]
+    refused(evaluation.main, [*on_rows, *flags], capsys, flags[0], "--features")
+
+
+def test_a_head_tells_its_features_and_none_of_their_images_are_chosen(head, capsys):
+    flags = ["--model-path", str(head / "model_best.pth.tar"), "--val-fraction", "0.3"]
+    refused(evaluation.main, [*flags, *EPISODES], capsys, "--val-fraction", "--features")
+
+
+def test_what_cannot_be_read_is_left_out_and_told(weights, tmp_path, capsys):
+    for number in range(3):
+        made.write(tmp_path / "images" / "ab"[number % 2] / f"{number}.png", number)
+    (tmp_path / "images" / "a" / "broken.png").write_bytes(b"x")
+    words = ["--model-path", weights, "--data", str(tmp_path / "images"), "--image-size", "16"]
+    words += ["--views", "0", "--output", str(tmp_path / "x.npz")]
+    refused(embed.main, words, capsys, "broken.png")
+    assert embed.main([*words, "--skip-bad-images"]) == 0
+    assert tells(capsys.readouterr().out, "broken.png")
+
+
+@pytest.mark.parametrize("command", [embed, tsne, board, localize])
+def test_what_keeps_no_features_takes_no_cache(command, weights, capsys):
+    flags = ["--model-path", weights, "--feature-cache", "x"]
+    flags += ["--output", "x.npz"] if command is embed else []
+    refused(command.main, flags, capsys, "--feature-cache")
+
+
+def test_a_model_that_is_not_as_said_is_refused(weights, tmp_path, capsys):
+    words = ["--model-path", weights, "--output", str(tmp_path / "x.npz"), "--views", "0"]
+    refused(embed.main, [*words, "--arch", "resnet12"], capsys, "--arch resnet12", "conv4")
+    assert embed.main([*words, "--arch", "conv4", "--dim", "7", "--partition", "test"]) == 0
+    assert tells(capsys.readouterr().out, "--dim", "7", "128")
 
 
 def test_losses_on_features_are_those_on_images(rows, weights):

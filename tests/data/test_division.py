@@ -61,6 +61,19 @@ def test_an_images_side_is_drawn_whatever_its_place_in_its_class():
     assert np.abs(halves - 0.5).max() < 0.06
 
 
+def test_another_folder_of_the_same_names_is_looked_at_anew(tmp_path):
+    """Sizes of files agree too: they are BMP."""
+    parts = []
+    for number, alike in enumerate((False, True)):
+        for n in range(8):
+            path = tmp_path / str(number) / "x" / f"{n}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scene(100 * number + (0 if alike else n), (40, 36)).save(path)
+        data = DataConfig("folder", root=str(tmp_path / str(number)), val_fraction=0.5)
+        parts.append(data.load("train"))
+    assert [len(part) for part in parts] == [4, 8]  # copies stay on one side
+
+
 def folder(root: Path, sizes: dict[str, int]) -> Path:
     """Write as many soft pictures into each class folder, no two alike."""
     number = 0

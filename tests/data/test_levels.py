@@ -2,12 +2,15 @@
 
 import json
 import shlex
+from dataclasses import asdict
 
 import pytest
 
 from ancor.cli import check_data, train
 from ancor.cli import eval as eval_command
 from ancor.data.config import DataConfig
+from ancor.data.resolve import resolve_data
+from ancor.training.resolve import settings_in
 from tests import made
 from tests.data.test_division import EPISODES, QUICK, folder
 from tests.refusals import refused, refuses, tells
@@ -67,6 +70,43 @@ def test_two_columns_of_a_table(tmp_path, levels, coarse, fine):
     assert classes(DataConfig("folder", root=str(tmp_path), **named)) == expected
     with refuses("form", "labels.csv'", "'product'"):
         DataConfig("folder", root=str(tmp_path), coarse_level="form").load("train")
+
+
+def test_a_column_may_be_called_manufacturer_and_another_coarse(tmp_path):
+    """Which are `aircraft`'s default, and what a table has where nothing is chosen."""
+    folder(tmp_path / "all", {"x": 3})
+    table = tmp_path / "labels.csv"
+    cars = ["all/x/0.png,big,VW,Golf", "all/x/1.png,big,VW,Polo", "all/x/2.png,small,BMW,i3"]
+    table.write_text("\n".join(["path,coarse,manufacturer,model", *cars]))
+    found = {}
+    for level in (None, "manufacturer", "model"):
+        config = DataConfig("folder", root=str(tmp_path), coarse_level=level)
+        found[level] = config.load("train").hierarchy.coarse_names
+    expected = {
+        None: ("big", "small"),
+        "manufacturer": ("BMW", "VW"),
+        "model": ("Golf", "Polo", "i3"),
+    }
+    assert found == expected
+    assert any("'coarse" in note for note in config.load("train").notes)
+    table.write_text(table.read_text().replace("coarse", "size"))
+    both = DataConfig("folder", root=str(tmp_path), coarse_level="manufacturer", fine_level="model")
+    assert classes(both) == (["VW", "VW", "BMW"], ["Golf", "Polo", "i3"])
+    table.write_text(table.read_text().replace("size", "model"))
+    with refuses("'model'", "twice"):
+        both.load("train")
+
+
+def test_files_of_before_tell_manufacturer_where_nothing_was_chosen(tmp_path):
+    before = {"dataset": "folder", "root": "x", "coarse_level": "manufacturer"}
+    assert resolve_data({}, before).coarse_level is None
+    assert resolve_data({}, {**before, "dataset": "digits"}).coarse_level is None
+    now = asdict(DataConfig(**before))
+    assert resolve_data({}, now).coarse_level == "manufacturer"
+    assert resolve_data({}, {**before, "dataset": "aircraft"}) == DataConfig("aircraft", root="x")
+    sections = {"encoder": {}, "method": {}, "training": {}}
+    assert settings_in({**sections, "data": before})["coarse_level"] is None
+    assert settings_in({**sections, "data": now})["coarse_level"] == "manufacturer"
 
 
 def test_coarse_classes_have_the_same_numbers_in_every_partition(tmp_path):

@@ -184,6 +184,14 @@ def test_adding_equals_fitting_all(settings, encoder, images, digits, queries):
     np.testing.assert_allclose(*pairs, atol=1e-4)
 
 
+def test_what_is_added_has_as_many_copies(encoder, images, digits):
+    found = model(encoder, n_augmentations=2).fit(images[:12], digits.fine_labels[:12])
+    with refuses("`n_augmentations`", "0", "2"):
+        found.set_params(n_augmentations=0).add(images[12:], digits.fine_labels[12:])
+    found.set_params(n_augmentations=2).add(images[12:], digits.fine_labels[12:])
+    assert len(found.labels_) == len(images)
+
+
 def left_out_scores(encoder, features, labels, **settings):
     """Leave each image out in a plain loop; return log-probabilities (N, n) at temperature 1."""
     rows = []

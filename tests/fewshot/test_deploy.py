@@ -257,6 +257,7 @@ def test_the_similarity_threshold_goes_along(encoder, digits, queries, tmp_path)
 @pytest.mark.parametrize("to", ["onnx", "pt2"])
 def test_command_and_metadata(to, encoder, digits, queries, tmp_path, capsys):
     settings = {"classifier": "KNN", "coarse_first": True, "unknown": 0.6}
+    settings |= {"back_off": 0.7, "coarse_by": "classes"}
     model = fitted(encoder, digits, (1, 8), **settings)
     source, path = tmp_path / "x.ancor", tmp_path / f"x.{to}"
     model.save(source)
@@ -267,6 +268,7 @@ def test_command_and_metadata(to, encoder, digits, queries, tmp_path, capsys):
     assert about["classifier_sha256"] == checkpoint.sha256(source)
     assert {name: about[name] for name in settings} == settings
     assert about["class_names"] == [0, 1, 2, 3, 4, 5]
+    assert about["coarse_of_class"] == model.coarse_.tolist()
     assert about["coarse_names"] == ["closed loops", "straight strokes", "open curves"]
     assert about["temperature"] == model.temperature_
     assert (about["resize_to"], about["crop_to"], about["image_size"]) == (32, 32, 32)

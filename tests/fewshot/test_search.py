@@ -129,7 +129,9 @@ def test_the_command_prints_and_writes_the_same(quick_run, pictures, capsys):
             assert tells(out, f"{match['similarity']:.3f}", match["path"])
     with Image.open(files["png"]) as picture:
         assert min(picture.size) > 100
-    assert command.main([*flags, "--json"]) == 0
+    (pictures / "out.png").unlink()
+    assert command.main([*flags, "--json", "--output", files["png"]]) == 0
+    assert (pictures / "out.png").exists()
     assert len(json.loads(capsys.readouterr().out)["queries"][0]["matches"]) == 5
 
 

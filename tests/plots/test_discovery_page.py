@@ -154,9 +154,7 @@ def test_a_person_names_merges_and_drops(tmp_path):
     kept = [(row.path, row.coarse, row.fine, row.partition) for row in rows]
     names = ['Red, "x"'] * 9 + [None] * 3 + ["blue"] * 4 + ["z/2"] * 4
     coarse = [EVIL] * 12 + ["z"] * 8
-    assert kept == [
-        (p, c, n, "validation") for p, c, n in zip(PATHS, coarse, names, strict=True) if n
-    ]
+    assert kept == [(p, c, n, "train") for p, c, n in zip(PATHS, coarse, names, strict=True) if n]
 
 
 def test_the_scripts_data_tell_every_image_and_end_no_element():

@@ -10,7 +10,18 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.checkpoints.description import describe
 from ancor.checkpoints.state_dicts import tensors_of
-from ancor.cli import check_data, eval, export, inspect, predict
+from ancor.cli import (
+    check_data,
+    choose,
+    doctor,
+    embed,
+    eval,
+    export,
+    inspect,
+    methods,
+    predict,
+    search,
+)
 from ancor.safe_io.own_files import recognized
 from tests import made
 from tests.refusals import refused, refuses
@@ -32,6 +43,15 @@ def shelf(quick_run, tmp_path_factory):
     files += ["--feature-cache", str(root / "cache"), "--device", "cpu", "--n-test-runs", "2"]
     assert eval.main([*model, *files, "--n-shots", "1"]) == 0
     check_data.main(["--dataset", "digits", "--json", str(root / "check")])
+    files = ["--json", str(root / "search report"), "--csv", str(root / "search table")]
+    assert search.main([*model, "--query", images, "--gallery", images, "--k", "1", *files]) == 0
+    flags = ["--support", images, "--cls", "Proto", "--json", str(root / "choice")]
+    assert choose.main([*model, *flags, "--n-augmentations", "0"]) == 0
+    assert doctor.main(["--json", str(root / "doctor")]) == 0
+    assert methods.main(["--json", str(root / "methods")]) == 0
+    rows = ["--views", "0", "--output", str(root / "rows.csv")]
+    assert embed.main([*model, "--data", images, "--image-size", "32", *rows]) == 0
+    (root / "rows.csv").rename(root / "rows")
     for to in ("pt2", "safetensors"):
         assert export.main([*model, "--output", str(root / f"x.{to}")]) == 0
         (root / f"x.{to}").rename(root / to)
@@ -57,6 +77,12 @@ KINDS = {
     "table": "no command",
     "prediction report": "no command",
     "prediction table": "no command",
+    "search report": "no command",
+    "search table": "no command",
+    "choice": "no command",
+    "doctor": "no command",
+    "methods": "no command",
+    "rows": ".npz",
     "check": "no command",
     "model_best": "--model-path",
 }
@@ -90,6 +116,15 @@ def test_other_flags_that_meet_them_say_so_too(shelf, quick_run, capsys):
     refused(check_data.main, ["--data", str(shelf / "labels")], capsys, "labels'", "labels.csv")
     flags = ["--model-path", str(quick_run)]
     refused(eval.main, flags, capsys, repr(str(quick_run)), "model_best.pth.tar")
+
+
+def test_features_in_parquet_are_told_from_other_tables(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = arrow.table({"view": ["test"]})
+    parquet.write_table(table, tmp_path / "other")
+    assert recognized(tmp_path / "other") is None
+    parquet.write_table(table.replace_schema_metadata({"ancor": "{}"}), tmp_path / "rows")
+    assert ".npz" in str(recognized(tmp_path / "rows"))
 
 
 def test_onnx_and_strange_files_are_told_apart(tmp_path):

@@ -127,6 +127,13 @@ def test_processes_that_answer_wrongly_are_found(tmp_path, monkeypatch):
     assert tells(found.text, "gather")
 
 
+def test_two_processes_speak_where_there_is_one_gpu(monkeypatch):
+    monkeypatch.setattr(checks, "count_gpus", lambda: 1)
+    found = checks.processes(torch.device("cuda"))
+    assert found.verdict == LOOK
+    assert tells(found.text, "2", "gloo", "one GPU")
+
+
 def test_a_slow_step_and_a_slow_loader_are_to_be_looked_at(monkeypatch):
     times = iter([3.0, 1.0])
     monkeypatch.setattr(speed, "seconds_of", lambda *_: next(times))

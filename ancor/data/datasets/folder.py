@@ -18,7 +18,6 @@ LAYOUT = (
 )
 FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 PARTITION_FOLDERS = tuple(name for names in FOLDERS.values() for name in names)
-UNSET = "manufacturer"  # the default of `coarse_level`, which is aircraft's
 
 
 Tree = list[Leaf]  # of a partition
@@ -31,7 +30,7 @@ def load(
     allow_outside_root: bool = False,
     skip_bad_images: bool = False,
     labels: str | None = None,
-    coarse_level: str = UNSET,
+    coarse_level: str | None = None,
     fine_level: str | None = None,
 ) -> Partition:
     """Read a partition; classes are numbered in the order of their names.
@@ -40,7 +39,7 @@ def load(
     With a level given, folders may be of any depth (`ancor.data.datasets.levels`), or these are
     columns of labels.csv.
     """
-    levels = (None if coarse_level == UNSET else coarse_level, fine_level)
+    levels = (coarse_level, fine_level)
     home = required_root("folder", root, LAYOUT)
     table = home / labels_csv.NAME if labels is None else Path(labels)
     if labels is not None or table.is_file():

@@ -168,11 +168,11 @@ def _records(
 
 def _header(text: str, table: Path, chosen: Mapping[str, str]) -> tuple[list[str], str]:
     """Return the columns' names and the delimiter: the one by which all needed ones are there."""
-    found = {}
+    column, found = {of: f"{of} (another is chosen)" for of in chosen.values()} | chosen, {}
     for delimiter in DELIMITERS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         names = (name.strip() for name in next(filter(None, reader), ()))
-        found[delimiter] = [chosen.get(name, name) for name in names]
+        found[delimiter] = [column.get(name, name) for name in names]
     needed = {name: name for name in COLUMNS[:2]} | {of: name for name, of in chosen.items()}
     fitting = [d for d, header in found.items() if needed.keys() <= set(header)]
     if len(fitting) > 1:
@@ -187,7 +187,7 @@ def _header(text: str, table: Path, chosen: Mapping[str, str]) -> tuple[list[str
             f"{str(table)!r} lacks the column {' and '.join(missing)}; its first line has "
             f"{capped(map(repr, header)) or 'none'}, and path,coarse[,fine][,partition] is needed"
         )
-    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    twice = [needed.get(n, n) for n, count in Counter(header).items() if count > 1 and n]
     if twice:
         raise InputError(f"{str(table)!r} has the column {twice[0]!r} twice; keep one")
     return header, fitting[0]

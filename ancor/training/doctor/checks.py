@@ -117,21 +117,22 @@ def resuming(device: torch.device) -> Finding:
 
 
 def processes(device: torch.device) -> Finding:
-    """Let two processes, or one for each of two GPUs, exchange numbers of known answers."""
+    """Let two processes, on two GPUs where there are as many, exchange numbers of known answers."""
     gpus = count_gpus() if device.type == "cuda" else 0
-    count = min(2, gpus) or 2
-    backend = "nccl" if gpus else "gloo"
+    backend = "nccl" if gpus > 1 else "gloo"
+    place = "cpu" if gpus == 1 else device.type
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    group = Group(count, url=f"tcp://localhost:{port}", backend=backend, minutes=2)
+    group = Group(2, url=f"tcp://localhost:{port}", backend=backend, minutes=2)
     try:
-        launch(collectives, group, device.type)
+        launch(collectives, group, place)
     except (InputError, RunError) as error:
-        return Finding("processes", WRONG, f"{count} processes with {backend}: {error}")
-    text = f"{count} processes with {backend} gather, exchange and average as one"
+        return Finding("processes", WRONG, f"2 processes with {backend}: {error}")
+    text = f"2 processes with {backend} gather, exchange and average as one"
     if gpus == 1:
-        return Finding("processes", LOOK, f"{text}; there is one GPU: nothing was sent between two")
+        text += " on the CPU; there is one GPU: nothing was sent between two"
+        return Finding("processes", LOOK, text)
     return Finding("processes", OK, text)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,7 +81,11 @@ def test_a_change_that_cannot_be_kept_is_none(session, monkeypatch):
     assert "é" in session.answers.names
 
 
-def test_the_table_is_what_training_and_the_classifier_take(session):
+@pytest.mark.parametrize("partition", ["train", "test"])
+def test_the_table_is_what_training_and_the_classifier_take(partition, session):
+    own = replace(session.pictures.partition, name=partition)
+    pictures = replace(session.pictures, partition=own)
+    session.labels = replace(session.labels, pictures=pictures)
     _, table, answers = session.save()
     root = session.pictures.root
     partition = DataConfig("folder", root=root, labels=str(table)).load("train")
