@@ -223,8 +223,8 @@ class DataConfig:
                 f"`split` {self.split} divides BREEDS superclasses and {self.dataset} has "
                 f"none; accepted with: {', '.join(BREEDS_SETS)}"
             )
-        for name in ("mean", "std", "crop_scale", "color_jitter"):
-            if getattr(self, name) is not None:  # a list of the right length is accepted too
+        for name in ("mean", "std", "crop_scale", "color_jitter"):  # lists are accepted too
+            if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
             shown = " ".join(map(str, self.crop_scale))
@@ -236,9 +236,9 @@ class DataConfig:
             told = f"`labels` {self.labels!r} tells the partitions"
             raise InputError(f"{told}; leave `val_fraction` and `test_fraction` out")
         if sum(self.shares.values()) >= 1:
+            shown = f"`val_fraction` {self.val_fraction}, `test_fraction` {self.test_fraction}"
             raise InputError(
-                f"`val_fraction` {self.val_fraction} and `test_fraction` {self.test_fraction}: "
-                "expected less than 1 in sum, or nothing is left to train on"
+                f"{shown}: expected less than 1 in sum, or no image is left to train on"
             )
 
     @property
