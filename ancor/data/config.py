@@ -226,20 +226,21 @@ class DataConfig:
         for name in ("mean", "std", "crop_scale", "color_jitter"):  # lists are accepted too
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
-            shown = " ".join(map(str, self.crop_scale))
-            raise InputError(f"`crop_scale` {shown}: expected {CROP_SCALE.expected}")
-        if self.color_jitter is not None and self.color_jitter[3] > 0.5:
-            shown = " ".join(map(str, self.color_jitter))
-            raise InputError(f"`color_jitter` {shown}: expected {JITTER.expected}")
+        scale, jitter = self.crop_scale, self.color_jitter
+        if scale is not None and scale[0] > scale[1]:
+            raise InputError(
+                f"`crop_scale` {' '.join(map(str, scale))}: expected {CROP_SCALE.expected}"
+            )
+        if jitter is not None and jitter[3] > 0.5:
+            raise InputError(
+                f"`color_jitter` {' '.join(map(str, jitter))}: expected {JITTER.expected}"
+            )
         if self.labels is not None and self.shares:
             told = f"`labels` {self.labels!r} tells the partitions"
             raise InputError(f"{told}; leave `val_fraction` and `test_fraction` out")
         if sum(self.shares.values()) >= 1:
-            shown = f"`val_fraction` {self.val_fraction}, `test_fraction` {self.test_fraction}"
-            raise InputError(
-                f"{shown}: expected less than 1 in sum, or no image is left to train on"
-            )
+            told = f"`val_fraction` {self.val_fraction}, `test_fraction` {self.test_fraction}"
+            raise InputError(f"{told}: expected less than 1 in sum, or nothing is left to train")
 
     @property
     def shares(self) -> dict[str, float]:
