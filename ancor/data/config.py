@@ -43,18 +43,14 @@ class DataConfig:
 
     Attributes:
         dataset: a name of `DATASETS`.
-        root: folder of the files, or a file of packed images; None: the dataset's own default,
-            where it has one.
+        root: folder of the files, or a file of packed images; None: the dataset's own, if any.
         features: file of features of the dataset's images, which is read in their place.
         image_size: side in pixels; None: the dataset's.
         mean, std: of each channel, for images scaled to 0-1; None: the dataset's.
-        interpolation, crop_pct, crop_mode: how evaluation resizes and crops; None: as the dataset's
-            transforms say.
+        interpolation, crop_pct, crop_mode: how evaluation resizes and crops; None: the dataset's.
         flip: whether training and support views are mirrored by chance; None: as the dataset.
-        augment: what changes in training views beside crop and side, of `AUGMENTATIONS`; None: the
-            dataset's.
-        crop_scale: smallest and largest share of the area that a training crop takes; None: the
-            dataset's.
+        augment: what changes in training views beside crop and side; None: the dataset's.
+        crop_scale: smallest and largest share of the area of a training crop; None: the dataset's.
         color_jitter, grayscale, blur, solarize, auto_augment: parts of a training view
             (`TransformSpec`), which go before those of `augment`; None: as there.
         perspective: share of all training views that are seen in perspective; None: none.
