@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[1]
 # What each room imports of the others: exactly these arrows exist.
 ARROWS = {
     "cli": {
-        "checkpoints",
         "data",
         "evaluation",
         "fewshot",

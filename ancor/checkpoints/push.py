@@ -21,7 +21,7 @@ def write(source: str, folder: Path, repository: str) -> None:
     preprocessing, without folders of this machine, which the card does not name either.
 
     Args:
-        source: a checkpoint that tells how its images were prepared.
+        source: a checkpoint that tells what it was trained on.
         folder: is made where it lacks.
         repository: OWNER/NAME, for the card.
 
@@ -30,10 +30,10 @@ def write(source: str, folder: Path, repository: str) -> None:
     """
     encoder, content = pretrained.load_encoder(source)
     config = content["config"]
-    if config["data"] is None:
+    if "dataset" not in (config["data"] or {}):
         raise InputError(
-            f"{source!r} does not tell how its images were prepared; export it as .safetensors "
-            "with a dataset or sizes, and push that"
+            f"{source!r} does not tell what it was trained on, nor how its images were prepared; "
+            "push a checkpoint that train.py wrote, or a file exported from one"
         )
     content, data = export.without_folders(content, resolve_data({}, config["data"]))
     outputs = export.available_outputs(encoder)

@@ -1,8 +1,7 @@
 """Train an encoder on coarse labels (or fine ones, for comparison)."""
 
 import argparse
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ancor.cli.arguments import Parser, add_device_flags, main_of
@@ -21,6 +20,7 @@ from ancor.training.resolve import paper_defaults
 
 # These bring torch, which a parser does without.
 distributed, launch = Lazy("ancor.runtime.distributed"), Lazy("ancor.runtime.launch")
+rendezvous = Lazy("ancor.runtime.rendezvous")
 # Flags of one start only, and those that the command which goes on has or does not need.
 NOT_REPEATED = (
     *("output_dir", "overwrite", "resume", "config", "start_epoch", "loss_types", "debug"),
@@ -88,9 +88,9 @@ def _add_process_flags(parser: Parser) -> None:
     group.add_argument(
         "--multiprocessing-distributed",
         action="store_true",
-        help="start a process for each GPU of this node, or --nproc of them",
+        help="start a process for each GPU of this node",
     )
-    group.add_argument("--nproc", type=int, metavar="N", help="processes of this node")
+    group.add_argument("--nproc", type=int, metavar="N", help="start N processes of this node")
     group.add_argument("--world-size", type=int, metavar="N", help="nodes (default: 1)")
     group.add_argument("--rank", type=int, metavar="N", help="number of this node (default: 0)")
     group.add_argument(
@@ -99,7 +99,7 @@ def _add_process_flags(parser: Parser) -> None:
         help="where the first process listens (default: tcp://localhost:2375)",
     )
     group.add_argument(
-        "--dist-backend", metavar="NAME", help="nccl or gloo (default: nccl with GPUs)"
+        "--dist-backend", metavar="NAME", help="nccl or gloo (default: nccl on GPUs)"
     )
     group.add_argument(
         "--dist-timeout",
@@ -113,15 +113,17 @@ def command(args: argparse.Namespace) -> None:
     """Train as the arguments say, in this process or in others."""
     given = vars(args)
     if distributed.in_torchrun():
-        distributed.join(given.get("dist_backend"), given.get("dist_timeout", distributed.MINUTES))
+        minutes = given.get("dist_timeout", rendezvous.MINUTES)
+        device = "cuda" if "gpu" in given else given.get("device", "auto")
+        distributed.join(given.get("dist_backend"), minutes, device)
         try:
-            _train(given)
+            _train(given, rendezvous.unused(given, torchrun=True))
         finally:
             distributed.destroy()
-    elif given.get("multiprocessing_distributed") or given.get("world_size", 1) > 1:
+    elif rendezvous.asks_for_processes(given):
         launch.launch(_train_in_a_group, launch.Group.of(given), given)
     else:
-        _train(given)
+        _train(given, rendezvous.unused(given, torchrun=False))
 
 
 def _train_in_a_group(given: dict[str, Any]) -> None:
@@ -130,28 +132,26 @@ def _train_in_a_group(given: dict[str, Any]) -> None:
     _train(given)
 
 
-def _train(given: dict[str, Any]) -> None:
+def _train(given: dict[str, Any], told: Iterable[str] = ()) -> None:
     """Train in this process, one of a group if there is one."""
     from ancor.runtime import devices, logging
-    from ancor.training import run, run_folder
+    from ancor.training import resume, run, run_folder
 
     logging.configure_console(given.get("quiet", False))
     device = given.get("device", "auto")
-    gpu = given.get("gpu")
-    if gpu is None and distributed.world_size() > 1 and devices.pick_device(device).type == "cuda":
-        gpu = distributed.local_rank()
+    gpu = given["gpu"] if "gpu" in given else distributed.own_gpu(device)
     precision, quiet = given.get("precision", "auto"), given.get("quiet", False)
     runtime = devices.Runtime.named(device, precision, gpu, quiet=quiet)
     losses = set(given.get("loss_types", ())) - {"ce"}
     if losses:
         raise InputError(f"--loss-types {capped(sorted(losses))}: expected ce, the only loss")
-    resume_from, content = _resumed(given)
+    resume_from, content = resume.start_from(given.get("resume"), given.get("output_dir"))
     config, notes = run_config(given, content)
     kind = config.method.metric if config.method.name == "ancor" else config.method.name
     default_folder = f"runs/{config.data.dataset}-{config.encoder.head}-{kind}"
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
-    overwrite, resume = given.get("overwrite", False), "resume" in given
-    folder = run_folder.output_directory(named, default_folder, overwrite, resume, resume_from)
+    overwrite, again = given.get("overwrite", False), "resume" in given
+    folder = run_folder.output_directory(named, default_folder, overwrite, again, resume_from)
     launch = run.Launch(
         folder,
         runtime,
@@ -163,7 +163,7 @@ def _train(given: dict[str, Any]) -> None:
         given.get("log", "tensorboard"),
         tuple(_of_no_file(given)),
     )
-    run.train(config, launch, notes)
+    run.train(config, launch, [*told, *notes])
 
 
 def _of_no_file(given: dict[str, Any]) -> Iterator[str]:
@@ -173,20 +173,6 @@ def _of_no_file(given: dict[str, Any]) -> Iterator[str]:
         if name in given and name not in held:
             value = given[name]
             yield from [flag] if value is True else [flag, str(value)]
-
-
-def _resumed(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:
-    """Return the file to resume from and its content; None: a fresh start."""
-    from ancor.checkpoints import checkpoint
-
-    resume = given.get("resume")
-    if resume is None:
-        return None, None
-    if resume != "auto":
-        return Path(resume), checkpoint.read(resume)
-    if "output_dir" not in given:
-        raise InputError("--resume auto looks into --output-dir, which was not given; name it")
-    return checkpoint.newest(Path(given["output_dir"])) or (None, None)
 
 
 main = main_of(build_parser, command)

@@ -159,8 +159,8 @@ class Momentum(Method):
         if batch.shuffle is None:
             return self._run["key"](views).embedding, labels
         count = len(batch.shuffle)
-        pixels_last = views.permute(0, 2, 3, 1).contiguous()
-        shuffled = distributed.exchange(pixels_last, batch.shuffle).permute(0, 3, 1, 2)
+        pixels_last = views.movedim(1, -1).contiguous()  # of features, (N, F), as they are
+        shuffled = distributed.exchange(pixels_last, batch.shuffle).movedim(-1, 1)
         keys = distributed.gather(self._run["key"](shuffled).embedding, count)
         back = batch.shuffle.argsort().to(keys.device, non_blocking=True)
         return keys[back], distributed.gather(labels, count)

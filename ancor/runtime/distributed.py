@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from ancor.errors import InputError
-from ancor.runtime.devices import count_gpus
+from ancor.runtime.devices import count_gpus, pick_device
 from ancor.runtime.processes import end_with_parent
 from ancor.runtime.rendezvous import MINUTES, check_minutes, meeting, wait_for
 
@@ -210,9 +210,9 @@ def restarts_may_hang() -> bool:
     return shared and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
 
 
-def default_backend() -> str:
-    """Return nccl where there are CUDA devices, gloo elsewhere."""
-    return "nccl" if torch.cuda.is_available() else "gloo"
+def default_backend(device: str = "auto") -> str:
+    """Return nccl where processes on a device of this name use CUDA devices, else gloo."""
+    return "nccl" if device in ("auto", "cuda") and count_gpus() else "gloo"
 
 
 def take_gpu(process: int, backend: str) -> None:
@@ -232,20 +232,33 @@ def take_gpu(process: int, backend: str) -> None:
         )
 
 
-def join(backend: str | None = None, minutes: float = MINUTES) -> None:
+def own_gpu(device: str) -> int | None:
+    """Return the number of the GPU that this process of a group uses; None: it is no GPU.
+
+    Args:
+        device: name of the device that is asked for.
+    """
+    if world_size() == 1 or pick_device(device).type != "cuda":
+        return None
+    return torch.cuda.current_device()  # as `take_gpu` has set it
+
+
+def join(backend: str | None = None, minutes: float = MINUTES, device: str = "auto") -> None:
     """Join the group that the environment describes (as torchrun sets it).
 
     Args:
         backend: None: `default_backend`.
         minutes: how long to wait for the other processes.
+        device: name of the device that the processes use.
 
     Raises:
         InputError: no such time can be waited, or there is no GPU for this process and NCCL.
         RunError: they did not come.
     """
     check_minutes(minutes)
-    backend = backend or default_backend()
-    take_gpu(int(os.environ.get("LOCAL_RANK", 0)), backend)
+    backend = backend or default_backend(device)
+    if backend == "nccl" or default_backend(device) == "nccl":
+        take_gpu(int(os.environ.get("LOCAL_RANK", 0)), backend)
     end_with_parent()
     until = time.monotonic() + 60 * minutes
     if os.environ.get("RANK") != "0":

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, rec
 
 from ancor.errors import InputError, Interrupted, RunError, choose
 from ancor.runtime.devices import count_gpus, usable_cpus
-from ancor.runtime.distributed import destroy, join, local_rank, world_size
+from ancor.runtime.distributed import default_backend, destroy, join, local_rank, world_size
 from ancor.runtime.processes import in_main_thread, signals_held
 from ancor.runtime.rendezvous import MINUTES, check_minutes, meeting, wait_for
 
@@ -36,8 +36,9 @@ class Group:
         nodes: number of nodes.
         node: number of this one.
         url: where the first process listens, `tcp://host:port`.
-        backend: None: nccl with CUDA devices, gloo without.
+        backend: None: `ancor.runtime.distributed.default_backend` of the device.
         minutes: how long nodes and processes wait for each other at the start.
+        device: name of the device that the processes use.
     """
 
     processes: int
@@ -46,28 +47,32 @@ class Group:
     url: str = "tcp://localhost:2375"
     backend: str | None = None
     minutes: float = MINUTES
+    device: str = "auto"
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Group":
         """Return the group that settings ask for: by default a process for each GPU here.
 
         Args:
-            given: settings by name: device, multiprocessing_distributed, nproc, world_size, rank,
-                dist_url, dist_backend, dist_timeout; those that are not given are not there.
+            given: settings by name: device, gpu, nproc, world_size, rank, dist_url, dist_backend,
+                dist_timeout; those that are not given are not there. A `gpu` is the only one that
+                is used here; with NCCL each process needs one of its own.
 
         Raises:
             InputError: a value is not accepted.
         """
-        gpus = count_gpus() if given.get("device", "auto") in ("auto", "cuda") else 0
-        processes = given.get("nproc")
-        if processes is None:
-            processes = max(1, gpus) if given.get("multiprocessing_distributed") else 1
-        most = gpus or max(64, usable_cpus())
-        if not 1 <= processes <= most:
-            why = ", one for each GPU" if gpus else ""
-            raise InputError(f"`nproc` {processes}: accepted here: 1 to {most}{why}")
+        one = given.get("gpu") is not None
         named = {"url": "dist_url", "backend": "dist_backend", "minutes": "dist_timeout"}
         named = {name: given[flag] for name, flag in named.items() if flag in given}
+        named["device"] = "cuda" if one else given.get("device", "auto")
+        backend = default_backend(named["device"])
+        gpus = min(1, count_gpus()) if one else count_gpus() if backend == "nccl" else 0
+        processes = given.get("nproc", max(1, gpus))
+        shared = named.get("backend", backend) != "nccl"
+        most = max(64, usable_cpus()) if shared else max(1, gpus)
+        if not 1 <= processes <= most:
+            why = "" if shared else ", one for each GPU, or more with `dist_backend` gloo"
+            raise InputError(f"`nproc` {processes}: accepted here: 1 to {most}{why}")
         # The paper's -1 stands for a single node.
         nodes, node = max(1, given.get("world_size", 1)), max(0, given.get("rank", 0))
         return cls(processes, nodes, node, **named)
@@ -151,7 +156,7 @@ def _member(
 ) -> None:
     """Be one process of a launched group; the first of a node tells what a signal left."""
     torch.set_num_threads(max(1, torch.get_num_threads() // group.processes))
-    join(group.backend, group.minutes)
+    join(group.backend, group.minutes, group.device)
     if world_size() != group.nodes * group.processes:
         raise InputError(
             f"`world_size` {group.nodes} with {group.processes} processes here, and "

@@ -1,10 +1,11 @@
-"""How processes meet to form a group: how long they wait, and what is said if they do not."""
+"""How processes meet to form a group: who starts them, how long they wait, and what is said."""
 
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch.distributed as dist
 
@@ -12,6 +13,35 @@ from ancor.errors import InputError, RunError
 
 MINUTES = 10.0  # for processes to meet, and for any exchange between them
 LONGEST_MINUTES = 10_080  # a week
+# Settings that say which processes are started, and how these meet.
+STARTED = ("multiprocessing_distributed", "nproc", "world_size", "rank", "dist_url")
+MET = ("rank", "dist_url", "dist_backend", "dist_timeout")
+
+
+def asks_for_processes(given: Mapping[str, Any]) -> bool:
+    """Return whether settings ask for processes to be started, on this node or several.
+
+    Args:
+        given: settings by name, of `STARTED`; those that are not given are not there.
+    """
+    several = given.get("world_size", 1) > 1 or given.get("nproc", 1) != 1
+    return several or bool(given.get("multiprocessing_distributed"))
+
+
+def unused(given: Mapping[str, Any], torchrun: bool) -> list[str]:
+    """Say in a line which settings mean nothing to processes that are not started by them.
+
+    Args:
+        given: settings by name, of `STARTED` and `MET`; those that are not given are not there.
+        torchrun: whether torchrun started this process; else it is the only one.
+    """
+    names = ", ".join(f"`{name}`" for name in (STARTED if torchrun else MET) if name in given)
+    if not names:
+        return []
+    why = "torchrun says which processes there are"
+    if not torchrun:
+        why = "one process trains; `multiprocessing_distributed` or `nproc` starts several"
+    return [f"Notice: {names} given without effect, as {why}"]
 
 
 def check_minutes(minutes: float) -> None:

@@ -19,7 +19,7 @@ from ancor.training.config import RunConfig
 from ancor.training.run_folder import RunSaver
 from ancor.training.trainer import Trainer
 
-LAUNCHERS = ("--multiprocessing-distributed", "--world-size")
+LAUNCHERS = ("--multiprocessing-distributed", "--nproc", "--world-size")
 MOST_IN_MEMORY = 100_000  # images; a larger set that is held in memory takes gigabytes
 
 

@@ -5,12 +5,53 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ancor.errors import InputError
+from ancor.checkpoints import checkpoint
+from ancor.errors import InputError, RunError
+from ancor.runtime import distributed
 from ancor.safe_io.broken import BROKEN
-from ancor.training.state import restore
+from ancor.training.state import MOST_STEPS, restore
 from ancor.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
+
+
+def start_from(resume: str | None, folder: str | None) -> tuple[Path | None, dict[str, Any] | None]:
+    """Return the file to go on from and its content; None: a fresh start.
+
+    Args:
+        resume: the file; `auto`: the newest whole one in the folder, if there is any; None: none.
+        folder: output directory; None: not given.
+
+    Raises:
+        InputError: it cannot be read, or there is no folder to look into.
+        RunError: the processes of this group do not find the same there.
+    """
+    if resume is None:
+        return None, None
+    if resume == "auto" and folder is None:
+        raise InputError("`resume` auto looks into `output_dir`, which was not given; name it")
+    if resume == "auto":
+        path, content = checkpoint.newest(Path(folder)) or (None, None)
+    else:
+        path, content = Path(resume), checkpoint.read(resume)
+    _check_same(folder if resume == "auto" else resume, content)
+    return path, content
+
+
+def _check_same(place: str, content: Mapping[str, Any] | None) -> None:
+    """Raise a RunError where processes would go on from other steps; -1 stands for afresh."""
+    progress = (content or {}).get("progress")
+    step = progress.get("step") if isinstance(progress, dict) else None
+    if type(step) is not int or not 0 <= step < MOST_STEPS:  # which is refused later
+        step = 0
+    step = -1 if content is None else step
+    most, least = distributed.all_reduce_max(step), -distributed.all_reduce_max(-step)
+    if most != least:
+        found = "nothing to go on from" if least < 0 else f"step {least}"
+        raise RunError(
+            f"`resume`: in {place!r} some processes find step {most} and others {found}; name a "
+            "folder that all nodes see, or bring the newest files to each"
+        )
 
 
 def go_on(trainer: Trainer, content: Mapping[str, Any], path: Path | None, images: str) -> None:

@@ -23,6 +23,7 @@ from ancor.checkpoints.pretrained import weights_file
 from ancor.cli import embed, export
 from ancor.cli.eval import main as evaluate
 from ancor.cli.push import main
+from ancor.models.backbones import build_backbone
 from ancor.training.resolve import resolve
 from ancor.training.start import start_of
 from tests.refusals import refused, refuses, tells
@@ -141,6 +142,21 @@ def test_names_and_files_that_will_not_do_are_refused(tmp_path, monkeypatch, cap
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
     with refuses("pip install 'ancor-toolkit[hub]'"):
         ancor.load_encoder("hf-hub:me/digits")
+
+
+def test_what_tells_of_no_training_is_refused_with_what_can_be_sent(quick_run, tmp_path):
+    """The advice was an export that tells as little; a backbone asked for a flag that is none."""
+    content = torch.load(quick_run / "last.pth.tar", weights_only=True)
+    bare, weights = tmp_path / "bare.pth.tar", tmp_path / "w.pth"
+    torch.save({"state_dict": content["state_dict"], "epoch": 2}, bare)
+    torch.save(build_backbone("timm:test_resnet").state_dict(), weights)
+    for source in (str(bare), f"timm:test_resnet={weights}"):
+        with refuses(repr(source), "train.py"):
+            push.write(source, tmp_path / "sent", "me/x")
+    exported = tmp_path / "own.safetensors"
+    flags = ["--model-path", str(quick_run / "last.pth.tar"), "--output", str(exported)]
+    assert export.main(flags) == 0
+    push.write(str(exported), tmp_path / "sent", "me/x")
 
 
 class Hub(BaseHTTPRequestHandler):

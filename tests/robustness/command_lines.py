@@ -10,7 +10,8 @@ from tests.robustness.fixtures import ODD_NAMES, QUICK
 
 # Not drawn, and why: shows a traceback on purpose; ends at once; needs a compiler and a minute;
 # waits for other machines or starts processes, of which the real ones below have a share.
-LEFT_OUT = {"debug", "help", "compile", "multiprocessing_distributed", "world_size", "check_gpu"}
+LEFT_OUT = {"debug", "help", "compile", "multiprocessing_distributed", "nproc", "world_size"}
+LEFT_OUT |= {"check_gpu"}
 WORDS = (
     *("", " ", "-", "--", "-1", "nan", "inf", "-inf", "1e400", "0x10", "1_0", "٣", "None", "auto"),
     *("%s", "{0}", "$HOME", "~", "*", ".", "..", "../x", "a" * 300, "a/" * 40, "\x1b[31m", "\\"),

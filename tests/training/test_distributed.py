@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ancor.checkpoints import checkpoint
 from ancor.cli.train import main
 from ancor.errors import InputError, RunError
 from ancor.methods.ancor import Ancor
@@ -23,18 +26,24 @@ from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed
 from ancor.runtime.launch import Group, launch
+from ancor.runtime.rendezvous import unused
 from ancor.runtime.seeding import generator
 from ancor.training.batches import EpochBatches
 from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
+from ancor.training.resume import start_from
 from ancor.training.trainer import Trainer
 from tests.conftest import SMALL
-from tests.refusals import one_line, refuses
+from tests.refusals import one_line, refuses, tells
 from tests.training.failing import fail
 
 ROOT = Path(__file__).parents[2]
 STEPS, BATCH, IMAGES = 5, 10, 50
-HEADS = {"ancor": ("seq", ("cls", "cst_by_class")), "moco-like": ("none", ("cst_all",))}
+HEADS = {
+    "ancor": ("seq", ("cls", "cst_by_class")),
+    "moco-like": ("none", ("cst_all",)),
+    "on features": ("seq", ("cls", "cst_by_class")),
+}
 
 
 def free_group(processes: int = 2) -> Group:
@@ -76,12 +85,15 @@ def train_steps(folder: str, name: str, accumulate: int, odd: bool) -> None:
         encoder_momentum=0.5,
     )
     method = Ancor(EncoderConfig("linear", head, True, 6, 3), config).double()
+    settings, shape = TrainConfig(accumulate=accumulate, lr=0.1), (3, 4, 4)
+    if name == "on features":
+        settings, shape = replace(settings, freeze="all"), (Linear.out_features,)
+        method.encoder.backbone.requires_grad_(False)
     method.prepare(torch.device("cpu"))
     batches = FakeBatches()
     batches.batch_size = BATCH - 1 if odd else BATCH
-    settings = TrainConfig(accumulate=accumulate, lr=0.1)
     trainer = Trainer(method, batches, settings, None, None, None)
-    data = torch.randn(2, IMAGES, 3, 4, 4, generator=generator(0, "data"), dtype=torch.float64)
+    data = torch.randn(2, IMAGES, *shape, generator=generator(0, "data"), dtype=torch.float64)
     labels = torch.arange(IMAGES) % 3
     losses = []
     for request in list(EpochBatches(IMAGES, batches.batch_size, seed=3))[:STEPS]:
@@ -325,3 +337,130 @@ def test_a_short_wait_at_the_start_does_not_shorten_later_ones():
     """A7, another case: a picture or a save of the first process."""
     group = free_group()
     launch(exchange_slowly, Group(2, url=group.url, backend="gloo", minutes=0.5))
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Have torch find a number of GPUs here."""
+
+    def found(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "processes", "backend"),
+    [
+        (2, {"world_size": 2}, 2, "nccl"),
+        (2, {"multiprocessing_distributed": True}, 2, "nccl"),
+        (0, {"world_size": 2}, 1, "gloo"),
+        (2, {"world_size": 2, "device": "cpu"}, 1, "gloo"),
+        (2, {"nproc": 3, "device": "cpu"}, 3, "gloo"),
+        (2, {"world_size": 2, "gpu": 1}, 1, "nccl"),
+        (1, {"nproc": 2, "dist_backend": "gloo"}, 2, "gloo"),
+    ],
+)
+def test_a_node_starts_a_process_for_each_gpu_that_is_used(gpus, count, given, processes, backend):
+    gpus(count)
+    group = Group.of(given)
+    assert group.processes == processes
+    assert (group.backend or distributed.default_backend(group.device)) == backend
+
+
+def test_processes_share_a_gpu_by_gloo_alone(gpus):
+    gpus(1)
+    for given in ({"nproc": 2}, {"nproc": 2, "dist_backend": "nccl"}):
+        with refuses("--nproc 2", "1 to 1", "--dist-backend gloo"):
+            Group.of(given)
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "backend", "taken"),
+    [
+        ("cpu", None, "gloo", []),
+        ("auto", None, "nccl", [1]),
+        ("cuda", "gloo", "gloo", [1]),
+        ("cpu", "gloo", "gloo", []),
+    ],
+)
+def test_a_process_joins_by_the_backend_of_its_device(
+    monkeypatch, gpus, device, given, backend, taken
+):
+    gpus(2)
+    joined, used = [], []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(distributed, "end_with_parent", lambda: None)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda b, timeout: joined.append(b)
+    )
+    monkeypatch.setattr(torch.distributed, "set_timeout", lambda timeout: None, raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "0")
+    distributed.join(given, device=device)
+    assert (joined, used) == ([backend], taken)
+
+
+def test_a_process_uses_the_gpu_that_it_took(monkeypatch, gpus):
+    """The second of two that share one took the first, whatever its own number."""
+    gpus(1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(distributed, "local_rank", lambda: 1)
+    assert distributed.own_gpu("auto") is None  # there is no group
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    assert [distributed.own_gpu(name) for name in ("auto", "cuda", "cpu")] == [0, 0, None]
+
+
+def test_nproc_alone_starts_processes(monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr("ancor.runtime.launch.launch", lambda *words: started.append(words[1]))
+    command = [*SMALL, "--output-dir", str(tmp_path / "run")]
+    assert main([*command, "--nproc", "2"]) == 0
+    assert [(group.processes, group.nodes) for group in started] == [(2, 1)]
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_of_processes_without_effect_are_told(tmp_path):
+    folder = tmp_path / "run"
+    flags = ["--rank", "1", "--dist-backend", "gloo", "--nproc", "1", "--max-steps", "1"]
+    assert main([*SMALL, *flags, "--val-episodes", "0", "--output-dir", str(folder)]) == 0
+    told = (folder / "log.txt").read_text()
+    assert tells(told, "--rank, --dist-backend", "--multiprocessing-distributed")
+    given = {"nproc": 2, "rank": 0, "dist_backend": "gloo", "dist_timeout": 1.0}
+    (line,) = unused(given, torchrun=True)
+    assert tells(line, "`nproc`, `rank`", "torchrun")
+    assert not tells(line, "`dist_timeout`")
+    assert unused({"dist_timeout": 1.0}, torchrun=True) == unused({}, torchrun=False) == []
+
+
+def start_apart(root: str) -> None:
+    """Look into a folder of this process's own for what to go on from, in each case."""
+    for case in sorted(Path(root).iterdir()):
+        own = case / str(distributed.rank())
+        try:
+            path, content = start_from("auto", str(own))
+            said = f"{path and path.name} {content and content['epoch']}"
+        except RunError as error:
+            said = str(error)
+        (own / "said.txt").write_text(said)
+
+
+def test_processes_that_find_other_files_do_not_go_on(quick_run, tmp_path):
+    """On nodes that do not share the folder one went on and another began afresh."""
+    last, previous = quick_run / "last.pth.tar", quick_run / "previous.pth.tar"
+    found = {"same": (last, last), "older": (last, previous), "none": (None, last)}
+    for case, files in {**found, "neither": (None, None)}.items():
+        for rank, file in enumerate(files):
+            (tmp_path / case / str(rank)).mkdir(parents=True)
+            if file is not None:
+                shutil.copy(file, tmp_path / case / str(rank) / last.name)
+    launch(start_apart, free_group(), str(tmp_path))
+    step, older = (checkpoint.read(file)["progress"]["step"] for file in (last, previous))
+    assert older < step
+    for rank in (0, 1):
+        said = {case.name: (case / f"{rank}/said.txt").read_text() for case in tmp_path.iterdir()}
+        assert said["same"] == f"{last.name} 2"
+        assert said["neither"] == "None None"
+        one_line(said["older"], "`resume`", f"{tmp_path}/older/{rank}", f"{step}", f"{older}")
+        one_line(said["none"], "`resume`", f"{tmp_path}/none/{rank}", f"{step}")
