@@ -213,7 +213,8 @@ def evaluate(
     if isinstance(against, ImageEncoder):
         baseline = _model(against, partition, "single", own)
     elif against is not None:
-        (baseline,), _ = read_models([str(against)], {}, partition, runtime)
+        same = read[0].data.same_images if read else {}
+        (baseline,), _ = read_models([str(against)], same, partition, runtime)
     evaluation = Evaluation(chosen, partition, config, combine, baseline)
     return [*evaluation.results(), *evaluation.further().values()]
 

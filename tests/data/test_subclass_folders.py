@@ -83,7 +83,7 @@ def test_images_in_memory_become_files_and_the_folder_a_dataset(tmp_path):
     partition = Partition.from_names("own", "validation", ColorImages(pixels), names)
     written = write(tmp_path, partition, PARTS)
     write_labels(tmp_path, partition, written.paths, FINE)
-    again = DataConfig("folder", root=written.root).load("validation")
+    again = DataConfig("folder", root=written.root).load("train")  # to be trained on
     assert written.root == str(tmp_path)
     for n in range(8):
         assert (np.asarray(again.images[n]).transpose(2, 0, 1) == pixels[n]).all()
