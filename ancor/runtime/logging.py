@@ -110,7 +110,7 @@ class RunLog:
         if metrics.tell():  # an earlier part may have been cut off in the middle of a line
             metrics.write("\n" * (not _ends_a_line(folder / "metrics.jsonl")))
         board = TensorBoard(folder, first_step)
-        self._stack.callback(board.close)
+        self._stack.callback(self._end, board)
         self._trackers = [board, tracker] if tracker else [board]
         if bars:
             self._stack.enter_context(logging_redirect_tqdm([log]))

@@ -1,5 +1,6 @@
 """Figures where people look: offline files of wandb and MLflow hold what metrics.jsonl does."""
 
+import errno
 import json
 import os
 import struct
@@ -144,6 +145,20 @@ def test_a_tracker_that_fails_stops_nothing(tmp_path):
     assert numbers(tmp_path) == {("step/loss", 1): 0.5, ("step/loss", 2): 0.5}
     assert broken.closed == 1
     assert (tmp_path / "log.txt").read_text().count("server has gone") == 1
+
+
+def test_a_disk_that_is_full_at_the_end_is_told_and_ends_no_run(tmp_path, monkeypatch):
+    class Full(Tracker):
+        def __init__(self, folder: Path, first_step: int) -> None:
+            """Nothing is written, so that nothing fails before the end."""
+
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ancor.runtime.logging.TensorBoard", Full)
+    with (tmp_path / "metrics.jsonl").open("a") as metrics, RunLog(tmp_path, metrics) as run_log:
+        run_log.record("step", 1, {"loss": 0.5})
+    assert "No space left on device" in (tmp_path / "log.txt").read_text()
 
 
 def test_what_cannot_be_shown_is_refused_and_the_folder_stays_free(tmp_path, monkeypatch, capsys):
