@@ -23,7 +23,7 @@ def start_from(resume: str | None, folder: str | None) -> tuple[Path | None, dic
         folder: output directory; None: not given.
 
     Raises:
-        InputError: it cannot be read, or there is no folder to look into.
+        InputError: it cannot be read, or `auto` has no folder to search.
         RunError: the processes of this group do not find the same there.
     """
     if resume is None:
