@@ -3,17 +3,22 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ancor.errors import InputError, choose
 from ancor.runtime.compiler import without_compiler
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+# What draws a tensor's start values in place; timm's truncated normal takes five of them.
+DRAWS = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_)
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *DTYPES)
 
@@ -21,8 +26,22 @@ PRECISIONS = ("auto", *DTYPES)
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Make tensors on the device "meta" in this context: of shapes without numbers or memory."""
-    with torch.device("meta"), without_compiler():  # which torch would ask for to draw no numbers
+    with torch.device("meta"), _Undrawn(), without_compiler():
         yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no start values on "meta", which holds none: torch would import sympy to do so."""
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in DRAWS or getattr(function, "__module__", None) == nn.init.__name__:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return function(*args, **kwargs)
 
 
 def count_gpus() -> int:

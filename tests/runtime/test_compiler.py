@@ -32,6 +32,23 @@ print(type(sys.modules["torch._dynamo"]).__name__, torch._dynamo.config is not N
     assert run(program).split() == ["False", "True", "module", "True"]
 
 
+def test_shapes_are_made_without_start_values_and_without_sympy():
+    pytest.importorskip("timm")
+    program = """
+from ancor.models.libraries import library
+from ancor.runtime.devices import shapes_only
+made = library("timm:vit_tiny_patch16_224")
+print("sympy" in sys.modules)
+sizes = {k: v.shape for k, v in made.on_meta.state_dict().items()}
+print(sizes == {k: v.shape for k, v in made.build().state_dict().items()})
+with shapes_only():
+    there = torch.nn.init.normal_(torch.zeros(8, device="cpu"))
+    torch.nn.init.constant_(there[:4], 1).add_(1)
+print(there[:4].tolist() == [2.0] * 4, there[4:].count_nonzero().item())
+"""
+    assert run(program).split() == ["False", "True", "True", "4"]
+
+
 def test_what_was_put_off_does_as_ever():
     program = """
 with without_compiler():
