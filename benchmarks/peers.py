@@ -242,28 +242,29 @@ def installed(names: list[str], peers: Mapping[str, Peer] = PEERS) -> dict[str, 
     return found
 
 
-def rows(
-    case: Case, titles: Mapping[str, str], rounds: int, alike: bool = False
-) -> Iterator[list[str]]:
+def rows(case: Case, titles: Mapping[str, str], args: argparse.Namespace) -> Iterator[list[str]]:
     """Take turns and yield the cells of a row for each peer that is installed.
 
     Args:
         case: the work.
         titles: of the peers that are installed.
-        rounds: turns that count.
-        alike: whether peers keep freed memory as the toolkit does.
+        args: the command's.
     """
     with ExitStack() as stack:
         ours, theirs = stack.enter_context(Worker(case.ours)), {}
         for name, make in case.peers.items():
             if make and name in titles:
                 try:
-                    theirs[name] = stack.enter_context(Worker(make, keeps=alike))
+                    theirs[name] = stack.enter_context(Worker(make, keeps=args.alike))
                 except EOFError:  # its process has printed why
                     print(f"Left out {name} of {case.work}: it failed, see above", file=sys.stderr)
-        for _ in range(rounds):
+        for _ in range(args.rounds):
             for worker in (ours, *theirs.values()):
                 worker.step()
+        if args.profile:
+            for name, worker in {"ours": ours, **theirs}.items():
+                parts = ", ".join(f"{kind} {s:.3f}" for kind, s in worker.profile().items())
+                print(f"Profile of {case.work}, {name}, s: {parts}", file=sys.stderr, flush=True)
     own = f"{median(ours.seconds):.3g}"
     for name in filter(titles.__contains__, case.peers):
         title = ": ".join(filter(None, (titles[name], case.notes.get(name))))
@@ -294,6 +295,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--alike", action="store_true", help="give peers channels-last and kept memory, as ours"
     )
     parser.add_argument("--workers", type=int, default=0, help="loading processes")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="tell what operations take of a further step of each side, seconds of the processor",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns that count")
     parser.add_argument("--epoch-images", type=int, default=256)
     parser.add_argument("--episodes", type=int, default=1000)
@@ -343,7 +349,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             for case in cases(part, args, Path(folder)):
-                for row in rows(case, titles, args.rounds, args.alike):
+                for row in rows(case, titles, args):
                     print(f"| {' | '.join(row)} |", flush=True)
 
 

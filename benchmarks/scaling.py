@@ -21,6 +21,8 @@ from time import perf_counter, sleep
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Dataset
@@ -140,14 +142,35 @@ class Work:
     update: int
 
 
+def shaped(network: Network, images: int) -> tuple[Encoder, Tensor]:
+    """Return a network and images, without numbers or memory."""
+    with torch.device("meta"):
+        config = EncoderConfig(network.arch, "seq", True, DIM, network.classes)
+        encoder = Encoder(config).train()
+        return encoder, torch.empty(images, 3, network.pixels, network.pixels)
+
+
+def kept(network: Network) -> float:
+    """Return the bytes an image that autograd keeps for the backward pass, in fp32."""
+    encoder, images = shaped(network, 4)
+    saved: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        encoder(images)
+    sizes = {each.untyped_storage()._cdata: each.untyped_storage().nbytes() for each in saved}
+    for each in encoder.parameters():  # which are there anyhow
+        sizes.pop(each.untyped_storage()._cdata, None)
+    return sum(sizes.values()) / len(images)
+
+
 @cache
 def work(network: Network) -> Work:
     """Count a network's work in bf16, without a number computed."""
-    with torch.device("meta"):
-        config = EncoderConfig(network.arch, "seq", True, DIM, network.classes)
-        encoder = Encoder(config).to(torch.bfloat16).train()
-        images = torch.empty(network.images, 3, network.pixels, network.pixels)
-        images = images.to(torch.bfloat16)
+    encoder, images = (each.to(torch.bfloat16) for each in shaped(network, network.images))
     with Counter() as key, torch.no_grad():
         encoder(images)
     with Counter() as query:
@@ -227,14 +250,17 @@ def step(parts: dict[str, float]) -> tuple[float, str]:
 
 def tables() -> Iterator[str]:
     """Yield the lines of the page's tables."""
-    yield "| network | parameters | forward, one image | forward and backward | image in fp32 |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield (
+        "| network | parameters | forward, one image | forward and backward | image in fp32 "
+        "| kept for the backward pass, fp32 |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- |"
     for network in (*NETWORKS, LARGE):
         done = work(network)
         both = gflops(done.query, network) + gflops(done.backward, network)
         cells = network.name, f"{done.parameters / 1e6:.1f} M"
         cells += f"{gflops(done.key, network):.1f} GFLOP", f"{both:.1f} GFLOP"
-        yield row(*cells, f"{network.image / 1e6:.3f} MB")
+        yield row(*cells, f"{network.image / 1e6:.3f} MB", f"{kept(network) / 1e6:.0f} MB an image")
     yield ""
     yield "| a GPU sends in a step | 1 | 8 | 64 | 512 |"
     yield "| --- | --- | --- | --- | --- |"

@@ -77,10 +77,16 @@ NETWORKS = {
     "resnet12:cifar100": (32, 256, 20),
     "resnet12": (84, 32, 20),
     "resnet50": (224, 16, 17),
+    "resnet50:features": (224, 256, 17),  # the batch that `train.py --features` takes
     "conv4": (32, 64, 3),
     "timm:tf_efficientnet_lite0": (224, 256, 43),
 }
 EPOCH = 40  # batches of an epoch of `epoch`; CIFAR-100's would have 195
+
+
+def backbone_of(network: str) -> str:
+    """Return the architecture that a key of `NETWORKS` names."""
+    return network.removesuffix(":cifar100").removesuffix(":features")
 
 
 def workload(
@@ -89,7 +95,7 @@ def workload(
     """Return a method with its start weights, and a batch (this process's share of it)."""
     pixels, images, classes = NETWORKS[arch]
     torch.manual_seed(0)
-    encoder = EncoderConfig(arch.removesuffix(":cifar100"), "seq", True, DIM, classes)
+    encoder = EncoderConfig(backbone_of(arch), "seq", True, DIM, classes)
     method = Ancor(encoder, AncorConfig(queue_length=length)).to(memory_format=layout).train()
     views = torch.randn(2, images, 3, pixels, pixels)
     labels = torch.randint(0, classes, (images,))
@@ -112,7 +118,7 @@ def our_step(
 
 def size_of(arch: str, length: int) -> Size:
     """Return how large a network's steps are, as a method's workload is told."""
-    return Size(arch.removesuffix(":cifar100"), *NETWORKS[arch], length, IMAGES)
+    return Size(backbone_of(arch), *NETWORKS[arch], length, IMAGES)
 
 
 def method_step(name: str, size: Size, precision: str) -> Step:

@@ -13,12 +13,19 @@ from statistics import median
 from time import perf_counter, process_time
 
 import psutil
+from torch.profiler import profile
 
 from ancor.runtime.devices import keep_freed_memory
 
 # Work that is timed; where it does a part alone it returns the seconds of the whole, else anything
 # but a float.
 Step = Callable[[], object]
+KINDS = {  # of operations, by what torch calls them
+    "convolutions": ("conv",),
+    "batch norm": ("batch_norm",),
+    "pooling": ("pool",),
+    "matrix products": ("mm",),
+}
 
 
 def peak_memory() -> float:
@@ -37,13 +44,27 @@ def work(pipe: Connection, make: Callable[[], Step], keeps: bool) -> None:
         keep_freed_memory()
     step = make()
     held = psutil.Process().memory_info().rss / 2**20
-    while pipe.recv():
+    while asked := pipe.recv():
+        if asked == "profile":
+            pipe.send(profiled(step))
+            continue
         started, before = perf_counter(), process_time()
         told = step()
         seconds, worked = perf_counter() - started, process_time() - before
         if isinstance(told, float):
             seconds, worked = told, nan
         pipe.send((seconds, worked, peak_memory(), peak_memory() - held))
+
+
+def profiled(step: Step) -> dict[str, float]:
+    """Take a step; return the seconds of the processor by kind of operation."""
+    with profile() as found:
+        step()
+    seconds = dict.fromkeys((*KINDS, "the rest"), 0.0)
+    for each in found.key_averages():
+        kinds = (kind for kind, names in KINDS.items() if any(name in each.key for name in names))
+        seconds[next(kinds, "the rest")] += each.self_cpu_time_total / 1e6
+    return seconds
 
 
 class Worker:
@@ -73,6 +94,11 @@ class Worker:
         self.seconds.append(seconds)
         self.worked.append(worked)
         return seconds
+
+    def profile(self) -> dict[str, float]:
+        """Have it take a step that is not counted; return its seconds by kind of operation."""
+        self.pipe.send("profile")
+        return self.pipe.recv()
 
     def __enter__(self) -> "Worker":
         return self

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import peer_work
 import peers
+import turns
 
 from ancor.evaluation.retrieval import RECALL_AT, retrieve
 from ancor.models.config import EncoderConfig
@@ -86,14 +87,24 @@ def test_rows_hold_ratios_and_leave_empty_what_a_peer_does_not_do(monkeypatch, c
     theirs = {"slow": lambda: 2.0, "part": lambda: 1.0, "idle": None, "broken": failing}
     theirs["missing"] = lambda: 1.0
     case = peers.Case("work", lambda: 0.5, theirs, {"slow": "twice"})
+    args = Namespace(rounds=2, alike=False, profile=False)
     titles = {"slow": "slow 1.0", "part": "part 1.5", "idle": "idle 2.0", "broken": "broken 3.0"}
-    assert list(peers.rows(case, titles, rounds=2)) == [
+    assert list(peers.rows(case, titles, args)) == [
         ["work", "slow 1.0: twice", "2", "0.5", "4.00", "4.00"],
         ["work", "part 1.5", "1", "0.5", "2.00", "-"],
         ["work", "idle 2.0", "-", "0.5", "-", "-"],
         ["work", "broken 3.0", "-", "0.5", "-", "-"],
     ]
     one_line(capsys.readouterr().err, "broken", "work")
+
+
+def test_a_profile_tells_what_each_kind_of_operation_takes():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 5), torch.nn.BatchNorm2d(32))
+    images = torch.ones(8, 3, 32, 32)
+    found = turns.profiled(lambda: network(images).mean().backward())
+    assert list(found) == [*turns.KINDS, "the rest"]
+    assert found["pooling"] == found["matrix products"] == 0
+    assert found["convolutions"] > found["the rest"] > 0 < found["batch norm"]
 
 
 @pytest.mark.parametrize(
