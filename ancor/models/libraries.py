@@ -46,7 +46,12 @@ class Library(ABC):
 
     Args:
         name: its name there, with its tag where it has one.
+
+    Attributes:
+        side: of the images that it is built for; None: the library does not tell.
     """
+
+    side: int | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -122,7 +127,7 @@ def copy_state(
 
 def check_image_size(backbone: str, size: int) -> None:
     """Raise an InputError where a library's backbone cannot pass images of a size."""
-    if not library_of(backbone)[0]:
+    if not library_of(backbone)[0] or size == library(backbone).side:
         return
     try:
         with shapes_only():

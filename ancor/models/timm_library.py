@@ -41,19 +41,18 @@ class Timm(Library):
                 self._options["dynamic_img_size"] = True
                 network = self._create()
         self.on_meta, self.config = network.eval(), network.pretrained_cfg
-        _, height, side = self.config["input_size"]
-        if height != side:
+        _, height, self.side = self.config["input_size"]
+        if height != self.side:
             raise InputError(
-                f"backbone 'timm:{name}' is made for images of {height} x {side} pixels, and "
+                f"backbone 'timm:{name}' is made for images of {height} x {self.side} pixels, and "
                 "those here are square; choose another"
             )
 
     @cached_property
     def _width(self) -> int:
         """Its number of features, which takes a pass."""
-        side = self.config["input_size"][-1]
         with shapes_only():
-            features = self.on_meta(torch.zeros(2, 3, side, side))
+            features = self.on_meta(torch.zeros(2, 3, self.side, self.side))
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise InputError(
                 f"backbone 'timm:{self.name}' gives no features (N, F); choose one for "

@@ -49,6 +49,16 @@ def test_a_timm_backbone_has_its_own_preprocessing_and_width(name):
         )
 
 
+def test_the_size_that_a_timm_backbone_is_built_for_needs_no_pass(monkeypatch):
+    def refused(images):
+        raise RuntimeError("a pass")
+
+    monkeypatch.setattr(library("timm:vit_tiny_patch16_224"), "on_meta", refused)
+    check_image_size("timm:vit_tiny_patch16_224", 224)
+    with refuses("`image_size` 192", "a pass", "224"):
+        check_image_size("timm:vit_tiny_patch16_224", 192)
+
+
 def published() -> dict[tuple, tuple[str, dict]]:
     """Each way of preprocessing among timm's published weights, and one backbone that has it."""
     found = {}
