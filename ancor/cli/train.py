@@ -26,6 +26,11 @@ NOT_REPEATED = (
     *("output_dir", "overwrite", "resume", "config", "start_epoch", "loss_types", "debug"),
     "download",
 )
+DESCRIPTION = f"""{__doc__}
+
+Defaults below are the paper's, and those of methods that have others. A dataset has some that go
+before the paper's, pretrained weights some that go before both; the start of a run says which were
+taken."""
 MODE_HELP = "which labels to train on: coarse (the method) or fine (an upper bound); required"
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -34,7 +39,7 @@ EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-le
 def build_parser() -> Parser:
     """Build the parser; what is not given stays out of the namespace."""
     parser = Parser(
-        prog="train.py", description=__doc__, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
+        prog="train.py", description=DESCRIPTION, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
     )
     add_data_flags(parser, default="what --data holds; else living17", training=True)
     add_settings(parser, TrainConfig, "data", ["mode"], {"mode": None}, mode=MODE_HELP)
@@ -63,7 +68,8 @@ def _add_run_flags(parser: Parser) -> None:
     add(
         "--output-dir",
         metavar="DIR",
-        help="where all files go (default: runs/<dataset>-<head>-<metric>, numbered when taken)",
+        help="where all files go (default: runs/<dataset>-<head>-<metric>, of other "
+        "methods runs/<dataset>-<head>-<method>; numbered when taken)",
     )
     add("--overwrite", action="store_true", help="replace the run in --output-dir")
     add(
@@ -152,6 +158,8 @@ def _train(given: dict[str, Any], told: Iterable[str] = ()) -> None:
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
     overwrite, again = given.get("overwrite", False), "resume" in given
     folder = run_folder.output_directory(named, default_folder, overwrite, again, resume_from)
+    if overwrite and named is None:
+        notes = [*notes, "Notice: `overwrite` given without effect, as no `output_dir` is named"]
     launch = run.Launch(
         folder,
         runtime,

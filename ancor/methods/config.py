@@ -80,7 +80,8 @@ def length_setting(default: int, by_class: bool = False) -> Any:
     words = QUEUE_LENGTHS if by_class else QUEUE_LENGTHS[:1]
     return setting(
         default,
-        "keys that a queue holds; auto: as many as the largest class has images" + of_each,
+        "keys that a queue holds; auto: as many as the largest class has images, or as there are "
+        "images for a single queue" + of_each,
         Check(partial(_is_queue_length, words), f"1 or more, {' or '.join(words)}"),
         flags=("--queue-k",),
         metavar="K",
