@@ -1,7 +1,7 @@
 """Flags made of settings."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -77,10 +77,23 @@ def _default(default: Any, setting: Setting) -> str:
     return f" (default: {as_words(default)})"
 
 
+def _parser_of(setting: Setting) -> Callable[[str], Any]:
+    """Return what parses a setting, and says what is expected of a text that it cannot read."""
+
+    def parse(text: str) -> Any:
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            told = f"{text!r:.80}: expected {setting.check.expected}"
+            raise argparse.ArgumentTypeError(told) from error
+
+    return parse
+
+
 def _options(hint: Any, setting: Setting) -> dict[str, Any]:
     """Return how argparse reads a value of a type."""
     if setting.parse is not None:
-        return {"type": setting.parse, "metavar": setting.metavar}
+        return {"type": _parser_of(setting), "metavar": setting.metavar}
     if get_origin(hint) in (Union, UnionType):
         hint = next(part for part in get_args(hint) if part is not type(None))
     if hint is bool:
