@@ -85,7 +85,8 @@ def add_encoder_flags(parser: Parser) -> None:
     model.add_argument(
         "--only-base",
         action=argparse.BooleanOptionalAction,
-        help="backbone features, or the head's embedding (default: --only-base)",
+        help="backbone features, or the head's embedding (default: backbone features; of a head "
+        "trained on features both)",
     )
     add_view_flags(parser, "preprocessing (default: from the file)")
 
