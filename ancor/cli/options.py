@@ -1,7 +1,8 @@
 """Flags made of settings."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -77,25 +78,20 @@ def _default(default: Any, setting: Setting) -> str:
     return f" (default: {as_words(default)})"
 
 
-def _parser_of(setting: Setting) -> Callable[[str], Any]:
-    """Return what parses a setting, and says what is expected of a text that it cannot read."""
-
-    def parse(text: str) -> Any:
-        try:
-            return setting.parse(text)
-        except ValueError as error:
-            told = f"{text!r:.80}: expected {setting.check.expected}"
-            raise argparse.ArgumentTypeError(told) from error
-
-    return parse
+def _number_or_word(kind: type, text: str) -> Any:
+    """Return a number of a kind; what is none stays text, which the setting's check judges."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
 def _options(hint: Any, setting: Setting) -> dict[str, Any]:
     """Return how argparse reads a value of a type."""
-    if setting.parse is not None:
-        return {"type": _parser_of(setting), "metavar": setting.metavar}
     if get_origin(hint) in (Union, UnionType):
-        hint = next(part for part in get_args(hint) if part is not type(None))
+        hint, *others = (part for part in get_args(hint) if part is not type(None))
+        if str in others:  # such as auto in place of a number
+            return {"type": partial(_number_or_word, hint), "metavar": setting.metavar}
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction if setting.negatable else "store_true"}
     options: dict[str, Any] = {}

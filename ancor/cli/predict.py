@@ -130,7 +130,7 @@ def command(args: argparse.Namespace) -> None:
 
     _check(args)
     queries = [(place, path) for place in args.query for path in inputs.image_paths(place)]
-    for name in (args.csv, None if args.json == "-" else args.json):
+    for name in (args.save, args.csv, None if args.json == "-" else args.json):
         output_path(name)
     model = _classifier(args)
     if args.save:

@@ -27,10 +27,8 @@ NOT_REPEATED = (
     "download",
 )
 DESCRIPTION = f"""{__doc__}
-
-Defaults below are the paper's, and those of methods that have others. A dataset has some that go
-before the paper's, pretrained weights some that go before both; the start of a run says which were
-taken."""
+Defaults are the paper's and those of methods; datasets and pretrained weights have others, which
+the start of a run tells."""
 MODE_HELP = "which labels to train on: coarse (the method) or fine (an upper bound); required"
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -68,8 +66,7 @@ def _add_run_flags(parser: Parser) -> None:
     add(
         "--output-dir",
         metavar="DIR",
-        help="where all files go (default: runs/<dataset>-<head>-<metric>, of other "
-        "methods runs/<dataset>-<head>-<method>; numbered when taken)",
+        help="where files go (default: runs/<dataset>-<head>-<metric or method>, or with a number)",
     )
     add("--overwrite", action="store_true", help="replace the run in --output-dir")
     add(
@@ -78,7 +75,7 @@ def _add_run_flags(parser: Parser) -> None:
         help="go on from this last.pth.tar; auto: from the newest whole one in --output-dir, or "
         "start afresh",
     )
-    add("--config", metavar="FILE", help="repeat the run of this config.json")
+    add("--config", metavar="FILE", help="repeat the run of this config.json, but for --precision")
     add("--start-epoch", type=int, metavar="N", help="count epochs from this one")
     add(
         "--log",
@@ -161,14 +158,8 @@ def _train(given: dict[str, Any], told: Iterable[str] = ()) -> None:
     if overwrite and named is None:
         notes = [*notes, "Notice: `overwrite` given without effect, as no `output_dir` is named"]
     launch = run.Launch(
-        folder,
-        runtime,
-        content,
-        resume_from,
-        given.get("start_epoch"),
-        overwrite,
-        given.get("augment_on", "auto"),
-        given.get("log", "tensorboard"),
+        *(folder, runtime, content, resume_from, given.get("start_epoch"), overwrite),
+        *(given.get("augment_on", "auto"), given.get("log", "tensorboard")),
         tuple(_of_no_file(given)),
     )
     run.train(config, launch, [*told, *notes])

@@ -134,7 +134,6 @@ class EvaluationConfig:
         "of LR: how much errors count against the penalty, scikit-learn's C; auto: the best for "
         "left-out support images",
         PENALTY,
-        parse=as_penalty,
         flags=("--C",),
         metavar="C",
         group="episodes",

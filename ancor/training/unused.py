@@ -35,7 +35,7 @@ def _meaningless(config: RunConfig) -> Iterator[tuple[tuple[str, ...], str]]:
     one_cosine = training.cos and training.rates == "supcontrast"
     if training.cos:
         of_steps = ("schedule",) if one_cosine else ("schedule", "gamma")
-        yield of_steps, "the rate follows a cosine; `no_cos` has steps"
+        yield of_steps, "the rate follows a cosine (`cos`)"
     if one_cosine:
         yield ("num_cycles",), "`rates` supcontrast has one cosine"
     elif not training.cos:

@@ -141,3 +141,8 @@ def test_another_head_than_the_files_is_refused(command, flags, quick_run, capsy
     """`--head` was passed over where the file tells its own."""
     words = [command, "--model-path", str(quick_run / "model_best.pth.tar"), "--head", "fork"]
     refused(toolkit.main, [*words, *flags], capsys, "--head fork", "model_best.pth.tar'", "seq")
+
+
+def test_a_classifier_that_cannot_be_kept_is_refused_before_the_work(capsys):
+    words = ["predict", "--model-path", "none.pth", "--support", ".", "--save", "/proc/none/c"]
+    refused(toolkit.main, words, capsys, "'/proc/none/c'")

@@ -86,7 +86,7 @@ def test_an_image_size_of_ones_own_stays(beside):
 WITHOUT_EFFECT = {
     "steps of a cosine": (
         {"dataset": "fashion-mnist", "schedule": (1, 2), "gamma": 0.5},
-        ["`schedule`, `gamma`", "`no_cos`"],
+        ["`schedule`, `gamma`", "`cos`"],
     ),
     "cycles of steps": ({"num_cycles": 3}, ["`num_cycles`", "`cos`"]),
     "cycles of one cosine": ({"name": "supcon", "num_cycles": 3}, ["`num_cycles`", "supcontrast"]),
