@@ -182,6 +182,14 @@ def load_encoder(source: Path | str, head: str | None = None) -> tuple[Encoder, 
     return encoder, {**content, "config": told}
 
 
+def check_head(head: str | None, encoder: Encoder, source: object) -> None:
+    """Raise an InputError where a head is given and an encoder, read from a source, has another."""
+    if head not in (None, encoder.config.head):
+        raise InputError(
+            f"`head` {head} was given and {str(source)!r} holds {encoder.config.head}; leave it out"
+        )
+
+
 def seen_labels(name: str, dataset: str) -> list[str]:
     """Say where weights may have been trained with the fine labels of a dataset.
 

@@ -22,11 +22,12 @@ def write(source: str, folder: Path, repository: str) -> None:
 
     Args:
         source: a checkpoint that tells what it was trained on.
-        folder: is made where it lacks.
+        folder: created if there is none.
         repository: OWNER/NAME, for the card.
 
     Raises:
-        InputError: the file cannot be read or does not tell that, or the folder cannot be written.
+        InputError: the file cannot be read or does not tell that, or the folder cannot be written
+            or has another card.
     """
     encoder, content = pretrained.load_encoder(source)
     config = content["config"]
@@ -34,6 +35,11 @@ def write(source: str, folder: Path, repository: str) -> None:
         raise InputError(
             f"{source!r} does not tell what it was trained on, nor how its images were prepared; "
             "push a checkpoint that train.py wrote, or a file exported from one"
+        )
+    if (folder / CARD).exists() and not (folder / hub.SHARED).exists():
+        raise InputError(
+            f"`folder` {str(folder)!r} has a {CARD} of something else, which would be lost; name "
+            "another folder"
         )
     content, data = export.without_folders(content, resolve_data({}, config["data"]))
     outputs = export.available_outputs(encoder)
@@ -52,7 +58,7 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
 
     Args:
         folder: what `write` made.
-        repository: OWNER/NAME, made where it lacks.
+        repository: OWNER/NAME, created if there is none.
         private: whether a new one is.
 
     Raises:

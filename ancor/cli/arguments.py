@@ -51,7 +51,9 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{arg.partition('=')[0]} '--': this is not a value")
             if "\0" in arg:
                 self.error(f"{arg!r}: no name or path holds a NUL")
-        parsed, rest = super().parse_known_args([_dashed(arg) for arg in args], namespace)
+        flags = args.index("--") if "--" in args else len(args)
+        args = [*map(_dashed, args[:flags]), *args[flags:]]  # behind `--` are names of files
+        parsed, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             value = getattr(parsed, action.dest, None)
             if action.metavar in PLACES and "" in (value if isinstance(value, list) else [value]):

@@ -30,7 +30,7 @@ def build_parser() -> Parser:
         "--support",
         required=True,
         metavar="DIR",
-        help="folder of one folder a class, of two or more images each",
+        help="folder of one folder a class; the only image of a class is not left out",
     )
     names = ", ".join(INDUCTIVE)
     add(

@@ -66,6 +66,7 @@ def command(args: argparse.Namespace) -> None:
             "leave it out, or export to onnx or pt2"
         )
     encoder, content = pretrained.load_encoder(args.model_path, args.head)
+    pretrained.check_head(args.head, encoder, args.model_path)
     outputs = export.chosen_outputs(encoder, args.output_layer)
     data = resolve.resolve_data(vars(args), content["config"]["data"])
     difference = export.export(args.model_path, encoder, content, data, path, to, outputs)

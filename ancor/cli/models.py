@@ -109,7 +109,7 @@ def expected_of(args: argparse.Namespace) -> dict[str, list]:
 
 def read_models_of(
     args: argparse.Namespace,
-    only_base: bool,
+    only_base: bool | None,
     partition: "Partition | None" = None,
     beside: "Model | None" = None,
 ) -> "tuple[list[Model], Partition]":
@@ -122,7 +122,7 @@ def read_models_of(
         vars(args) | (beside.data.same_images if beside else {}),
         partition or args.partition,
         runtime_of(args),
-        only_base=only_base,
+        only_base=only_base is not False,
         cache=Path(cache) if cache else None,
         expected={} if beside else expected_of(args),
     )

@@ -33,7 +33,7 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Draw as the arguments say."""
-    from ancor.evaluation import neighbors, retrieval
+    from ancor.evaluation import feature_bank, neighbors, retrieval
     from ancor.plots import neighbors as plot
 
     (model,), partition = read_models_of(args, args.only_base)
@@ -43,7 +43,7 @@ def command(args: argparse.Namespace) -> None:
         raise InputError(f"--k {args.k}: accepted: 1 to {size - 1}, as there are {size} images")
     chosen = chosen_images(args, partition)
     path = picture_path(args.output or f"{beside_model(args)}/neighbors_{args.partition}.png")
-    kind = "features" if args.only_base else "embedding"
+    kind = feature_bank.kind_of(model.network, model.content, args.only_base)
     features, labels = model.bank(partition, kind).test_features(), partition.labels(args.mode)
     found = neighbors.nearest_others(features, args.k).numpy()
     right = 100 * plot.right_share(labels, found)

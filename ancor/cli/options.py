@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -77,12 +78,20 @@ def _default(default: Any, setting: Setting) -> str:
     return f" (default: {as_words(default)})"
 
 
+def _number_or_word(kind: type, text: str) -> Any:
+    """Return a number of a kind; what is none stays text, which the setting's check judges."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
 def _options(hint: Any, setting: Setting) -> dict[str, Any]:
     """Return how argparse reads a value of a type."""
-    if setting.parse is not None:
-        return {"type": setting.parse, "metavar": setting.metavar}
     if get_origin(hint) in (Union, UnionType):
-        hint = next(part for part in get_args(hint) if part is not type(None))
+        hint, *others = (part for part in get_args(hint) if part is not type(None))
+        if str in others:  # such as auto in place of a number
+            return {"type": partial(_number_or_word, hint), "metavar": setting.metavar}
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction if setting.negatable else "store_true"}
     options: dict[str, Any] = {}

@@ -85,7 +85,8 @@ def add_encoder_flags(parser: Parser) -> None:
     model.add_argument(
         "--only-base",
         action=argparse.BooleanOptionalAction,
-        help="backbone features, or the head's embedding (default: --only-base)",
+        help="backbone features, or the head's embedding (default: backbone features; of a head "
+        "trained on features both)",
     )
     add_view_flags(parser, "preprocessing (default: from the file)")
 
@@ -129,7 +130,7 @@ def command(args: argparse.Namespace) -> None:
 
     _check(args)
     queries = [(place, path) for place in args.query for path in inputs.image_paths(place)]
-    for name in (args.csv, None if args.json == "-" else args.json):
+    for name in (args.save, args.csv, None if args.json == "-" else args.json):
         output_path(name)
     model = _classifier(args)
     if args.save:

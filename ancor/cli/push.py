@@ -17,7 +17,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="ancor push", description=__doc__, epilog=EXAMPLE)
     add = parser.add_argument_group("push").add_argument
     add("--model-path", required=True, metavar="FILE", help="a checkpoint that train.py wrote")
-    add("--repo", required=True, metavar="OWNER/NAME", help="repository, made where it lacks")
+    add("--repo", required=True, metavar="OWNER/NAME", help="repository; created if there is none")
     add("--private", action="store_true", help="make a new repository private")
     add("--folder", metavar="DIR", help="write what would be sent there, and send nothing")
     return parser

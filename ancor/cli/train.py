@@ -26,6 +26,9 @@ NOT_REPEATED = (
     *("output_dir", "overwrite", "resume", "config", "start_epoch", "loss_types", "debug"),
     "download",
 )
+DESCRIPTION = f"""{__doc__}
+Defaults are the paper's and those of methods; datasets and pretrained weights have others, which
+the start of a run tells."""
 MODE_HELP = "which labels to train on: coarse (the method) or fine (an upper bound); required"
 EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-learn):
   python train.py --dataset digits --mode coarse --output-dir runs/digits"""
@@ -34,7 +37,7 @@ EXAMPLE = """example, about a minute on a laptop (the digits come with scikit-le
 def build_parser() -> Parser:
     """Build the parser; what is not given stays out of the namespace."""
     parser = Parser(
-        prog="train.py", description=__doc__, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
+        prog="train.py", description=DESCRIPTION, epilog=EXAMPLE, argument_default=argparse.SUPPRESS
     )
     add_data_flags(parser, default="what --data holds; else living17", training=True)
     add_settings(parser, TrainConfig, "data", ["mode"], {"mode": None}, mode=MODE_HELP)
@@ -63,7 +66,7 @@ def _add_run_flags(parser: Parser) -> None:
     add(
         "--output-dir",
         metavar="DIR",
-        help="where all files go (default: runs/<dataset>-<head>-<metric>, numbered when taken)",
+        help="where files go (default: runs/<dataset>-<head>-<metric or method>, or with a number)",
     )
     add("--overwrite", action="store_true", help="replace the run in --output-dir")
     add(
@@ -72,7 +75,7 @@ def _add_run_flags(parser: Parser) -> None:
         help="go on from this last.pth.tar; auto: from the newest whole one in --output-dir, or "
         "start afresh",
     )
-    add("--config", metavar="FILE", help="repeat the run of this config.json")
+    add("--config", metavar="FILE", help="repeat the run of this config.json, but for --precision")
     add("--start-epoch", type=int, metavar="N", help="count epochs from this one")
     add(
         "--log",
@@ -152,15 +155,11 @@ def _train(given: dict[str, Any], told: Iterable[str] = ()) -> None:
     named = given.get("output_dir") or (str(resume_from.parent) if resume_from else None)
     overwrite, again = given.get("overwrite", False), "resume" in given
     folder = run_folder.output_directory(named, default_folder, overwrite, again, resume_from)
+    if overwrite and named is None:
+        notes = [*notes, "Notice: `overwrite` given without effect, as no `output_dir` is named"]
     launch = run.Launch(
-        folder,
-        runtime,
-        content,
-        resume_from,
-        given.get("start_epoch"),
-        overwrite,
-        given.get("augment_on", "auto"),
-        given.get("log", "tensorboard"),
+        *(folder, runtime, content, resume_from, given.get("start_epoch"), overwrite),
+        *(given.get("augment_on", "auto"), given.get("log", "tensorboard")),
         tuple(_of_no_file(given)),
     )
     run.train(config, launch, [*told, *notes])

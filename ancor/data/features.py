@@ -70,6 +70,18 @@ class FeatureRows:
         """Return the bytes of its features."""
         return self.rows[index].numpy().tobytes()
 
+    def check_made_by(self, weights: str) -> None:
+        """Raise an InputError where a backbone of other weights made them.
+
+        Args:
+            weights: their hash (`ancor.checkpoints.checksum.weights_hash`).
+        """
+        if weights != self.weights:
+            raise InputError(
+                f"`features` {self.source!r} were made by other weights of a backbone than these; "
+                "write them anew, or name the images by `root`"
+            )
+
     def fingerprint(self) -> str:
         """Hash all features."""
         digest = hashlib.sha256(str(tuple(self.rows.shape)).encode())

@@ -69,9 +69,10 @@ class EvaluationConfig:
         untrained: score the network before training too, and the gain.
         baseline: score another model on the same episodes too, and the gain over it: a file, or a
             library's backbone (`ancor.checkpoints.pretrained.load_encoder`).
-        only_base: whether features are the backbone's, or the head's embedding.
+        only_base: whether features are the backbone's, or the head's embedding; None: the
+            backbone's, and both of a head that was trained on features (`ancor.data.features`).
         features_out: `head`, `frozen` (the backbone's) or `both` side by side; None: as `only_base`
-            says, and both of a head that was trained on features (`ancor.data.features`).
+            says.
         open_set: score too how well unknown classes are told (`ancor.evaluation.open_set`).
         retrieval: report recall@K, MAP@R and k-NN over the whole partition too
             (`ancor.evaluation.retrieval`).
@@ -133,7 +134,6 @@ class EvaluationConfig:
         "of LR: how much errors count against the penalty, scikit-learn's C; auto: the best for "
         "left-out support images",
         PENALTY,
-        parse=as_penalty,
         flags=("--C",),
         metavar="C",
         group="episodes",
@@ -143,8 +143,12 @@ class EvaluationConfig:
         "subtract the mean of the training images' features, and scale to unit length again",
         group="episodes",
     )
-    only_base: bool = setting(
-        True, "backbone features, or the head's embedding", negatable=True, group="episodes"
+    only_base: bool | None = setting(
+        None,
+        "backbone features, or the head's embedding",
+        negatable=True,
+        group="episodes",
+        unset="backbone features; of a head trained on features both",
     )
     features_out: str | None = setting(
         None,

@@ -103,11 +103,7 @@ class FeatureBank:
             self.encoder.train(was_training)
 
     def _rows(self, pairs: np.ndarray) -> Tensor:
-        if weights_hash(self.encoder.backbone) != self.images.weights:
-            raise InputError(
-                f"`features` {self.images.source!r} were made by other weights of a backbone than "
-                "these; write them anew, or name the images by `root`"
-            )
+        self.images.check_made_by(weights_hash(self.encoder.backbone))
         return self.images.rows[torch.from_numpy(pairs[:, 0]), 0]
 
     @torch.inference_mode()
@@ -201,7 +197,7 @@ def features_name(kind: str) -> str:
 def kind_of(
     encoder: Encoder,
     content: Mapping[str, Any],
-    only_base: bool,
+    only_base: bool | None,
     features_out: str | None = None,
 ) -> str:
     """Return which of `KINDS` is scored.
@@ -209,15 +205,15 @@ def kind_of(
     Args:
         encoder: whose features they are.
         content: its checkpoint's; empty: not known.
-        only_base: whether features are the backbone's, or the head's embedding.
-        features_out: a name of `FEATURES_OUT`, which goes before that; None: of a head that was
-            trained on the features of a frozen backbone both, as it alone loses inside the classes
-            that it was taught.
+        only_base: whether features are the backbone's, or the head's embedding; None: the
+            backbone's, and of a head that was trained on the features of a frozen backbone both,
+            as it alone loses inside the classes that it was taught.
+        features_out: a name of `FEATURES_OUT`, which goes before that.
     """
     if features_out is not None:
         return FEATURES_OUT[features_out]
-    if not only_base:
-        return "embedding"
+    if only_base is not None:
+        return "features" if only_base else "embedding"
     data = (content.get("config") or {}).get("data") or {}
     return default_kind(encoder, bool(data.get("features")))
 

@@ -211,7 +211,7 @@ class Evaluation:
             "dataset": self.partition.dataset,
             "partition": self.partition.name,
             "classes": self.config.mode,
-            "only_base": self.config.only_base,
+            "only_base": self.config.only_base is not False,
             "features_out": [features_name(bank.kind) for bank in self.banks],
             "C": self.config.C,
             "center": self.config.center,

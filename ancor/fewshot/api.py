@@ -203,7 +203,9 @@ def evaluate(
     runtime = Runtime.named(device, precision, quiet=quiet)
     read = []
     if paths:
-        read, partition = read_models(paths, {}, partition, runtime, only_base=config.only_base)
+        read, partition = read_models(
+            paths, {}, partition, runtime, only_base=config.only_base is not False
+        )
     files = iter(read)
     chosen = [
         _model(each, partition, combine, own) if isinstance(each, ImageEncoder) else next(files)

@@ -97,7 +97,7 @@ def preparation(spec: TransformSpec) -> dict[str, Any]:
     if spec.border:
         raise InputError(
             f"`crop_mode` {spec.crop_mode} with images of {spec.resize} px in {spec.size}: a file "
-            "to deploy describes no border; load the encoder with `crop_mode` squash"
+            "to deploy describes no border; take an encoder trained with `crop_mode` squash"
         )
     return {
         "resize_to": spec.resize if photographs else spec.native_size,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ancor.checkpoints import checkpoint
+from ancor.checkpoints.pretrained import check_head
 from ancor.checkpoints.pretrained import load_encoder as read_encoder
 from ancor.data.config import PREPROCESSING, DataConfig
 from ancor.data.dataset_images import DatasetImages
@@ -51,10 +52,8 @@ class ImageEncoder:
         encoder: the network.
         transforms: what it sees of an image.
         runtime: where and how its passes run.
-        only_base: whether features are the backbone's, or the head's embedding.
         content: epoch and configuration of the checkpoint that it comes from; None: not known.
-        features_out: `head`, `frozen` or `both`; goes before `only_base`
-            (`ancor.evaluation.feature_bank.kind_of`).
+        only_base, features_out: what its features are (`ancor.evaluation.feature_bank.kind_of`).
 
     Raises:
         InputError: the head's embedding is asked for and there is none.
@@ -65,7 +64,7 @@ class ImageEncoder:
         encoder: Encoder,
         transforms: TransformSpec,
         runtime: Runtime,
-        only_base: bool = True,
+        only_base: bool | None = None,
         content: Mapping[str, Any] | None = None,
         features_out: str | None = None,
     ) -> None:
@@ -196,7 +195,7 @@ class ImageEncoder:
         about = {
             "config": asdict(self.network.config),
             "transforms": asdict(self.transforms),
-            "only_base": self.only_base,
+            "only_base": self.only_base is not False,
             "features_out": features_name(self.kind),
             "coarse_names": self.coarse_names,
         }
@@ -238,7 +237,7 @@ def load_encoder(
     *,
     pretrained: str | Path | None = None,
     head: str | None = None,
-    only_base: bool = True,
+    only_base: bool | None = None,
     features_out: str | None = None,
     dataset: str | None = None,
     image_size: int | None = None,
@@ -260,9 +259,9 @@ def load_encoder(
             what was pushed there; or a network from images (N, 3, H, W) to features (N, F).
         pretrained: a file with the weights of a library's backbone.
         head: which head it has, where a published file leaves two open.
-        only_base: whether features are the backbone's, or the head's embedding.
-        features_out: `head`, `frozen` or `both` side by side; None: as `only_base` says, and both
-            of a head that was trained on features.
+        only_base: whether features are the backbone's, or the head's embedding; None: the
+            backbone's, and both of a head that was trained on features.
+        features_out: `head`, `frozen` or `both` side by side; None: as `only_base` says.
         dataset: a name of `ancor.data.config.DATASETS`.
         image_size: side of the images that the network sees, in pixels.
         mean, std: of each channel, for images scaled to 0-1.
@@ -278,6 +277,7 @@ def load_encoder(
         path = named_module(path)
     source = str(path) if pretrained is None else f"{path}={pretrained}"
     encoder, content = read_encoder(source, head)
+    check_head(head, encoder, path)
     told = content["config"]["data"]
     changes = {"dataset": dataset, "image_size": image_size, "mean": mean, "std": std}
     changes = {name: value for name, value in changes.items() if value is not None}

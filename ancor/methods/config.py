@@ -17,11 +17,6 @@ CONTRASTIVE = ("cst_by_class", "cst_all_by_class", "cst_all")
 CALCULATORS = ("cls", *CONTRASTIVE)
 
 
-def queue_length(text: str) -> int | str:
-    """Parse a queue length: a number, or how it follows from the images."""
-    return text if text in QUEUE_LENGTHS else int(text)
-
-
 def _is_queue_length(words: tuple[str, ...], value: int | str) -> bool:
     return value in words or (type(value) is int and value >= 1)
 
@@ -80,11 +75,11 @@ def length_setting(default: int, by_class: bool = False) -> Any:
     words = QUEUE_LENGTHS if by_class else QUEUE_LENGTHS[:1]
     return setting(
         default,
-        "keys that a queue holds; auto: as many as the largest class has images" + of_each,
+        "keys that a queue holds; auto: as many as the largest class has images, or as there are "
+        "images for a single queue" + of_each,
         Check(partial(_is_queue_length, words), f"1 or more, {' or '.join(words)}"),
         flags=("--queue-k",),
         metavar="K",
-        parse=queue_length,
     )
 
 

@@ -54,14 +54,18 @@ def pick_device(name: str = "auto", gpu: int | None = None) -> torch.device:
 
     Args:
         name: `auto` takes CUDA, then Apple's MPS, then the CPU.
-        gpu: number of a CUDA device; wins over `name`.
+        gpu: number of a CUDA device; None: the first, where it is one.
 
     Raises:
-        InputError: the device is not there.
+        InputError: the device is not there, or `name` is of another kind than `gpu`.
     """
     choose("`device`", name, DEVICES)
     count = count_gpus()
     if gpu is not None:
+        if name not in ("auto", "cuda"):
+            raise InputError(
+                f"`gpu` {gpu} is a CUDA device, and `device` {name} was given; leave one out"
+            )
         if not 0 <= gpu < count:
             have = f"0 to {count - 1}" if count else "none, there is no CUDA device"
             raise InputError(f"`gpu` {gpu}: accepted: {have}; leave `gpu` out to use what is there")

@@ -13,9 +13,9 @@ from ancor.errors import InputError, RunError
 
 MINUTES = 10.0  # for processes to meet, and for any exchange between them
 LONGEST_MINUTES = 10_080  # a week
-# Settings that say which processes are started, and how these meet.
+# Settings that say which processes are started, and those that mean nothing to one alone.
 STARTED = ("multiprocessing_distributed", "nproc", "world_size", "rank", "dist_url")
-MET = ("rank", "dist_url", "dist_backend", "dist_timeout")
+MET = ("rank", "dist_url", "dist_backend", "dist_timeout", "sync_bn")
 
 
 def asks_for_processes(given: Mapping[str, Any]) -> bool:

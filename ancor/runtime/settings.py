@@ -51,7 +51,6 @@ class Setting:
         metavar: how `--help` calls the value.
         negatable: whether `--no-<flag>` turns it off.
         unset: what `--help` says of a default that is None; empty: nothing.
-        parse: makes the value from text; None: as the field's type says.
         const: the value of a flag that is given without one; None: it takes one.
     """
 
@@ -62,7 +61,6 @@ class Setting:
     metavar: str | tuple[str, ...] | None = None
     negatable: bool = False
     unset: str = ""
-    parse: Callable[[str], Any] | None = None
     const: Any = None
 
 

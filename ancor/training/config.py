@@ -18,11 +18,6 @@ OPTIMIZERS = ("sgd", "adamw")
 RATES = ("paper", "supcontrast")
 
 
-def frozen_part(text: str) -> int | str:
-    """Parse what is frozen: a number of groups, or `all`."""
-    return text if text == "all" else int(text)
-
-
 def _is_freeze(value: int | str) -> bool:
     return value == "all" or (type(value) is int and value >= 0)
 
@@ -137,7 +132,6 @@ class TrainConfig:
         Check(_is_freeze, "0 or more, or all"),
         metavar="N",
         group="schedule",
-        parse=frozen_part,
     )
     freeze_epochs: int | None = setting(
         None,

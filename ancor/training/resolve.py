@@ -104,7 +104,7 @@ def resolve(
     from_file = without(told, left)
     paper = paper_defaults()
     known = {name: value for name, value in given.items() if name in paper}
-    of_features = {} if told else features_settings(known)
+    of_features = features_settings(known) if not told or "features" in left else {}
     named = {**paper, **of_features, **from_file, **known}
     backbone, title, follow = None, "", {}
     if left or not told:
@@ -169,10 +169,12 @@ def resolve(
         ),
         f"As {given.get('features')!r} says": without(of_features, known),
         title: follow,
-        "Not taken from `config`, as of another method or backbone": {
+        "Not taken from `config`, as of another method, backbone, ...": {
             name: value
             for name, value in told.items()
-            if name in {*left} - {*known} and as_words(value) != as_words(values.get(name))
+            if value is not None
+            and name in {*left} - {*known}
+            and as_words(value) != as_words(values.get(name))
         },
     }
     return config, taken

@@ -35,7 +35,7 @@ from ancor.training.metrics import Meter
 from ancor.training.provenance import write_configuration
 from ancor.training.resume import go_on
 from ancor.training.run_folder import RunSaver, clear, is_of, open_directory
-from ancor.training.start import start_of
+from ancor.training.start import check_features, start_of
 from ancor.training.state import check_resumable
 from ancor.training.summary import notices, summary
 from ancor.training.trainer import Trainer
@@ -224,6 +224,7 @@ def fit(run: Prepared, save: Save | None = None) -> None:
             go_on(trainer, launch.content, launch.resumed_from, config.fingerprint)
             if isinstance(saver, RunSaver):
                 saver.take_best(trainer.progress, launch.content, launch.resumed_from)
+        check_features(method, train.images)
         if launch.start_epoch is not None:
             trainer.begin_again(launch.start_epoch)
         _spread(method, config, runtime.device)

@@ -6,8 +6,10 @@ from typing import Any
 
 from ancor.checkpoints.checksum import weights_hash
 from ancor.checkpoints.pretrained import Pretrained, read_backbone, seen_labels
-from ancor.data.features import about
+from ancor.data.features import FeatureRows, about
+from ancor.data.partition import Images
 from ancor.errors import InputError
+from ancor.methods.base import Method
 from ancor.models.libraries import check_image_size
 from ancor.training.config import RunConfig
 
@@ -42,3 +44,12 @@ def start_of(
         )
     seen = seen_labels(start.name, config.data.dataset)
     return replace(config, pretrained_on=start.name), start, [f"Backbone  {start.line}", *seen]
+
+
+def check_features(method: Method, images: Images) -> None:
+    """Raise an InputError where features in place of images are of another backbone than trains.
+
+    Its file would hold a head for features that its own backbone does not make.
+    """
+    if isinstance(images, FeatureRows):
+        images.check_made_by(weights_hash(method.encoder.backbone))

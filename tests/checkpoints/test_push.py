@@ -86,6 +86,16 @@ def test_no_folder_of_this_machine_is_sent(quick_run, tmp_path):
         assert b"secret" not in path.read_bytes()
 
 
+def test_a_readme_of_something_else_is_not_replaced(quick_run, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    model = str(quick_run / "model_best.pth.tar")
+    words = ["--model-path", model, "--repo", "me/digits", "--folder", str(tmp_path)]
+    refused(main, words, capsys, repr(str(tmp_path)), "README.md")
+    assert (tmp_path / "README.md").read_text() == "mine"
+    for _ in range(2):  # what it wrote itself is written anew
+        assert main([*words[:-1], str(tmp_path / "sent")]) == 0
+
+
 def test_a_cached_encoder_needs_no_network(folder, tmp_path, monkeypatch, capsys):
     in_cache(folder, tmp_path / "home")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))

@@ -40,6 +40,10 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"ancor {ancor.__version__}\n"
 
 
+def test_a_name_behind_two_dashes_is_no_flag(capsys):
+    refused(toolkit.main, ["inspect", "--", "--a_b.pth"], capsys, "'--a_b.pth'")
+
+
 @pytest.mark.parametrize("command", toolkit.COMMANDS)
 def test_help_names_the_command_as_it_was_called(command, called_as, capsys):
     said = called_as("/usr/bin/ancor", command, "--help", capsys=capsys)
@@ -123,3 +127,22 @@ def test_an_unknown_shell_and_a_missing_package_are_one_line(capsys, monkeypatch
     monkeypatch.setitem(sys.modules, "shtab", None)
     words = ["'shtab'", "pip install 'ancor-toolkit[completion]'"]
     refused(toolkit.main, ["completion", "bash"], capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("export", ["--to", "safetensors", "--output", "none.safetensors"]),
+        ("predict", ["--support", ".", "--save", "none.ancor"]),
+        ("search", ["--query", __file__, "--gallery", "."]),
+    ],
+)
+def test_another_head_than_the_files_is_refused(command, flags, quick_run, capsys):
+    """`--head` was passed over where the file tells its own."""
+    words = [command, "--model-path", str(quick_run / "model_best.pth.tar"), "--head", "fork"]
+    refused(toolkit.main, [*words, *flags], capsys, "--head fork", "model_best.pth.tar'", "seq")
+
+
+def test_a_classifier_that_cannot_be_kept_is_refused_before_the_work(capsys):
+    words = ["predict", "--model-path", "none.pth", "--support", ".", "--save", "/proc/none/c"]
+    refused(toolkit.main, words, capsys, "'/proc/none/c'")

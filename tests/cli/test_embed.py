@@ -10,7 +10,7 @@ from torchvision.transforms.functional import to_pil_image
 
 import ancor
 from ancor.checkpoints import checkpoint
-from ancor.cli import board, embed, localize, predict, train, tsne
+from ancor.cli import board, embed, localize, neighbors, predict, train, tsne
 from ancor.cli import eval as evaluation
 from ancor.data import features
 from ancor.data.config import DataConfig
@@ -108,6 +108,21 @@ def test_what_is_scored_is_a_choice(head, weights, rows, tmp_path):
     assert accuracies["frozen"] == [result["accuracy"] for result in frozen]
     assert accuracies["head"] != accuracies["frozen"]
     assert results(*model, path=tmp_path / "d.json")[0]["accuracy"] == accuracies["both"][0]
+    for flag, out in (("--only-base", "frozen"), ("--no-only-base", "head")):
+        asked = results(*model, flag, path=tmp_path / "o.json")
+        assert [result["accuracy"] for result in asked] == accuracies[out]
+
+
+def test_neighbors_are_those_of_the_retrieval_that_eval_reports(head, tmp_path, capsys):
+    model = ["--model-path", str(head / "model_best.pth.tar"), "--partition", "test"]
+    report = tmp_path / "r.json"
+    words = ["--n-test-runs", "2", "--retrieval", "--dataset", "digits", "--json", str(report)]
+    assert evaluation.main([*model, *words]) == 0
+    recall = json.loads(report.read_text())["retrieval"]["whole"]["recall"]
+    capsys.readouterr()
+    drawn = ["--dataset", "digits", "--k", "1", "--n", "1", "--output", str(tmp_path / "n.png")]
+    assert neighbors.main([*model, *drawn]) == 0
+    assert tells(capsys.readouterr().out, "Recall", f"{recall['1']:.2f} at 1")
 
 
 def test_the_gain_is_over_the_frozen_backbone(head, weights, tmp_path):
@@ -270,6 +285,36 @@ def test_other_weights_than_those_of_the_features_are_refused(
         (train.main, ["--features", rows, "--pretrained", str(tmp_path / "other.pth"), *TRAIN]),
     ):
         assert refused(main, command, capsys, rows)
+
+
+def test_features_beside_config_bring_their_backbone(rows, weights, quick_run, tmp_path, capsys):
+    """A head on the features of one backbone was saved with another one, which was drawn."""
+    command = ["--config", str(quick_run / "config.json"), "--features", rows, "--max-steps", "1"]
+    assert train.main([*command, "--val-episodes", "0", "--output-dir", str(tmp_path)]) == 0
+    assert tells(capsys.readouterr().out, "--config", "--freeze 0")
+    ours, theirs = (
+        checkpoint.load_encoder(path)[0] for path in (tmp_path / "last.pth.tar", weights)
+    )
+    for name, tensor in theirs.backbone.state_dict().items():
+        assert torch.equal(ours.backbone.state_dict()[name], tensor), name
+
+
+def test_images_beside_the_config_of_a_head_are_read(head, tmp_path):
+    """The features were trained on, and `--dataset` was passed over."""
+    command = ["--config", str(head / "config.json"), "--dataset", "digits", "--max-steps", "1"]
+    assert train.main([*command, "--val-episodes", "0", "--output-dir", str(tmp_path)]) == 0
+    config = checkpoint.read(tmp_path / "last.pth.tar")["config"]
+    assert (config["data"]["features"], config["training"]["freeze"]) == (None, "all")
+
+
+def test_a_head_goes_on_with_features_of_its_own_backbone_alone(rows, head, tmp_path, capsys):
+    with np.load(rows) as file:
+        arrays = dict(file)
+    arrays["about"] = np.array(json.dumps({**json.loads(str(arrays["about"])), "weights": "other"}))
+    np.savez(tmp_path / "other.npz", **arrays)
+    command = ["--resume", str(head / "last.pth.tar"), "--features", str(tmp_path / "other.npz")]
+    command += ["--epochs", "3", "--val-episodes", "0", "--output-dir", str(tmp_path / "on")]
+    refused(train.main, command, capsys, repr(str(tmp_path / "other.npz")), "weights")
 
 
 def test_what_cannot_be_written_is_refused_first(weights, tmp_path, capsys):

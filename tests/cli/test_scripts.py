@@ -12,6 +12,7 @@ import torch
 from ancor.cli import eval, train, tsne
 from ancor.evaluation import classifiers
 from ancor.evaluation.config import CLASSIFIERS
+from tests.conftest import SMALL
 from tests.refusals import one_line, refused, tells
 
 ROOT = Path(__file__).parents[2]
@@ -78,12 +79,15 @@ BAD_TRAINING = {
     "unknown head": (["--head", "two"], ["'two'", "seq"]),
     "no GPU of that number": (["--gpu", "97"], ["--gpu 97"]),
     "no such device": (["--device", "tpu"], ["'tpu'", "cuda"]),
+    "two devices": (["--device", "cpu", "--gpu", "0"], ["--device cpu", "--gpu 0"]),
     "fp16 without CUDA": (["--device", "cpu", "--precision", "fp16"], ["fp16", "bf16"]),
     "batch of 0": (["--batch-size", "0"], ["--batch-size 0", "1"]),
     "rate nan": (["--lr", "nan"], ["--lr nan"]),
     "rate 0": (["--lr", "0"], ["--lr 0"]),
     "rate of no number": (["--lr", "fast"], ["--lr", "'fast'"]),
     "queue beyond memory": (["--queue-k", "9000000000"], ["--queue-k 9000000000", "MB"]),
+    "queue of a word": (["--queue-k", "long"], ["--queue-k long", "1", "auto", "class"]),
+    "frozen by a word": (["--freeze", "some"], ["--freeze some", "0", "all"]),
     "queue of nothing": (["--queue-k", "0"], ["--queue-k 0"]),
     "temperature 0": (["--cst-t", "0"], ["--cst-t 0"]),
     "momentum of 2": (["--encoder-m", "2"], ["--encoder-m 2"]),
@@ -119,6 +123,13 @@ def test_training_needs_a_mode(tmp_path, capsys):
 def test_unwritable_output_directory_is_one_line(tmp_path, capsys):
     (tmp_path / "file").touch()
     refused(train.main, [*TRAIN, str(tmp_path / "file" / "run")], capsys, "file/run")
+
+
+def test_overwrite_without_a_folder_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*SMALL, "--overwrite", "--max-steps", "1", "--val-episodes", "0"]) == 0
+    (log,) = tmp_path.rglob("log.txt")
+    assert tells(log.read_text(), "--overwrite", "--output-dir")
 
 
 def test_a_taken_output_directory_is_refused_and_kept(quick_run, capsys):

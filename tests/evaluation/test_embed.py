@@ -125,11 +125,13 @@ def test_both_are_side_by_side():
 @pytest.mark.parametrize(
     ("head", "told", "only_base", "features_out", "expected"),
     [
+        ("seq", None, None, None, "features"),
         ("seq", None, True, None, "features"),
         ("seq", None, False, None, "embedding"),
-        ("seq", "f.npz", True, None, "both"),
+        ("seq", "f.npz", None, None, "both"),
+        ("seq", "f.npz", True, None, "features"),
         ("seq", "f.npz", False, None, "embedding"),
-        ("cls", "f.npz", True, None, "features"),
+        ("cls", "f.npz", None, None, "features"),
         ("seq", "f.npz", True, "frozen", "features"),
         ("seq", None, True, "both", "both"),
         ("seq", None, True, "head", "embedding"),

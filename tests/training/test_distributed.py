@@ -423,10 +423,11 @@ def test_nproc_alone_starts_processes(monkeypatch, tmp_path):
 
 def test_flags_of_processes_without_effect_are_told(tmp_path):
     folder = tmp_path / "run"
-    flags = ["--rank", "1", "--dist-backend", "gloo", "--nproc", "1", "--max-steps", "1"]
+    flags = ["--rank", "1", "--dist-backend", "gloo", "--nproc", "1", "--sync-bn"]
+    flags += ["--max-steps", "1"]
     assert main([*SMALL, *flags, "--val-episodes", "0", "--output-dir", str(folder)]) == 0
     told = (folder / "log.txt").read_text()
-    assert tells(told, "--rank, --dist-backend", "--multiprocessing-distributed")
+    assert tells(told, "--rank, --dist-backend, --sync-bn", "--multiprocessing-distributed")
     given = {"nproc": 2, "rank": 0, "dist_backend": "gloo", "dist_timeout": 1.0}
     (line,) = unused(given, torchrun=True)
     assert tells(line, "`nproc`, `rank`", "torchrun")

@@ -1,4 +1,4 @@
-"""--config beside flags: what of a file is not meant where another method or backbone is."""
+"""Flags beside each other: what of a --config is not meant, and what has no effect."""
 
 import json
 
@@ -81,3 +81,87 @@ def test_an_image_size_of_ones_own_stays(beside):
     config, _ = beside({"dataset": "digits", "image_size": 64}, **flags)
     theirs = library(flags["arch"]).preprocessing()
     assert (config.data.image_size, config.data.interpolation) == (64, theirs["interpolation"])
+
+
+WITHOUT_EFFECT = {
+    "steps of a cosine": (
+        {"dataset": "fashion-mnist", "schedule": (1, 2), "gamma": 0.5},
+        ["`schedule`, `gamma`", "`cos`"],
+    ),
+    "cycles of steps": ({"num_cycles": 3}, ["`num_cycles`", "`cos`"]),
+    "cycles of one cosine": ({"name": "supcon", "num_cycles": 3}, ["`num_cycles`", "supcontrast"]),
+    "keys of none": (
+        {"name": "ce", "temperature": 0.5, "queue_length": 16},
+        ["`queue_length`, `temperature`", "`calculators` cls"],
+    ),
+    "an angle of no class": (
+        {"name": "moco", "metric": "angular"},
+        ["`metric`", "cst_all", "norm"],
+    ),
+    "an embedding of none": ({"name": "ce", "dim": 64}, ["`dim`", "`head` cls"]),
+    "rates of what is frozen": ({"freeze": "all", "layer_decay": 0.5}, ["`layer_decay`"]),
+    "an encoder of a late epoch": (
+        {"epochs": 5, "keep_epochs": (4, 5)},
+        ["`keep_epochs` 5", "0 to 4"],
+    ),
+    "a fall in a late epoch": ({"epochs": 5, "schedule": (3, 5, 9)}, ["`schedule` 5 9", "0 to 4"]),
+}
+
+
+@pytest.mark.parametrize(("flags", "words"), WITHOUT_EFFECT.values(), ids=WITHOUT_EFFECT)
+def test_what_is_given_without_effect_is_told(flags, words):
+    _, lines = run_config({"dataset": "digits", "mode": "coarse", **flags}, None)
+    (line,) = [line for line in lines if "without effect" in line]
+    assert tells(line, "Notice", *words)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"schedule": (2,), "gamma": 0.5, "epochs": 3, "keep_epochs": (0, 2), "dim": 64},
+        {"cos": True, "num_cycles": 2, "queue_length": 16, "temperature": 1.0, "metric": "angular"},
+        {"name": "supcon", "gamma": 0.5, "temperature": 1.0},
+        {"name": "supcon", "cos": False, "schedule": (2,), "epochs": 3},
+        {"name": "scgm-a", "calculators": ("cls",), "metric": "angular", "queue": "none"},
+        {"name": "ce"},  # its own defaults, and the dataset's of keys, are nobody's slip
+        {"freeze": "all", "freeze_epochs": 1, "layer_decay": 0.5},
+    ],
+)
+def test_what_has_an_effect_is_not_told(flags):
+    _, lines = run_config({"dataset": "digits", "mode": "coarse", **flags}, None)
+    assert not [line for line in lines if "without effect" in line]
+
+
+def test_a_run_that_goes_on_tells_what_of_config_it_does_not_read(tmp_path):
+    before, other = (resolve({"mode": "coarse", **DRAWN, "epochs": n})[0] for n in (3, 7))
+    content, path = {"config": before.plain()}, tmp_path / "config.json"
+    path.write_text(json.dumps(other.plain()))
+    config, lines = run_config({"resume": "auto", "config": str(path)}, content)
+    assert config.training.epochs == 3
+    (line,) = [line for line in lines if tells(line, "`config`")]
+    assert tells(line, repr(str(path)), "`epochs` 7")
+    path.write_text(json.dumps(before.plain()))
+    assert run_config({"config": str(path)}, content)[1] == []
+
+
+@pytest.mark.parametrize("run", [DRAWN, {**TUNED, "name": "ce"}], ids=["drawn", "pretrained"])
+@pytest.mark.parametrize(("before", "optimizer"), [("sgd", "adamw"), ("adamw", "sgd")])
+def test_an_optimizer_beside_config_has_its_own_rates(run, before, optimizer, beside):
+    """SGD's rate of 0.1 was AdamW's then."""
+    config, lines = beside({**run, "optimizer": before}, optimizer=optimizer)
+    assert config == resolve({"mode": "coarse", **run, "optimizer": optimizer})[0]
+    assert [line for line in lines if tells(line, "`config`", "`lr`")]
+    config, _ = beside({**run, "optimizer": before}, optimizer=optimizer, lr=0.5)
+    assert config.training.lr == 0.5
+
+
+def test_a_run_that_goes_on_keeps_what_it_started_from():
+    """`--pretrained` stood in its files from then on, and `--untrained` scored that."""
+    content = {"config": resolve({"mode": "coarse", **DRAWN})[0].plain()}
+    config, lines = run_config({"resume": "auto", "pretrained": "x.pth"}, content)
+    assert config.training.pretrained is None
+    (line,) = [line for line in lines if tells(line, "`pretrained`")]
+    assert tells(line, "x.pth", "without effect")
+    content["config"]["training"]["pretrained"] = "x.pth"
+    config, lines = run_config({"resume": "auto", "pretrained": "x.pth"}, content)
+    assert (config.training.pretrained, lines) == ("x.pth", [])

@@ -61,7 +61,7 @@ def read(
     model: Model,
     partition: Partition,
     *,
-    only_base: bool = True,
+    only_base: bool | None = None,
     features_out: str | None = None,
     allow_outside_root: bool = False,
 ) -> Pictures:
