@@ -66,9 +66,13 @@ def layouts(
     """Yield the name and the layout of each plot: `coarse`, and in mode `fine` that too.
 
     Raises:
-        InputError: a setting is not accepted, or there are no labels of the mode.
+        InputError: a setting is not accepted, there are no labels of the mode, or fewer images of a
+            class than `equal_queries` asks for.
     """
     partition.labels(config.mode)  # refuses a partition without them
+    if config.equal_queries:
+        asked = Protocol(config.n_ways, config.n_shots, config.n_queries, equal_queries=True)
+        EpisodeSampler.of(partition, config.mode).check(asked)
     inside = _coarse_number(partition, config)
     yield "coarse", _coarse_layout(model, partition, config)
     if config.mode == "fine":
@@ -141,15 +145,7 @@ def episode_images(
     """Draw an episode from some images, `per_class` of each class or all of a smaller one."""
     sampler = EpisodeSampler.of(partition.subset(images), config.mode)
     sizes = [len(own) for own in sampler.images_of.values()]
-    protocol = Protocol(
-        config.n_ways,
-        1,
-        max(1, per_class - 1),
-        n_augmentations=1,
-        equal_queries=config.equal_queries,
-    )
-    if config.equal_queries:
-        sampler.check(protocol)
+    protocol = Protocol(config.n_ways, 1, max(1, per_class - 1), n_augmentations=1)
     if max(sizes) < 2:
         return images
     small, lone = [size for size in sizes if 1 < size < per_class], sizes.count(1)

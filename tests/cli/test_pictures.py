@@ -66,6 +66,17 @@ def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, caps
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["digits_folder_coarse.png"]
 
 
+def test_tsne_asks_for_as_many_queries_as_it_says(model, tmp_path, capsys):
+    """The second plot refused classes of less than its own 50 images, once the first was there."""
+    command = [*model, "--partition", "test", "--equal-queries", "--output-dir", str(tmp_path)]
+    refused(tsne.main, [*command, "--n-queries", "40"], capsys, "41", "40 query", "--n-queries")
+    assert not list(tmp_path.iterdir())
+    assert tsne.main(command) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"digits_digits_{name}.png" for name in ("coarse", "fine")
+    ]
+
+
 def test_compare_draws_curves_and_tells_scores_and_differences(quick_run, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()
