@@ -82,6 +82,8 @@ def output_path(name: str | None) -> Path | None:
     if name is None:
         return None
     path = Path(name)
+    if path.is_fifo():  # to open it now would end its reader, or wait for one
+        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         existed = path.exists()
@@ -89,6 +91,9 @@ def output_path(name: str | None) -> Path | None:
             pass
         if not existed:
             path.unlink()
+        elif path.is_file() and not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+            # Another file takes its place when it is whole.
+            raise PermissionError(errno.EACCES, "nothing can be written into its folder")
     except OSError as error:
         raise InputError(f"cannot write {name!r} ({error.strerror}); name another file") from error
     return path
