@@ -9,7 +9,7 @@ from ancor.data.config import PARTITIONS, PERMISSIONS, PREPROCESSING, DataConfig
 from ancor.data.features import about, settings_of_run
 from ancor.data.fields import as_now
 from ancor.data.guess import candidates, guess
-from ancor.data.notes import tell
+from ancor.data.notes import name_notes, partition_notes
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.data.transform_spec import PARTS
@@ -154,7 +154,7 @@ def guessed(root: str) -> str:
 
 
 def partitions_of(data: DataConfig, names: Sequence[str] | None = None) -> dict[str, Partition]:
-    """Read partitions by name, and tell what has to be said of each; None: all that there are.
+    """Read partitions by name, and tell what has to be said of them; None: all that there are.
 
     Raises:
         MissingPartition: one that is asked for, by name or as a share, is missing; or all are.
@@ -168,8 +168,9 @@ def partitions_of(data: DataConfig, names: Sequence[str] | None = None) -> dict[
             if names or name in data.shares:
                 raise
             missing.append(error)
-            continue
-        tell(read[name])
     if not read:
         raise missing[0]
+    found = list(read.values())
+    for note in [*partition_notes(found), *name_notes(found)]:
+        log.info("Notice: %s", note)
     return read

@@ -10,7 +10,11 @@ from matplotlib.image import imread
 from PIL import Image
 
 from ancor import __main__ as toolkit
-from ancor.cli import board, compare, localize, neighbors, show, tsne
+from ancor.cli import board, check_data, compare, localize, neighbors, show, tsne
+from ancor.data import features
+from ancor.data.features import FeatureRows
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.partition import Partition
 from ancor.data.resolve import resolve_data
 from ancor.plots import contact_sheet
 from ancor.training.batches import TrainingBatches
@@ -130,6 +134,23 @@ def test_show_says_and_draws_the_augmentation(tmp_path, monkeypatch):
     assert show.main([*flags, "--output", str(tmp_path / "s.png")]) == 0
     said = "crop scale 0.8-1, jitter 0.8 0.8 0.8 0.2 p 0.8, grayscale p 0.2, solarize p 0.2"
     assert [drawn for _, drawn in titles] == [f"own parts: {said}"]
+
+
+@pytest.mark.parametrize("command", [show, check_data])
+def test_features_alone_are_not_taken_for_the_digits(command, tmp_path, monkeypatch, capsys):
+    """Which these commands read where nothing is named: a line told to leave --dataset out."""
+    told = {"format": 1, "arch": "conv4", "pretrained": "", "weights": "", "views": 0}
+    told |= {"dataset": "glyphs", "preprocessing": {}}
+    rows = FeatureRows(torch.rand(4, 1, 3), list("abcd"))
+    labels = np.arange(4) % 2
+    part = Partition("glyphs", "train", rows, labels, None, Hierarchy(("x", "y")))
+    with (tmp_path / "f.npz").open("wb") as file:
+        features.write(file, told, {"train": part})
+    monkeypatch.chdir(tmp_path)
+    command.main(["--features", "f.npz"])
+    said = "".join(capsys.readouterr())
+    assert tells(said, "f.npz", "holds features", "--data")
+    assert "digits" not in said
 
 
 def test_show_writes_a_sheet(tmp_path):

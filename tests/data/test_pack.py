@@ -253,6 +253,7 @@ def test_what_a_folder_holds_beside_is_told(folder, capsys):
     said = capsys.readouterr().out
     assert tells(said, "Notice", ".txt")
     assert tells(said, "Notice", "'more'")
+    assert said.count("'more'") == 1  # though it is beside both partitions
 
 
 def bitmaps(folder: Path) -> list[Path]:
