@@ -14,7 +14,7 @@ from ancor.evaluation.feature_bank import class_weights
 from ancor.evaluation.models import Model
 from ancor.plots.captions import caption_of
 from ancor.plots.config import LayoutConfig
-from ancor.plots.projections import TITLES, project
+from ancor.plots.projections import TITLES, perplexity_of, project
 from ancor.plots.tsne import Layout
 from ancor.runtime.seeding import address_seed
 
@@ -94,7 +94,7 @@ def _coarse_layout(model: Model, partition: Partition, config: LayoutConfig) -> 
     points, stars = _project(features, weights, config)
     title = f"{partition.dataset}, {partition.name}: {len(images)} images by coarse class"
     names = partition.hierarchy.coarse_names
-    caption = _caption(model, config)
+    caption = _caption(model, config, len(points) + len(stars))
     return Layout(title, points, coarse, names, images, stars, caption=caption)
 
 
@@ -117,7 +117,7 @@ def _fine_layout(model: Model, partition: Partition, config: LayoutConfig, coars
         images,
         stars,
         arrows=len(stars) > 0,
-        caption=_caption(model, config),
+        caption=_caption(model, config, len(points) + len(stars)),
     )
 
 
@@ -133,9 +133,11 @@ def _kind(model: Model, config: LayoutConfig) -> str:
     return "embedding" if embedded else "features"
 
 
-def _caption(model: Model, config: LayoutConfig) -> str:
+def _caption(model: Model, config: LayoutConfig, count: int) -> str:
+    """Say what is drawn of a model, and how so many points came into the plane."""
     how = TITLES[config.projection]
-    how += f", perplexity {config.perplexity:g}" * (config.projection == "tsne")
+    if config.projection == "tsne":
+        how += f", perplexity {perplexity_of(count, config.perplexity):.3g}"
     return caption_of([model.path], [_kind(model, config)], how)
 
 

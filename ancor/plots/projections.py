@@ -60,10 +60,15 @@ def project(
     return points[: len(features)], points[len(features) :]
 
 
+def perplexity_of(count: int, asked: float) -> float:
+    """Return the perplexity that t-SNE of some points has: as asked, or less of too few."""
+    return min(asked, (count - 1) / 3)
+
+
 def _tsne(count: int, differ: bool, perplexity: float, seed: int) -> Any:
     return manifold.TSNE(
         metric="cosine",
-        perplexity=min(perplexity, (count - 1) / 3),
+        perplexity=perplexity_of(count, perplexity),
         init="pca" if differ else "random",
         random_state=seed,
     )

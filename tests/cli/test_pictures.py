@@ -17,6 +17,7 @@ from ancor.data.hierarchy import Hierarchy
 from ancor.data.partition import Partition
 from ancor.data.resolve import resolve_data
 from ancor.plots import contact_sheet
+from ancor.plots import tsne as figures
 from ancor.training.batches import TrainingBatches
 from tests import made
 from tests.refusals import refused, tells
@@ -58,7 +59,7 @@ def test_tsne_writes_a_page_beside_its_pictures(model, tmp_path):
     assert "closed loops" in text
 
 
-def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, capsys):
+def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, monkeypatch, capsys):
     root = tmp_path / "data"
     for coarse in ("a", "b", "c"):
         for number in range(6):
@@ -66,7 +67,10 @@ def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, caps
     command = [*model, "--dataset", "folder", "--data", str(root), "--partition", "train"]
     command += ["--output-dir", str(tmp_path / "out"), "--image-size", "32"]
     refused(tsne.main, command, capsys, "'train'", "--mode coarse")
+    drawn_by, layouts = figures.figure, []
+    monkeypatch.setattr(figures, "figure", lambda made: layouts.append(made) or drawn_by(made))
     assert tsne.main([*command, "--mode", "coarse"]) == 0
+    assert layouts[0].caption.endswith("t-SNE, perplexity 5.67")  # which 18 points can have
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["digits_folder_coarse.png"]
 
 
