@@ -82,10 +82,10 @@ def output_path(name: str | None) -> Path | None:
     if name is None:
         return None
     path = Path(name)
-    if path.is_fifo():  # to open it now would end its reader, or wait for one
-        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_fifo():  # to open it now would end its reader, or wait for one
+            return path
         existed = path.exists()
         with open(path, "a"):
             pass

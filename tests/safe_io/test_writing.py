@@ -178,5 +178,7 @@ def test_a_file_whose_folder_cannot_be_written_into_is_refused_before_the_work(
     for name in (path, link):
         with refuses(str(name)):
             output_path(str(name))
+    with refuses("x" * 300):
+        output_path(str(tmp_path / ("x" * 300)))
     assert output_path("/dev/null") == Path("/dev/null")
     assert path.read_text() == "before"
