@@ -32,7 +32,7 @@ def command(args: argparse.Namespace) -> None:
     from ancor.data import episodes, guess, report, resolve
 
     guessed = []
-    if args.dataset is None:
+    if args.dataset is None and args.features is None:
         args.dataset, *guessed = guess.guess(args.root) if args.root else ("digits",)
     shots, queries = CheckConfig(args.n_shots).n_shots, args.n_queries
     protocol = episodes.Protocol(n_shots=shots, n_queries=queries, equal_queries=args.equal_queries)

@@ -42,6 +42,7 @@ def build_parser() -> Parser:
 
 def command(args: argparse.Namespace) -> None:
     """Embed as the arguments say."""
+    from ancor.data import resolve
     from ancor.evaluation import embed, models
 
     path = output_path(args.output)
@@ -53,7 +54,7 @@ def command(args: argparse.Namespace) -> None:
     model, data = models.read_one(source, vars(args), runtime_of(args), expected)
     about = embed.facts(model, data, source, args.views, args.seed)
     written = {}
-    for name, partition in embed.partitions_of(data, args.partition).items():
+    for name, partition in resolve.partitions_of(data, args.partition).items():
         views = args.views if name == "train" else 0
         written[name] = embed.embedded(model, partition, views, args.seed)
     embed.write(path, about, written)

@@ -5,7 +5,10 @@ import argparse
 from ancor.cli.arguments import Parser, main_of
 from ancor.cli.data_flags import add_data_flags
 from ancor.cli.options import add_settings
+from ancor.data.config import PREPROCESSING, DataConfig
 from ancor.data.file_config import PackConfig
+from ancor.errors import InputError
+from ancor.runtime.settings import as_typed
 
 EXAMPLE = "example:\n  python -m ancor pack --dataset digits --out digits.pack"
 
@@ -24,7 +27,22 @@ def command(args: argparse.Namespace) -> None:
     from ancor.data import pack, resolve
 
     config = PackConfig(args.size, args.encoding, args.quality)
-    pack.pack(resolve.resolve_data(vars(args), None), config, args.out)
+    data = resolve.resolve_data(vars(args), None)
+    _check_views(data)
+    pack.pack(data, config, args.out)
+
+
+def _check_views(data: DataConfig) -> None:
+    """Raise an InputError for a setting of how a network sees images, which packing does not."""
+    photographs = data.spec.transforms.native_size is None
+    read = ("interpolation",) if photographs else ()  # by which they are resized
+    for name in (*PREPROCESSING, "flip"):
+        value = getattr(data, name)
+        if name not in read and value is not None:
+            raise InputError(
+                f"{as_typed(name, value)}: images are stored as they are, or resized to `size`; "
+                "leave it out here, and give it where they are read"
+            )
 
 
 main = main_of(build_parser, command, logs=True)

@@ -47,7 +47,7 @@ def command(args: argparse.Namespace) -> None:
     for flag, least in (("n", 1), ("epoch", 0)):
         if getattr(args, flag) < least:
             raise InputError(f"--{flag} {getattr(args, flag)}: at least {least} is needed")
-    if args.dataset is None and args.root is None:
+    if args.dataset is None and args.root is None and args.features is None:
         args.dataset = "digits"
     data = resolve.resolve_data(vars(args), None)
     partition = data.load(args.partition)

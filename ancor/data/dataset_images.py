@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ KINDS = (
     "a PIL image, or a tensor of uint8, or of floats from 0 to 1, of shape (3, H, W), (1, H, W) "
     "or (H, W)"
 )
+_TURN = RLock()  # one thread at a time asks a dataset, which may have a place in a file
 
 
 class DatasetImages:
@@ -27,7 +29,8 @@ class DatasetImages:
 
     Args:
         dataset: gives items by number: images, or tuples that begin with one (`KINDS`). It has to
-            give the same image each time; loading processes get a copy of it.
+            give the same image each time; loading processes get a copy of it, and in a process it
+            is asked by one thread at a time.
         title: what messages call it.
         content_id: text that is another one when any image is; None: a hash of all images, for
             which each is read once when it is first needed.
@@ -63,9 +66,11 @@ class DatasetImages:
 
     def __getitem__(self, index: int) -> "Image.Image | Tensor":
         """Read an image: PIL of mode RGB, or bytes (3, H, W); InputError names the item."""
-        item = self.item(index)
+        with _TURN:  # a picture may be read only when it is decoded
+            return self._image(self.item(index), self.name(index))
+
+    def _image(self, item: Any, name: str) -> "Image.Image | Tensor":
         image = item[0] if isinstance(item, tuple | list) and item else item
-        name = self.name(index)
         if isinstance(image, Tensor):
             image = _bytes(image.detach().cpu(), name)
             height, width = image.shape[1:]

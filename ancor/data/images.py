@@ -197,6 +197,11 @@ class ImageFiles:
             digest.update(f"{below!r} {_status(self.name(index)).st_size}\n".encode())
         return digest.hexdigest()
 
+    def newer(self, moment: float) -> str | None:
+        """Return the first file that was changed after a moment, in seconds; None: none was."""
+        names = map(self.name, range(len(self)))
+        return next((name for name in names if _status(name).st_mtime > moment), None)
+
     def subset(self, kept: np.ndarray) -> "ImageFiles":
         """Return the images at the positions `kept`."""
         listed = [os.path.split(self.name(index)) for index in kept.tolist()]

@@ -21,14 +21,16 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ancor.data.config import PARTITIONS, DataConfig
+from ancor.data.config import DataConfig
 from ancor.data.file_config import PackConfig
+from ancor.data.images import ImageFiles
 from ancor.data.packed import HEADER, RECORD, PackedFile, PackedImages, image_digest
 from ancor.data.partition import Partition
+from ancor.data.resolve import partitions_of
 from ancor.data.scan import report_skipped
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import pixels_of, stored_form
-from ancor.errors import InputError, MissingPartition, RunError
+from ancor.errors import InputError, RunError
 from ancor.runtime.logging import progress
 from ancor.runtime.text import megabytes
 from ancor.safe_io.locking import lock
@@ -52,13 +54,14 @@ def pack(data: DataConfig, config: PackConfig, out: str) -> PackedFile:
     """
     if is_packed(data.root):
         raise InputError(f"`root` {data.root!r} is packed already; give the folder it came from")
-    partitions = list(_partitions(data))
+    partitions = list(partitions_of(data).values())
     about = _about(data, config, partitions)
     path = Path(out)
     if path.exists():
         found = PackedFile(path) if is_packed(path) else None
         if found is None or found.about["key"] != about["key"]:
             raise InputError(f"`out` {out!r} is there and holds something else; name another file")
+        _check_unchanged(partitions, path)
         log.info("%r holds these images already", out)
         return found
     store = _storing(data.transforms, config)
@@ -79,15 +82,15 @@ def pack(data: DataConfig, config: PackConfig, out: str) -> PackedFile:
     return file
 
 
-def _partitions(data: DataConfig) -> Iterator[Partition]:
-    missing = []
-    for name in PARTITIONS:
-        try:
-            yield data.load(name)
-        except MissingPartition as error:
-            missing.append(error)
-    if len(missing) == len(PARTITIONS):
-        raise missing[0]
+def _check_unchanged(partitions: list[Partition], path: Path) -> None:
+    """Raise an InputError where a file was changed after its image was packed."""
+    written = path.stat().st_mtime
+    for images in (each.images for each in partitions if isinstance(each.images, ImageFiles)):
+        if changed := images.newer(written):
+            raise InputError(
+                f"`out` {str(path)!r} was written before {changed!r} was changed; remove it, or "
+                "name another file"
+            )
 
 
 def _about(data: DataConfig, config: PackConfig, partitions: list[Partition]) -> dict[str, Any]:
@@ -100,6 +103,7 @@ def _about(data: DataConfig, config: PackConfig, partitions: list[Partition]) ->
         "encoding": config.encoding,
         "size": size,
         "quality": config.quality if config.encoding == "jpeg" else None,
+        **({"interpolation": data.interpolation} if data.interpolation else {}),
         "partitions": [
             {
                 "name": partition.name,
@@ -136,7 +140,7 @@ def _size(data: DataConfig, config: PackConfig) -> int | None:
 def _storing(spec: TransformSpec, config: PackConfig) -> Callable[[Image.Image | Tensor], tuple]:
     """Return what makes an image's stored bytes: image -> bytes, height, width."""
     side = None if spec.native_size is not None else config.size or SIDE
-    resized = stored_form(replace(spec, resize=side, crop_mode="center", interpolation=None))
+    resized = stored_form(replace(spec, resize=side, crop_mode="center"))
 
     def store(image: Image.Image | Tensor) -> tuple[bytes, int, int]:
         shorter = min(image.shape[1:] if isinstance(image, Tensor) else image.size)
@@ -164,7 +168,9 @@ def _write(
         home: the beginning of images' names that is left out.
     """
     part, listed = (path.with_name(path.name + end) for end in (".part", ".records"))
-    key = bytes.fromhex(about["key"])
+    # Of the images as they are now: a part of others is not gone on with.
+    states = [about["key"], *(partition.images.fingerprint() for partition in partitions)]
+    key = hashlib.sha256(" ".join(states).encode()).digest()
     with _held(path, listed) as records, _opened(part) as images:
         known = _known(images, records, key)
         total = sum(map(len, partitions))
@@ -260,16 +266,9 @@ def _finish(
         for level, known in (("coarse", bool), ("fine", lambda p: p.fine_labels is not None))
     )
     text = json.dumps(about).encode()
-    index = b"".join(
-        [
-            text,
-            records.tobytes(),
-            coarse.astype("<i4").tobytes(),
-            fine.astype("<i4").tobytes(),
-            np.array([len(name) for name in names], "<u4").tobytes(),
-            *names,
-        ]
-    )
+    lengths = np.array([len(name) for name in names], "<u4")
+    arrays = (records, coarse.astype("<i4"), fine.astype("<i4"), lengths)
+    index = b"".join([text, *(each.tobytes() for each in arrays), *names])
     start = HEADER.size + int(records["bytes"].sum())
     file.seek(start)
     file.write(index)

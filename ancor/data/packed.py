@@ -195,6 +195,13 @@ class PackedImages:
             )
         return stored
 
+    @property
+    def made_smaller(self) -> int | None:
+        """Shorter side that packing brought larger images to; None: none of these has it."""
+        side, records = self.file.about.get("size"), self.file.records[self.positions]
+        shorter = np.minimum(records["height"], records["width"])
+        return side if type(side) is int and (shorter == side).any() else None
+
     def path(self, index: int) -> str:
         """Return the path of the image's file below the folder that was packed."""
         return self.file.name(self.positions[index])

@@ -1,18 +1,23 @@
 """Which image is in which partition, as a table that can be read again in place of a drawing."""
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ancor.data import division
-from ancor.data.config import DataConfig
+from ancor.data.config import PARTITIONS, DataConfig
 from ancor.data.datasets import labels_csv
+from ancor.data.datasets.levels import chosen_columns
 from ancor.data.images import ImageFiles
 from ancor.data.packed import PackedImages
-from ancor.errors import InputError
+from ancor.data.partition import Partition
+from ancor.errors import InputError, MissingPartition
 from ancor.runtime.text import write_csv
 from ancor.safe_io.writing import output_path
+
+log = logging.getLogger(__name__)
 
 
 def target(config: DataConfig, named: str | None) -> Path:
@@ -33,7 +38,10 @@ def target(config: DataConfig, named: str | None) -> Path:
 
 
 def write(config: DataConfig, path: Path) -> dict[str, int]:
-    """Write which training image is in which partition, as a labels.csv that `labels` reads.
+    """Write which image is in which partition, as a labels.csv that `labels` reads.
+
+    Beside the training images, divided, it lists those of the dataset's other partitions, where
+    they are files: what reads the table reads no folder of a partition.
 
     Args:
         config: which images, and the shares.
@@ -51,18 +59,58 @@ def write(config: DataConfig, path: Path) -> dict[str, int]:
             "nothing is to be divided; give `val_fraction` or `test_fraction`, such as 0.2"
         )
     whole = config.spec.load("train", config)
-    found = division.assigned(whole, config.shares, config.partition_seed)
-    levels = {"coarse": whole.coarse_labels}
-    if whole.fine_labels is not None:
-        levels["fine"] = whole.fine_labels
-    names = [[whole.hierarchy.names(level)[n] for n in of] for level, of in levels.items()]
-    paths = [whole.images.name(index) for index in range(len(whole))]
-    if isinstance(whole.images, ImageFiles) and config.root is not None:
-        paths = [os.path.relpath(each, config.root) for each in paths]
-    if isinstance(whole.images, PackedImages):  # of the folder that was packed
-        paths = [whole.images.path(index) for index in range(len(whole))]
-    write_table(path, ["path", *levels, "partition"], zip(paths, *names, found, strict=True))
-    return dict(Counter(found.tolist()))
+    parts = [(whole, division.assigned(whole, config.shares, config.partition_seed).tolist())]
+    if isinstance(whole.images, ImageFiles | PackedImages):
+        parts += [(part, [part.name] * len(part)) for part in _others(config)]
+    fine = any(part.fine_labels is not None for part, _ in parts)
+    columns = _columns(config, ("coarse", "fine") if fine else ("coarse",))
+    rows = [row for part, of in parts for row in _rows(part, of, columns.values(), config.root)]
+    write_table(path, ["path", *columns, "partition"], rows)
+    return dict(Counter(row[-1] for row in rows))
+
+
+def _others(config: DataConfig) -> Iterator[Partition]:
+    """Yield the partitions beside the training images that are not made of these."""
+    for name in PARTITIONS[1:]:
+        if name in config.shares:
+            continue
+        try:
+            part = config.spec.load(name, config)
+        except MissingPartition:
+            continue
+        except InputError as error:
+            log.info("Notice: the table has no partition %r: %s", name, error)
+            continue
+        yield part
+
+
+def _columns(config: DataConfig, levels: Sequence[str]) -> dict[str, str]:
+    """Return the level, `coarse` or `fine`, that each column tells.
+
+    Those that the settings choose are there too, so that it is read with these and without.
+    """
+    chosen = {}
+    if config.dataset == "folder":
+        chosen = chosen_columns((config.coarse_level, config.fine_level))
+    plain = {level: level for level in levels if chosen.get(level, level) == level}
+    return plain | {name: level for name, level in chosen.items() if level in levels}
+
+
+def _rows(
+    part: Partition, of: Sequence[str], levels: Iterable[str], root: str | None
+) -> Iterator[tuple[str, ...]]:
+    """Yield an image's path, its class of each level (empty: not known) and its partition."""
+    images, names = part.images, []
+    for level in levels:
+        known = level == "coarse" or part.fine_labels is not None
+        theirs = part.hierarchy.names(level)
+        names.append([theirs[n] for n in part.labels(level)] if known else [""] * len(part))
+    paths = [images.name(index) for index in range(len(images))]
+    if isinstance(images, ImageFiles) and root is not None:
+        paths = [os.path.relpath(each, root) for each in paths]
+    if isinstance(images, PackedImages):  # of the folder that was packed
+        paths = [images.path(index) for index in range(len(images))]
+    return zip(paths, *names, of, strict=True)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ancor.data import division, features, scan
 from ancor.data.fields import PERMISSIONS
+from ancor.data.packed import PackedImages
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.errors import InputError
@@ -32,7 +33,8 @@ def read(config: Any, partition: str, skip_bad_images: bool) -> Partition:
         loaded = division.part_of(whole, partition, shares, config.partition_seed)
     else:
         loaded = config.spec.load(partition, config)
-    loaded = replace(loaded, notes=(*loaded.notes, *_unread(config)))
+    notes = (*loaded.notes, *_unread(config), *_enlarged(config, loaded))
+    loaded = replace(loaded, notes=notes)
     return scan.without_unreadable(loaded) if skip_bad_images else loaded
 
 
@@ -51,6 +53,18 @@ def _unread(config: Any) -> Iterator[str]:
         yield (
             f"`partition_seed` {config.partition_seed} is not read: it draws the shares that "
             "`val_fraction` and `test_fraction` name, and neither is given"
+        )
+
+
+def _enlarged(config: Any, loaded: Partition) -> Iterator[str]:
+    """Yield a note where evaluation enlarges what packing made smaller."""
+    side = loaded.images.made_smaller if isinstance(loaded.images, PackedImages) else None
+    spec = config.transforms
+    if side is not None and spec.crop_mode != "border" and side < spec.resize:
+        yield (
+            f"images were packed at {side} pixels of the shorter side, and evaluation enlarges "
+            f"them to {spec.resize} (`image_size` {spec.size}); pack their folder again with "
+            f"`size` {spec.resize}"
         )
 
 

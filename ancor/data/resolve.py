@@ -1,17 +1,19 @@
 """Which data is read: what was given, what a file says of its training, and what a folder holds."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ancor.data.config import PERMISSIONS, PREPROCESSING, DataConfig
+from ancor.data.config import PARTITIONS, PERMISSIONS, PREPROCESSING, DataConfig
 from ancor.data.features import about, settings_of_run
 from ancor.data.fields import as_now
 from ancor.data.guess import candidates, guess
+from ancor.data.notes import name_notes, partition_notes
+from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.data.transform_spec import PARTS
-from ancor.errors import InputError
+from ancor.errors import InputError, MissingPartition
 from ancor.runtime.from_dict import from_dict
 from ancor.runtime.settings import as_words, settings_of
 from ancor.safe_io.own_files import is_packed
@@ -149,3 +151,26 @@ def guessed(root: str) -> str:
     name, line = guess(root)
     log.info("Notice: %s", line)
     return name
+
+
+def partitions_of(data: DataConfig, names: Sequence[str] | None = None) -> dict[str, Partition]:
+    """Read partitions by name, and tell what has to be said of them; None: all that there are.
+
+    Raises:
+        MissingPartition: one that is asked for, by name or as a share, is missing; or all are.
+    """
+    read: dict[str, Partition] = {}
+    missing = []
+    for name in names or PARTITIONS:
+        try:
+            read[name] = data.load(name)
+        except MissingPartition as error:
+            if names or name in data.shares:
+                raise
+            missing.append(error)
+    if not read:
+        raise missing[0]
+    found = list(read.values())
+    for note in [*partition_notes(found), *name_notes(found)]:
+        log.info("Notice: %s", note)
+    return read

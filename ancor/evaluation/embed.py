@@ -14,13 +14,12 @@ from torch import Tensor
 
 from ancor.checkpoints.checksum import weights_hash
 from ancor.data import features
-from ancor.data.config import PARTITIONS, PREPROCESSING, DataConfig
+from ancor.data.config import PREPROCESSING, DataConfig
 from ancor.data.features import FeatureRows
 from ancor.data.loading import Loader
-from ancor.data.notes import tell
 from ancor.data.partition import Partition
 from ancor.data.views import QUERY_VIEW, TrainingViews
-from ancor.errors import InputError, MissingPartition
+from ancor.errors import InputError
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.models import Model
 from ancor.models.names import HUB, OWN_WEIGHTS, library_of
@@ -70,24 +69,6 @@ def _training_views(
         together = torch.stack(pictures, dim=1).flatten(0, 1)
         found = bank.encode(together).features.float().cpu()
         yield indices, found.unflatten(0, (len(indices), views))
-
-
-def partitions_of(data: DataConfig, names: tuple[str, ...] | None) -> dict[str, Partition]:
-    """Read partitions by name; None: all that the dataset has.
-
-    Raises:
-        MissingPartition: one that is asked for by name is missing, or there is none.
-    """
-    read: dict[str, Partition] = {}
-    for name in names or PARTITIONS:
-        try:
-            read[name] = data.load(name)
-        except MissingPartition:
-            if names or (name == PARTITIONS[-1] and not read):
-                raise
-            continue
-        tell(read[name])
-    return read
 
 
 def facts(model: Model, data: DataConfig, source: str, views: int, seed: int) -> dict[str, Any]:

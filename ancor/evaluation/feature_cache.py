@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,5 +205,6 @@ def _discard(path: Path, error: Exception) -> None:
 def _remove_leftovers(folder: Path) -> None:
     """Remove what runs that were cut off had not finished, a day later."""
     for path in (*folder.glob("*.tmp"), *folder.glob("*.part")):  # as versions before called it
-        if path.stat().st_mtime < time.time() - 86_400:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another run has finished or removed it
+            if path.stat().st_mtime < time.time() - 86_400:
+                path.unlink()

@@ -14,7 +14,7 @@ from ancor.evaluation.feature_bank import class_weights
 from ancor.evaluation.models import Model
 from ancor.plots.captions import caption_of
 from ancor.plots.config import LayoutConfig
-from ancor.plots.projections import TITLES, project
+from ancor.plots.projections import TITLES, perplexity_of, project
 from ancor.plots.tsne import Layout
 from ancor.runtime.seeding import address_seed
 
@@ -66,9 +66,13 @@ def layouts(
     """Yield the name and the layout of each plot: `coarse`, and in mode `fine` that too.
 
     Raises:
-        InputError: a setting is not accepted, or there are no labels of the mode.
+        InputError: a setting is not accepted, there are no labels of the mode, or fewer images of a
+            class than `equal_queries` asks for.
     """
     partition.labels(config.mode)  # refuses a partition without them
+    if config.equal_queries:
+        asked = Protocol(config.n_ways, config.n_shots, config.n_queries, equal_queries=True)
+        EpisodeSampler.of(partition, config.mode).check(asked)
     inside = _coarse_number(partition, config)
     yield "coarse", _coarse_layout(model, partition, config)
     if config.mode == "fine":
@@ -90,7 +94,7 @@ def _coarse_layout(model: Model, partition: Partition, config: LayoutConfig) -> 
     points, stars = _project(features, weights, config)
     title = f"{partition.dataset}, {partition.name}: {len(images)} images by coarse class"
     names = partition.hierarchy.coarse_names
-    caption = _caption(model, config)
+    caption = _caption(model, config, len(points) + len(stars))
     return Layout(title, points, coarse, names, images, stars, caption=caption)
 
 
@@ -113,7 +117,7 @@ def _fine_layout(model: Model, partition: Partition, config: LayoutConfig, coars
         images,
         stars,
         arrows=len(stars) > 0,
-        caption=_caption(model, config),
+        caption=_caption(model, config, len(points) + len(stars)),
     )
 
 
@@ -129,9 +133,11 @@ def _kind(model: Model, config: LayoutConfig) -> str:
     return "embedding" if embedded else "features"
 
 
-def _caption(model: Model, config: LayoutConfig) -> str:
+def _caption(model: Model, config: LayoutConfig, count: int) -> str:
+    """Say what is drawn of a model, and how so many points came into the plane."""
     how = TITLES[config.projection]
-    how += f", perplexity {config.perplexity:g}" * (config.projection == "tsne")
+    if config.projection == "tsne":
+        how += f", perplexity {perplexity_of(count, config.perplexity):.3g}"
     return caption_of([model.path], [_kind(model, config)], how)
 
 
@@ -141,15 +147,7 @@ def episode_images(
     """Draw an episode from some images, `per_class` of each class or all of a smaller one."""
     sampler = EpisodeSampler.of(partition.subset(images), config.mode)
     sizes = [len(own) for own in sampler.images_of.values()]
-    protocol = Protocol(
-        config.n_ways,
-        1,
-        max(1, per_class - 1),
-        n_augmentations=1,
-        equal_queries=config.equal_queries,
-    )
-    if config.equal_queries:
-        sampler.check(protocol)
+    protocol = Protocol(config.n_ways, 1, max(1, per_class - 1), n_augmentations=1)
     if max(sizes) < 2:
         return images
     small, lone = [size for size in sizes if 1 < size < per_class], sizes.count(1)

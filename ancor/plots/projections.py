@@ -10,6 +10,7 @@ from ancor.runtime.lazy import Lazy
 
 manifold, umap = Lazy("sklearn.manifold"), Lazy("umap")
 SMALLEST_SPREAD = 1e-6  # of unit vectors that differ by more than rounding
+SHORTEST = 1e-12  # features of length 0, as of a dead network, have no direction and stay
 TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 NEIGHBORS = 15  # of UMAP, its default
 
@@ -47,7 +48,11 @@ def project(
         Points of the features, (N, 2), and of the weights, (C, 2) or (0, 2).
     """
     together = features if weights is None else np.concatenate([features, weights])
-    together = together / np.linalg.norm(together, axis=1, keepdims=True)
+    lengths = np.linalg.norm(together, axis=1, keepdims=True)
+    together = together / np.maximum(lengths, SHORTEST)
+    if len(together) < 3:  # too few for either; any two places show as much
+        points = np.stack([np.arange(len(together)), np.zeros(len(together))], axis=1)
+        return points[: len(features)], points[len(features) :]
     # Of points at one place, principal components are no numbers, which end the process.
     differ = together.shape[1] > 1 and np.ptp(together, axis=0).max() > SMALLEST_SPREAD
     make = {"tsne": _tsne, "umap": _umap}[projection]
@@ -55,10 +60,15 @@ def project(
     return points[: len(features)], points[len(features) :]
 
 
+def perplexity_of(count: int, asked: float) -> float:
+    """Return the perplexity that t-SNE of some points has: as asked, or less of too few."""
+    return min(asked, (count - 1) / 3)
+
+
 def _tsne(count: int, differ: bool, perplexity: float, seed: int) -> Any:
     return manifold.TSNE(
         metric="cosine",
-        perplexity=min(perplexity, (count - 1) / 3),
+        perplexity=perplexity_of(count, perplexity),
         init="pca" if differ else "random",
         random_state=seed,
     )

@@ -84,11 +84,16 @@ def output_path(name: str | None) -> Path | None:
     path = Path(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_fifo():  # to open it now would end its reader, or wait for one
+            return path
         existed = path.exists()
         with open(path, "a"):
             pass
         if not existed:
             path.unlink()
+        elif path.is_file() and not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+            # Another file takes its place when it is whole.
+            raise PermissionError(errno.EACCES, "nothing can be written into its folder")
     except OSError as error:
         raise InputError(f"cannot write {name!r} ({error.strerror}); name another file") from error
     return path

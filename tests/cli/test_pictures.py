@@ -10,9 +10,14 @@ from matplotlib.image import imread
 from PIL import Image
 
 from ancor import __main__ as toolkit
-from ancor.cli import board, compare, localize, neighbors, show, tsne
+from ancor.cli import board, check_data, compare, localize, neighbors, show, tsne
+from ancor.data import features
+from ancor.data.features import FeatureRows
+from ancor.data.hierarchy import Hierarchy
+from ancor.data.partition import Partition
 from ancor.data.resolve import resolve_data
 from ancor.plots import contact_sheet
+from ancor.plots import tsne as figures
 from ancor.training.batches import TrainingBatches
 from tests import made
 from tests.refusals import refused, tells
@@ -54,7 +59,7 @@ def test_tsne_writes_a_page_beside_its_pictures(model, tmp_path):
     assert "closed loops" in text
 
 
-def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, capsys):
+def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, monkeypatch, capsys):
     root = tmp_path / "data"
     for coarse in ("a", "b", "c"):
         for number in range(6):
@@ -62,8 +67,22 @@ def test_tsne_without_fine_labels_draws_the_coarse_classes(model, tmp_path, caps
     command = [*model, "--dataset", "folder", "--data", str(root), "--partition", "train"]
     command += ["--output-dir", str(tmp_path / "out"), "--image-size", "32"]
     refused(tsne.main, command, capsys, "'train'", "--mode coarse")
+    drawn_by, layouts = figures.figure, []
+    monkeypatch.setattr(figures, "figure", lambda made: layouts.append(made) or drawn_by(made))
     assert tsne.main([*command, "--mode", "coarse"]) == 0
+    assert layouts[0].caption.endswith("t-SNE, perplexity 5.67")  # which 18 points can have
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["digits_folder_coarse.png"]
+
+
+def test_tsne_asks_for_as_many_queries_as_it_says(model, tmp_path, capsys):
+    """The second plot refused classes of less than its own 50 images, once the first was there."""
+    command = [*model, "--partition", "test", "--equal-queries", "--output-dir", str(tmp_path)]
+    refused(tsne.main, [*command, "--n-queries", "40"], capsys, "41", "40 query", "--n-queries")
+    assert not list(tmp_path.iterdir())
+    assert tsne.main(command) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"digits_digits_{name}.png" for name in ("coarse", "fine")
+    ]
 
 
 def test_compare_draws_curves_and_tells_scores_and_differences(quick_run, tmp_path, capsys):
@@ -119,6 +138,23 @@ def test_show_says_and_draws_the_augmentation(tmp_path, monkeypatch):
     assert show.main([*flags, "--output", str(tmp_path / "s.png")]) == 0
     said = "crop scale 0.8-1, jitter 0.8 0.8 0.8 0.2 p 0.8, grayscale p 0.2, solarize p 0.2"
     assert [drawn for _, drawn in titles] == [f"own parts: {said}"]
+
+
+@pytest.mark.parametrize("command", [show, check_data])
+def test_features_alone_are_not_taken_for_the_digits(command, tmp_path, monkeypatch, capsys):
+    """Which these commands read where nothing is named: a line told to leave --dataset out."""
+    told = {"format": 1, "arch": "conv4", "pretrained": "", "weights": "", "views": 0}
+    told |= {"dataset": "glyphs", "preprocessing": {}}
+    rows = FeatureRows(torch.rand(4, 1, 3), list("abcd"))
+    labels = np.arange(4) % 2
+    part = Partition("glyphs", "train", rows, labels, None, Hierarchy(("x", "y")))
+    with (tmp_path / "f.npz").open("wb") as file:
+        features.write(file, told, {"train": part})
+    monkeypatch.chdir(tmp_path)
+    command.main(["--features", "f.npz"])
+    said = "".join(capsys.readouterr())
+    assert tells(said, "f.npz", "holds features", "--data")
+    assert "digits" not in said
 
 
 def test_show_writes_a_sheet(tmp_path):

@@ -13,7 +13,7 @@ from ancor.data.config import DataConfig
 from ancor.data.datasets import breeds_classes
 from ancor.errors import MissingPartition
 from tests import made
-from tests.refusals import refuses
+from tests.refusals import one_line, refuses
 
 INFO = Path(__file__).parents[3] / "shared" / "breeds"
 SPLITS = (None, *breeds_classes.SPLITS)
@@ -255,3 +255,14 @@ def test_committed_tables_are_small_and_whole():
     assert all(path.stat().st_size < 40_000 for path in folder.iterdir())
     digests = {json.loads(path.read_text())["info_sha256"] for path in folder.iterdir()}
     assert len(digests) == 1
+
+
+def test_images_beside_the_folders_of_classes_are_told(tmp_path):
+    """Of a flat validation folder that was sorted in part."""
+    made.imagenet(tmp_path, list(breeds_classes.known_table("living17").class_names), bare=True)
+    made.write(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG")
+    notes = {
+        n: DataConfig("living17", root=str(tmp_path)).load(n).notes for n in ("train", "validation")
+    }
+    assert notes["train"] == ()
+    one_line("\n".join(notes["validation"]), "1", ".jpeg")

@@ -1,6 +1,7 @@
 """`Partition.from_dataset`: a torch dataset trains and evaluates as its images do elsewhere."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,12 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 import ancor
 from ancor.cli import eval as evaluate
+from ancor.data import scan
+from ancor.data.config import DataConfig
 from ancor.data.datasets import digits
+from ancor.data.file_config import PackConfig
 from ancor.data.hierarchy import Hierarchy
+from ancor.data.pack import pack
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
 from ancor.errors import MissingPartition
@@ -305,7 +310,39 @@ def test_the_side_that_transforms_presume_is_checked(monkeypatch):
         return Partition.from_dataset(Items([gray(1, (32, 30))]), [0], PAIRS, dataset="own")
 
     monkeypatch.setitem(DATASETS, "own", replace(DATASETS["digits"], reader=load))
-    from ancor.data.config import DataConfig
-
     with refuses("item 0", "'own'", "30 x 32", "32 x 32", "`native_size`"):
         DataConfig("own").load("test").images[0]
+
+
+class Archive(Dataset):
+    """Images behind one another, read at a place that all who read share."""
+
+    def __init__(self, count: int) -> None:
+        self.place, self.count = 0, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.place = index
+        time.sleep(1e-4)  # where another thread may go on
+        return gray(self.place, (3, 32, 32))
+
+
+def test_threads_ask_one_after_the_other(tmp_path, monkeypatch):
+    """`check-data`, packing and shares read in threads: each got another's image."""
+    monkeypatch.setattr(scan, "CHUNK", 2)
+    images = Partition.from_dataset(Archive(60), [n % 4 for n in range(60)], PAIRS).images
+    digests = [finding.digest for finding in scan.findings(images, threads=4)]
+    assert len(set(digests)) == 60
+    assert digests == [scan.inspect(images, n).digest for n in range(60)]
+
+    def load(partition: str) -> Partition:
+        if partition != "train":
+            raise MissingPartition("there is only train")
+        return Partition.from_dataset(Archive(60), [n % 4 for n in range(60)], PAIRS, dataset="own")
+
+    monkeypatch.setitem(DATASETS, "own", replace(DATASETS["digits"], reader=load))
+    file = pack(DataConfig("own"), PackConfig(), str(tmp_path / "x.pack"))
+    stored = [int(file.stored(n)[0]) for n in range(60)]
+    assert stored == list(range(60))

@@ -11,6 +11,7 @@ import pytest
 import ancor
 from ancor.cli import check_data, partition, train
 from ancor.cli import eval as eval_command
+from ancor.data import partition_table
 from ancor.data.config import DataConfig
 from ancor.data.division import divide
 from ancor.errors import MissingPartition
@@ -291,3 +292,28 @@ def test_a_table_makes_no_folder_of_images(tmp_path, monkeypatch, place, capsys)
     command = ["--data", place, "--val-fraction", "0.2"]
     refused(partition.main, command, capsys, "labels.csv", "--data", "--output")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_holds_the_partitions_that_are_not_divided_too(tmp_path, capsys):
+    """Once a labels.csv is there no folder of a partition is read: `test` was gone."""
+    sizes = {"train/a": 8, "train/b": 8, "test/a/x": 3, "test/b/y": 4, "val/a/x": 2}
+    root = folder(tmp_path / "own", sizes)
+    before = DataConfig("folder", root=str(root)).load("test")
+    assert partition.main(shlex.split(f"--data {root} --val-fraction 0.25")) == 0
+    one_line(capsys.readouterr().out, "4 validation", "7 test", "12 train")
+    after = DataConfig("folder", root=str(root)).load("test")
+    assert sorted(names(after)) == sorted(names(before))
+    assert after.hierarchy.fine_names == before.hierarchy.fine_names == ("x", "y")
+    assert np.bincount(after.fine_labels).tolist() == [3, 4]
+    assert DataConfig("folder", root=str(root)).load("train").fine_labels is None
+
+
+def test_a_partition_that_cannot_be_read_is_told_to_be_left_out(tmp_path, caplog):
+    root = folder(tmp_path / "own", {"train/a": 4, "train/b": 4, "test/a/x": 3})
+    (root / "test/b/empty").mkdir(parents=True)
+    caplog.set_level("INFO", "ancor")
+    config = DataConfig("folder", root=str(root), val_fraction=0.25)
+    counts = partition_table.write(config, tmp_path / "labels.csv")
+    assert counts == {"train": 6, "validation": 2}
+    (line,) = caplog.messages
+    one_line(line, "Notice", "'test'", "empty")

@@ -8,6 +8,7 @@ import pytest
 
 from ancor.cli import check_data, train
 from ancor.cli import eval as eval_command
+from ancor.data import partition_table
 from ancor.data.config import DataConfig
 from ancor.data.resolve import resolve_data
 from ancor.training.resolve import settings_in
@@ -178,3 +179,33 @@ def test_families_of_aircraft_are_fine_too(tmp_path):
     ):
         with refuses(*words):
             DataConfig("aircraft", root=str(tmp_path), **levels).load("train")
+
+
+@pytest.mark.parametrize(
+    ("levels", "coarse", "fine"),
+    [({"coarse_level": "1", "fine_level": "3"}, 0, 2), ({"fine_level": "2"}, 0, 1)],
+)
+def test_a_table_of_two_levels_is_read_with_them_and_without(tmp_path, levels, coarse, fine):
+    """A run keeps its settings and its table, and the table had no column of theirs."""
+    root, table = folder(tmp_path / "own", THREE), tmp_path / "labels.csv"
+    shares = DataConfig("folder", root=str(root), val_fraction=0.4, **levels)
+    partition_table.write(shares, table)
+    told = resolve_data({"labels": str(table)}, asdict(shares))
+    assert told.fine_level == levels["fine_level"]
+    for config in (told, DataConfig("folder", root=str(root), labels=str(table))):
+        for part in ("train", "validation"):
+            assert classes(config, part) == classes(shares, part)
+    assert classes(shares)[0][0] == NAMES[0][coarse]
+    assert set(classes(shares)[1]) <= {way[fine] for way in NAMES}
+
+
+def test_a_column_that_is_called_as_the_other_level_is_not_mistaken(tmp_path):
+    """`coarse` may be the fine classes of a table whose coarse ones are its `kind`."""
+    folder(tmp_path / "all", {"x": 9})
+    rows = [f"all/x/{n}.png,{'ab'[n % 2]},{'abab'[n % 4]}{n % 4}" for n in range(9)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,kind,coarse", *rows]))
+    levels = {"coarse_level": "kind", "fine_level": "coarse"}
+    shares = DataConfig("folder", root=str(tmp_path), val_fraction=0.3, **levels)
+    partition_table.write(shares, tmp_path / "again.csv")
+    told = resolve_data({"labels": str(tmp_path / "again.csv")}, asdict(shares))
+    assert classes(told) == classes(shares)

@@ -520,3 +520,18 @@ def test_training_starts_by_telling_of_classes_it_learns_little_from(
     if mode == "coarse":
         check_data.main(["--data", str(root)])
         assert tells(capsys.readouterr().out, *told)
+
+
+def test_notes_name_the_table_that_is_read(tmp_path):
+    """Those on another one were of labels.csv, which may be there and list all."""
+    root = tree(tmp_path / "photos", "a/1.jpg", "a/2.jpg")
+    table(root, "path,coarse\na/1.jpg,dog\na/2.jpg,cat\n")
+    other = tmp_path / "mine.csv"
+    other.write_text("path,coarse,by\na/1.jpg,dog,me\n")
+    config = DataConfig("folder", root=str(root), labels=str(other))
+    told = "\n".join(config.load("train").notes)
+    assert tells(told, "mine.csv", "'a/2.jpg'")
+    assert tells(told, "mine.csv", "'by'")
+    other.write_text("path,coarse\na/3.jpg,dog\n")
+    with refuses("mine.csv", "'a/3.jpg'"):
+        config.load("train")

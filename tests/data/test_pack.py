@@ -19,8 +19,9 @@ from ancor.data.config import DataConfig
 from ancor.data.file_config import PackConfig
 from ancor.data.packed import RECORD, PackedFile
 from ancor.data.transforms import pixels_of, query_transform
+from ancor.errors import MissingPartition
 from tests import made
-from tests.refusals import one_line, refused, refuses
+from tests.refusals import one_line, refused, refuses, tells
 
 SIZES = ((90, 60), (60, 90), (40, 40), (47, 30))
 
@@ -241,3 +242,89 @@ def test_gray_and_rotated_images_are_stored_as_training_sees_them(tmp_path):
     (image, _) = DataConfig("folder", root=file.path).load("train").images
     assert image.shape == (3, 10, 6)
     assert (image == image[:1]).all()
+
+
+def test_what_a_folder_holds_beside_is_told(folder, capsys):
+    """The packed file knows nothing of it, so nobody would be told later."""
+    (folder / "train/a/a1/notes.txt").write_text("beside the images")
+    (folder / "more").mkdir()
+    out = str(folder.parent / "x.pack")
+    assert command.main(["--data", str(folder), "--size", "40", "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert tells(said, "Notice", ".txt")
+    assert tells(said, "Notice", "'more'")
+    assert said.count("'more'") == 1  # though it is beside both partitions
+
+
+def bitmaps(folder: Path) -> list[Path]:
+    """Write six images of one number of bytes."""
+    paths = [folder / "ab"[number % 2] / f"{number}.bmp" for number in range(6)]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.picture(number, (40, 36)).save(path)
+    return paths
+
+
+def test_images_that_were_changed_since_are_told(tmp_path):
+    """Another picture of as many bytes: the file was taken for one that holds it."""
+    paths = bitmaps(tmp_path / "images")
+    file = packed(tmp_path / "images")
+    assert packed(tmp_path / "images").index_hash == file.index_hash
+    made.picture(9, (40, 36)).save(paths[2])
+    after = os.stat(file.path).st_mtime + 1
+    os.utime(paths[2], (after, after))
+    with refuses("`out`", "x.pack'", "2.bmp'"):
+        packed(tmp_path / "images")
+
+
+def test_a_part_of_images_that_were_changed_since_begins_anew(tmp_path, monkeypatch):
+    paths, made_of, count = bitmaps(tmp_path / "images"), packing.pixels_of, iter(range(100))
+
+    def failing(image):
+        if next(count) >= 4:
+            raise KeyboardInterrupt
+        return made_of(image)
+
+    monkeypatch.setattr(packing, "CHUNK", 2)
+    monkeypatch.setattr(packing, "ThreadPoolExecutor", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(packing, "pixels_of", failing)
+    with pytest.raises(KeyboardInterrupt):
+        packed(tmp_path / "images")
+    monkeypatch.setattr(packing, "pixels_of", made_of)
+    made.picture(9, (40, 36)).save(paths[0])
+    images = DataConfig("folder", root=packed(tmp_path / "images").path).load("train").images
+    assert np.array_equal(images[0].permute(1, 2, 0), np.asarray(made.picture(9, (40, 36))))
+
+
+VIEWS = [
+    (["--image-size", "448"], ["--image-size", "448", "--size"]),
+    (["--crop-pct", "0.9"], ["--crop-pct", "0.9"]),
+    (["--no-flip"], ["--no-flip"]),
+    (["--dataset", "digits", "--interpolation", "bicubic"], ["--interpolation", "bicubic"]),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), VIEWS)
+def test_what_means_nothing_to_packing_is_refused(folder, flags, words, capsys):
+    out = folder.parent / "x.pack"
+    data = [] if "--dataset" in flags else ["--data", str(folder)]
+    refused(command.main, [*data, *flags, "--out", str(out)], capsys, *words)
+    assert not out.exists()
+
+
+def test_evaluation_sees_the_same_pixels_where_both_resize_in_one_way(folder, capsys):
+    """As backbones of timm do, mostly bicubic."""
+    how = {"image_size": 35, "interpolation": "bicubic"}
+    data, out = DataConfig("folder", root=str(folder), **how), str(folder.parent / "x.pack")
+    flags = ["--data", str(folder), "--size", "40", "--out", out]
+    assert command.main([*flags, "--interpolation", "bicubic"]) == 0
+    refused(command.main, flags, capsys, "--out")
+    shown = query_transform(data.transforms)
+    sources, images = data.load("train").images, DataConfig("folder", root=out).load("train").images
+    assert all(shown(images[n]).equal(shown(sources[n])) for n in range(len(sources)))
+
+
+def test_a_share_of_no_image_is_no_file_without_it(folder):
+    config = DataConfig("folder", root=str(folder), test_fraction=0.01)
+    with refuses("`test_fraction`", "0.01", "'test'", kind=MissingPartition):
+        packing.pack(config, PackConfig(size=40), str(folder.parent / "x.pack"))

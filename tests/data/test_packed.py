@@ -165,6 +165,18 @@ def test_a_division_of_packed_images_is_one_of_their_folder(file, folder, tmp_pa
         load(file.path, labels=str(table))
 
 
+def test_pictures_that_evaluation_enlarges_are_told(file, folder):
+    """Packed at 48 pixels of the shorter side, to which nearly all were brought or are as large."""
+
+    def told(root, **settings) -> bool:
+        return any(tells(note, "48", "64") for note in load(root, **settings).notes)
+
+    assert told(file.path, image_size=56)
+    assert not told(file.path, image_size=42)
+    assert not told(folder, image_size=56)
+    assert not told(file.path, image_size=56, crop_pct=1.0, crop_mode="border")
+
+
 # What a stranger, a disk or a cut connection may make of a file.
 
 

@@ -236,6 +236,7 @@ def test_what_was_cut_off_is_removed_later(encoder, images, tmp_path):
     for path in (old, new):
         path.touch()
     os.utime(old, (0, 0))
+    (bank.cache.folder / "gone.tmp").symlink_to("nowhere")  # as one that another run removes now
     cached(encoder, images, tmp_path)
     assert not old.exists()
     assert new.exists()

@@ -41,6 +41,25 @@ def test_features_at_one_place_are_laid_out(shape, kind):
     assert np.isfinite(points).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_point_or_two_are_laid_out(count, kind):
+    """As of a coarse class of one image: neither algorithm takes so few."""
+    points, stars = project(np.eye(count, 4, dtype=np.float32), None, projection=kind)
+    assert (points.shape, stars.shape) == ((count, 2), (0, 2))
+    assert len(np.unique(points, axis=0)) == count
+    points, stars = project(np.ones((1, 4)), np.ones((count - 1, 4)), projection=kind)
+    assert (points.shape, stars.shape) == ((1, 2), (count - 1, 2))
+
+
+def test_features_of_no_length_are_laid_out():
+    """They were no numbers once divided by it."""
+    features = np.random.default_rng(0).normal(size=(12, 8))
+    features[3] = 0
+    points, _ = project(features, None)
+    assert np.isfinite(points).all()
+
+
 @pytest.mark.parametrize("command", [tsne, board])
 def test_without_umap_one_line_says_what_to_install(command, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(projections, "find_spec", lambda name: None)

@@ -11,7 +11,8 @@ import pytest
 
 from ancor.cli import eval as evaluation
 from ancor.runtime.text import columns, write_csv
-from ancor.safe_io.writing import atomic_write, replacing, write_result
+from ancor.safe_io.writing import atomic_write, output_path, replacing, write_result
+from tests.refusals import refuses
 
 ROOT = Path(__file__).parents[2]
 # What appends, is written into a name that `replacing` gave, or (pack.py) names a file at its end
@@ -148,3 +149,36 @@ def test_columns_lie_below_each_other():
     right = ["name        n  m", "a          10", "long name   5  x"]
     assert list(columns(rows, right=2)) == right
     assert list(columns([])) == []
+
+
+def test_a_pipe_that_a_result_goes_to_is_not_opened_before(tmp_path):
+    """Its reader ended at the check, and the command waited for another at the end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert output_path(str(pipe)) == pipe
+    reader.join(0.2)
+    assert reader.is_alive()
+    write_result(pipe, "a line")
+    reader.join(10)
+    assert found == [b"a line"]
+
+
+def test_a_file_whose_folder_cannot_be_written_into_is_refused_before_the_work(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "results.json"
+    path.write_text("before")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    able = os.access
+    monkeypatch.setattr("os.access", lambda of, how: str(of) != str(tmp_path) and able(of, how))
+    for name in (path, link):
+        with refuses(str(name)):
+            output_path(str(name))
+    with refuses("x" * 300):
+        output_path(str(tmp_path / ("x" * 300)))
+    assert output_path("/dev/null") == Path("/dev/null")
+    assert path.read_text() == "before"

@@ -54,7 +54,8 @@ def images_by_class(
             listing(folder / wnid) if wnid in present else Listing([], [], []) for wnid in wnids
         ]
         listed = [(str(folder / w), f.images) for w, f in zip(wnids, found, strict=True)]
-        others = [name for f in found for name in f.others]
+        # Images beside the folders are of classes that nothing tells.
+        others = [*inside.images, *(name for f in found for name in f.others)]
         layout = f"a folder a class in {str(folder)!r}"
     missing = [wnid for wnid, (_, names) in zip(wnids, listed, strict=True) if not names]
     if missing:

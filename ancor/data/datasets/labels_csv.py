@@ -63,7 +63,7 @@ def load(
             "partition, take a share of the training images by `val_fraction` or `test_fraction`, "
             "or take another partition"
         )
-    _check_paths(root, kept, allow_outside_root)
+    _check_paths(table, root, kept, allow_outside_root)
     if not skip_bad_images:
         _check_kinds(table, kept)
     with_fine = [bool(row.fine) for row in kept]
@@ -82,7 +82,7 @@ def load(
         tuple(training if partition != "train" else ()),
         layout=repr(str(table)),
     )
-    return replace(found, notes=(*notes, *_unlisted(root, rows, allow_outside_root)))
+    return replace(found, notes=(*notes, *_unlisted(table, root, rows, allow_outside_root)))
 
 
 def read(table: Path, chosen: Mapping[str, str]) -> tuple[list[Row], list[str]]:
@@ -112,15 +112,15 @@ def read(table: Path, chosen: Mapping[str, str]) -> tuple[list[Row], list[str]]:
             merged[level, name.strip()].add(name)
         rows.append(row)
     notes += [
-        f"{capped(map(repr, sorted(forms)))} in {NAME} are one {level} class: outer blanks do not "
-        "count"
+        f"{capped(map(repr, sorted(forms)))} in {table.name} are one {level} class: outer blanks "
+        "do not count"
         for (level, name), forms in merged.items()
         if name and len(forms) > 1
     ]
     broken = [name for _, name in merged if "\n" in name or "\r" in name]
     if broken:
         shown = capped(map(repr, broken))
-        notes.append(f"class names of several lines in {NAME} (a quote too few?): {shown}")
+        notes.append(f"class names of several lines in {table.name} (a quote too few?): {shown}")
     return rows, notes
 
 
@@ -213,7 +213,7 @@ def _unread_columns(
     if not unread:
         return []
     alone = "" if "partition" in header else "; without a column partition all lines are training"
-    return [f"columns of {NAME} that are not read: {capped(map(repr, unread))}{alone}"]
+    return [f"columns of {table.name} that are not read: {capped(map(repr, unread))}{alone}"]
 
 
 def _row(table: Path, line: int, given: dict[str, str]) -> Row:
@@ -233,7 +233,7 @@ def _row(table: Path, line: int, given: dict[str, str]) -> Row:
     return row._replace(partition=PARTITIONS[row.partition])
 
 
-def _check_paths(root: Path, rows: list[Row], allow_outside_root: bool) -> None:
+def _check_paths(table: Path, root: Path, rows: list[Row], allow_outside_root: bool) -> None:
     """Raise an InputError where files are missing or are outside the root."""
     home = os.path.realpath(root)
     real_folder = cache(os.path.realpath)
@@ -246,15 +246,15 @@ def _check_paths(root: Path, rows: list[Row], allow_outside_root: bool) -> None:
             real = os.path.realpath(real) if os.path.islink(real) else real
             if os.path.commonpath([home, real]) != home:
                 raise InputError(
-                    f"{row.path!r}, line {row.line} of {NAME}, is outside {str(root)!r}; give "
-                    "`allow_outside_root` if that is meant"
+                    f"{row.path!r}, line {row.line} of {table.name}, is outside {str(root)!r}; "
+                    "give `allow_outside_root` if that is meant"
                 )
         if not os.path.isfile(path):
             missing.append(row)
     if missing:
         listed = capped(f"{row.path!r} (line {row.line})" for row in missing)
-        near = next(filter(None, (_nearby(root, row.path) for row in missing)), "")
-        raise InputError(f"{len(missing)} files of {NAME} are not in {str(root)!r}: {listed}{near}")
+        listed += next(filter(None, (_nearby(root, row.path) for row in missing)), "")
+        raise InputError(f"{len(missing)} files of {table.name} are not in {str(root)!r}: {listed}")
 
 
 def _nearby(root: Path, path: str) -> str:
@@ -266,7 +266,7 @@ def _nearby(root: Path, path: str) -> str:
     return ""
 
 
-def _unlisted(root: Path, rows: list[Row], allow_outside_root: bool) -> list[str]:
+def _unlisted(table: Path, root: Path, rows: list[Row], allow_outside_root: bool) -> list[str]:
     """Return the line on images that are there and that no line of the table names."""
     real_folder = cache(os.path.realpath)
     listed: dict[str, set[str]] = defaultdict(set)
@@ -281,12 +281,12 @@ def _unlisted(root: Path, rows: list[Row], allow_outside_root: bool) -> list[str
             missed = (name for name in pictures if name not in listed.get(folder, ()))
             unlisted += [os.path.normpath(os.path.join(below, name)) for name in missed]
     except InputError as error:
-        return [f"not all images that {NAME} does not list could be counted: {error}"]
+        return [f"not all images that {table.name} does not list could be counted: {error}"]
     if not unlisted:
         return []
     are = "image is" if len(unlisted) == 1 else "images are"
     named = capped(map(repr, sorted(unlisted)))
-    return [f"{len(unlisted)} {are} not in {NAME} and not read: {named}"]
+    return [f"{len(unlisted)} {are} not in {table.name} and not read: {named}"]
 
 
 def _check_kinds(table: Path, rows: list[Row]) -> None:
