@@ -22,6 +22,7 @@ from ancor.checkpoints.pretrained import weights_file
 from ancor.data.config import DataConfig
 from ancor.errors import InputError, choose
 from ancor.models.encoder import Encoder
+from ancor.models.libraries import check_image_size
 from ancor.models.names import HUB, OWN_WEIGHTS, file_name
 from ancor.runtime.seeding import generator
 from ancor.safe_io import weights
@@ -136,6 +137,7 @@ def export(
     if to == "safetensors":
         about[weights.CONTENT] = json.dumps(_own_content(content, data))
     size = data.transforms.size
+    check_image_size(encoder.config.arch, size)
     count = max(formats.BATCHES)
     images = torch.randn(count, 3, size, size, generator=generator(0, "export"))
     _check_size(graph, images)
@@ -148,7 +150,7 @@ def without_folders(content: dict, data: DataConfig) -> tuple[dict, DataConfig]:
     Others read what is made of them, and have other folders.
     """
     config = content["config"]
-    start = config.get("pretrained_on") or ""
+    start = str(config.get("pretrained_on") or "")
     told = {**config, "pretrained_on": start if _public(start) else os.path.basename(start)}
     values = {field.name: getattr(data, field.name) for field in fields(data)}
     paths = {n: v for n, v in values.items() if isinstance(v, str) and os.sep in v}

@@ -14,7 +14,7 @@ from ancor.errors import InputError, capped
 from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import BARE, EncoderConfig
 from ancor.models.encoder import Encoder
-from ancor.models.libraries import copy_state, library, saw_imagenet
+from ancor.models.libraries import Published, copy_state, library, saw_imagenet
 from ancor.models.names import HUB, OWN_WEIGHTS, SMALL, library_name, library_of, same_weights
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,7 @@ def read_backbone(arch: str, pretrained: str) -> Pretrained:
     if pretrained == OWN_WEIGHTS:
         name = library_name(arch, pretrained)
         hub.ask_ahead(name)
-        published = library(name).published() if name else None
-        if published is None:
-            raise InputError(f"{arch} has no published weights; give `pretrained` a file of them")
+        published = _published(arch, name)
         path, name = str(hub.fetched(published)), published.name
         apart = f"; license {published.license}" if published.license else ""
     else:
@@ -69,6 +67,14 @@ def read_backbone(arch: str, pretrained: str) -> Pretrained:
     taken = len(backbone.state_dict()) - len(missing)
     told = f"{taken} tensors of {name}{''.join(f', {each}' for each in left)}{apart}"
     return Pretrained(backbone, name, told)
+
+
+def _published(arch: str, name: str) -> Published:
+    """Return the weights that a backbone's library publishes under a name; InputError: none."""
+    found = library(name).published() if name else None
+    if found is None:
+        raise InputError(f"{arch} has no published weights; give `pretrained` a file of them")
+    return found
 
 
 def _prepared_as(arch: str) -> str:
@@ -150,7 +156,7 @@ def weights_file(source: str) -> Path:
     if not is_name(source):
         return Path(source)
     arch, _, file = str(source).partition("=")
-    return weights_file(file) if file else hub.fetched(library(arch).published())
+    return weights_file(file) if file else hub.fetched(_published(arch, arch))
 
 
 def load_encoder(source: Path | str, head: str | None = None) -> tuple[Encoder, dict[str, Any]]:

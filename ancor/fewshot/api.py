@@ -1,8 +1,9 @@
 """The toolkit from Python: read a dataset, train on it, evaluate; as the scripts do."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch
 from torch import nn
 
 from ancor.checkpoints import checkpoint
-from ancor.data.config import PARTITIONS, DataConfig
+from ancor.data.config import PARTITIONS, PREPROCESSING, DataConfig
+from ancor.data.features import FeatureRows
 from ancor.data.partition import Partition
 from ancor.data.registry import DATASETS
-from ancor.data.resolve import without_parts
+from ancor.data.resolve import VIEWS, without_parts
 from ancor.errors import InputError, choose
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.models import Model, read_models
@@ -23,7 +25,7 @@ from ancor.evaluation.run import Evaluation
 from ancor.fewshot.image_encoder import ImageEncoder, load_encoder
 from ancor.runtime.devices import Runtime
 from ancor.runtime.from_dict import from_dict
-from ancor.runtime.settings import settings_of
+from ancor.runtime.settings import defaults_of, settings_of
 from ancor.training.resolve import mode_of, paper_defaults, resolve
 from ancor.training.run import Launch, fit, prepare
 from ancor.training.run_folder import output_directory
@@ -65,7 +67,7 @@ def load_dataset(dataset: str, root: str | Path | None = None, **settings: Any) 
         InputError: a setting is not known or not accepted.
     """
     _check_names(settings, settings_of(DataConfig))
-    given = {"dataset": dataset, "root": None if root is None else str(root), **settings}
+    given = _as_text({"dataset": dataset, "root": root, **settings})
     return Dataset(from_dict(DataConfig, given, "load_dataset"))
 
 
@@ -104,21 +106,17 @@ def train(
         RunError: training failed.
     """
     _check_names(settings, paper_defaults())
+    settings = _as_text(settings)
     given = {"mode": mode_of(settings.get("name", "ancor")), **settings}
     partition = None
     if isinstance(data, Dataset):
         given = {**without_parts(data.config.given, given), **given}
     else:
         partition = data
-        given.setdefault("dataset", data.dataset if data.dataset in DATASETS else "folder")
+        given = {**_of_partition(data, settings), **given}
         if validation is None:
             given["val_episodes"] = 0
     config, _ = resolve(given)
-    if partition is not None and config.data.shares:
-        raise InputError(
-            "`val_fraction` and `test_fraction` divide a dataset that is read by its name; give "
-            "a partition's own part as the argument validation"
-        )
     folder = None
     if output_dir is not None:
         folder = output_directory(str(output_dir), "", overwrite, resume=False)
@@ -138,6 +136,30 @@ def train(
     network.load_state_dict(best.state)
     content = {"epoch": best.epoch, "config": run.config.plain()}
     return ImageEncoder(network, config.data.transforms, runtime, content=content)
+
+
+def _of_partition(partition: Partition, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that follow from training images that are read already.
+
+    Raises:
+        InputError: there are none, or a setting says which images to read.
+    """
+    if not isinstance(partition, Partition):
+        raise InputError(
+            f"data {partition!r:.80}: expected what load_dataset returns, or a Partition"
+        )
+    defaults = defaults_of(DataConfig)
+    read = settings_of(DataConfig).keys() - {"dataset", *PREPROCESSING, *VIEWS}
+    for name, value in settings.items():
+        if name in read and value != defaults[name]:
+            raise InputError(
+                f"`{name}` says which images are read, and a partition holds its own; give it to "
+                "load_dataset, and images to choose the best epoch on as the argument validation"
+            )
+    told = {"dataset": partition.dataset if partition.dataset in DATASETS else "folder"}
+    if isinstance(partition.images, FeatureRows):
+        told["features"] = partition.images.source
+    return told
 
 
 class _Best:
@@ -264,6 +286,11 @@ def _model(encoder: ImageEncoder, partition: Partition, combine: str, own: bool)
             )
     kind = encoder.kind if own else None
     return Model(encoder.network, encoder.transforms, encoder.runtime, "", content, kind=kind)
+
+
+def _as_text(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with text in place of paths."""
+    return {name: str(v) if isinstance(v, PathLike) else v for name, v in settings.items()}
 
 
 def _check_names(settings: dict[str, Any], known: Any) -> None:

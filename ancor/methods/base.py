@@ -213,8 +213,8 @@ class Method(nn.Module):
     def extra_state(self) -> dict[str, Any]:
         """Return plain values that an exact resume needs, for checkpoints.
 
-        They stand beside the loop's own there, whose names are taken: step, position, undone,
-        meter, scaler, clocks.
+        They stand beside the loop's own there, whose names are taken: step, position, batch,
+        undone, best_epochs, meter, scaler, clocks.
         """
         return {}
 

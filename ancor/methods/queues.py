@@ -1,15 +1,16 @@
 """Ring buffers of past keys, from which the contrastive losses take their negatives.
 
 MoCo (He et al., CVPR 2020, arXiv 1911.05722) keeps one queue; ANCOR (Bukchin et al., CVPR 2021,
-arXiv 2012.03515) one for each coarse class. Columns are stored at unit length: every use
-normalizes, so nothing is lost and nothing has to be normalized again. Shapes are those of the
-published files, (D, K) and (C, D, K); in memory a key's numbers lie side by side, with which a CPU
-multiplies a long queue by a few queries about twice as fast.
+arXiv 2012.03515) one for each coarse class. Columns are stored at unit length, computed in fp32 of
+keys in bf16 too: every use normalizes, so nothing is lost and nothing has to be normalized again.
+Shapes are those of the published files, (D, K) and (C, D, K); in memory a key's numbers lie side by
+side, with which a CPU multiplies a long queue by a few queries about twice as fast.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from ancor.methods.similarities import normalize, wide
 
 
 class KeyQueue(nn.Module):
@@ -38,7 +39,7 @@ class KeyQueue(nn.Module):
         super().__init__()
         keys = torch.empty(*shape[:-2], shape[-1], shape[-2], dtype=dtype)
         for ring in keys.view(-1, *keys.shape[-2:]):  # one at a time, to save memory
-            ring.copy_(F.normalize(torch.randn(ring.shape), dim=1))
+            ring.copy_(normalize(torch.randn(ring.shape)))
         self.register_buffer("queue", keys.mT)
         lengths = torch.full((rings,), shape[-1]) if lengths is None else lengths
         self.register_buffer("lengths", lengths, persistent=False)
@@ -82,7 +83,7 @@ class SingleQueue(KeyQueue):
         If `good`, a boolean (), does not hold, nothing changes.
         """
         order, slots = self._places(keys)
-        columns = F.normalize(keys[order], dim=1).T
+        columns = normalize(wide(keys[order])).T
         self._write((slice(None), slots), columns, torch.full_like(self.queue_ptr, len(keys)), good)
 
     def _places(self, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +154,7 @@ class ClassQueues(KeyQueue):
             last = rank >= counts[sorted_labels] - lengths
             order, sorted_labels, slots = order[last], sorted_labels[last], slots[last]
         place = (sorted_labels, slice(None), slots)
-        self._write(place, F.normalize(keys[order], dim=1), counts, good)
+        self._write(place, normalize(wide(keys[order])), counts, good)
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

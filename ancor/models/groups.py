@@ -131,3 +131,13 @@ def batch_norms(backbone: nn.Module) -> list[nn.Module]:
     """List the batch norms of a backbone."""
     kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
     return [module for module in backbone.modules() if isinstance(module, kinds)]
+
+
+def synchronized(network: nn.Module) -> nn.Module:
+    """Return a network whose batch norms take their statistics over all processes.
+
+    Those of timm that activate too are left to timm: torch would make plain ones of them.
+    """
+    if any(follows_timm(module) for module in network.modules()):
+        return import_module("timm.layers").convert_sync_batchnorm(network)
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)

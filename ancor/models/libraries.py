@@ -27,7 +27,7 @@ class Published:
     """Weights that a library publishes.
 
     Attributes:
-        name: of the weights: `timm/resnet50.a1_in1k`, `ResNet50_Weights.IMAGENET1K_V2`.
+        name: of the weights: `timm:resnet50.a1_in1k`, `ResNet50_Weights.IMAGENET1K_V2`.
         url: where they are; empty if only a repository is known.
         repository: on the Hugging Face hub; empty: none.
         file: their name there.

@@ -1,5 +1,6 @@
 """The backbones of timm, which is an extra."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -128,18 +129,25 @@ class Timm(Library):
 
 @contextmanager
 def _loads() -> Iterator[list]:
-    """Collect what modules say of the weights that they load; timm tells its log alone."""
+    """Collect what modules say of the weights that they load; timm tells its log alone.
+
+    That log is silent meanwhile: without a handler it writes all names on the console.
+    """
     seen, load = [], nn.Module.load_state_dict
+    own = logging.getLogger("timm")
+    level = own.level
 
     def watched(module: nn.Module, *given: Any, **options: Any) -> Any:
         seen.append(load(module, *given, **options))
         return seen[-1]
 
     nn.Module.load_state_dict = watched
+    own.setLevel(logging.ERROR)
     try:
         yield seen
     finally:
         nn.Module.load_state_dict = load
+        own.setLevel(level)
 
 
 def efficientnet_lite(

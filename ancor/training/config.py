@@ -10,7 +10,7 @@ from ancor.methods.config import BALANCES
 from ancor.models.config import EncoderConfig
 from ancor.models.names import OWN_WEIGHTS
 from ancor.runtime.settings import Check, above, at_least, between, check_settings, one_of, setting
-from ancor.training.schedules import cosine_rate, step_rate, supcontrast_rate, warmup_factor
+from ancor.training import schedules
 
 MODES = ("coarse", "fine")
 SELECTIONS = ("validation", "last")
@@ -251,17 +251,18 @@ class TrainConfig:
             batches: batches of an epoch.
         """
         if self.rates == "supcontrast":
-            schedule = None if self.cos else self.schedule
             counts = epoch * batches + batch, batches, self.epochs
-            return supcontrast_rate(self.lr, *counts, schedule, self.gamma, self.warmup_epochs)
+            falls = (None if self.cos else self.schedule), self.gamma, self.warmup_epochs
+            return schedules.supcontrast_rate(self.lr, *counts, *falls)
         if self.warmup_epochs == 0:
             batch, batches = 0, 1
         step, warmup = epoch * batches + batch, round(self.warmup_epochs * batches)
-        rise = warmup_factor(step, warmup)
+        rise = schedules.warmup_factor(step, warmup)
         if not self.cos:
-            return rise * step_rate(self.lr, epoch, self.schedule, self.gamma)
+            return rise * schedules.step_rate(self.lr, epoch, self.schedule, self.gamma)
         after, total = max(0, step - warmup), self.epochs * batches - warmup
-        return rise * cosine_rate(self.lr, after, total, self.num_cycles)
+        cosine = schedules.cosine_of_steps if self.warmup_epochs else schedules.cosine_rate
+        return rise * cosine(self.lr, after, total, self.num_cycles)
 
 
 @dataclass(frozen=True)

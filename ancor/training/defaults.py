@@ -74,5 +74,5 @@ def following(
 
 def _asks_for_the_papers(given: Mapping[str, Any]) -> bool:
     """Tell whether a setting is given that only the paper's method goes by, or fine labels are."""
-    parts = {*settings_of(AncorConfig), "head", "mlp", "dim"}
+    parts = {*settings_of(AncorConfig), "head", "mlp", "dim"} - {"class_weighting"}  # of cls alone
     return given.get("mode") == "fine" or bool(given.keys() & parts)

@@ -39,15 +39,19 @@ def write_configuration(config: RunConfig, folder: Path, device: torch.device) -
 
 
 def _git_revision() -> str | None:
-    """Commit of the checkout that this package is in; None where there is none."""
+    """Commit of the checkout that this package is in; None where there is none.
+
+    An environment inside the checkout of something else is not part of it: it has no such file.
+    """
+    here = Path(__file__)
     try:
         result = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
+            ["git", "rev-parse", "HEAD", f"HEAD:./{here.name}"],
+            cwd=here.parent,
             capture_output=True,
             text=True,
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return result.stdout.strip()
+    return result.stdout.split()[0]

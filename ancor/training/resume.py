@@ -61,14 +61,17 @@ def go_on(trainer: Trainer, content: Mapping[str, Any], path: Path | None, image
         trainer: of the same settings.
         content: the checkpoint.
         path: its file, for messages.
-        images: fingerprint of the training images; where others are told in the file, the epoch
-            that was cut off begins again.
+        images: fingerprint of the training images; where others are told in the file, or batches
+            of another size, the epoch that was cut off begins again.
 
     Raises:
         InputError: the file holds no such state, or stands beyond the end of an epoch.
     """
     told = content["config"].get("fingerprint")
     same_images = not told or told == images
+    # `batch_size` is a node's, of which there may be more now; old files do not tell a step's.
+    batch, before = trainer.batches.batch_size, content["progress"].get("batch")
+    same_batches = type(before) is not int or before == batch
     try:
         restore(trainer, content, same_images)
     except BROKEN as error:
@@ -77,8 +80,11 @@ def go_on(trainer: Trainer, content: Mapping[str, Any], path: Path | None, image
             f"({error!r:.200}); give another file, or start afresh"
         ) from error
     done, steps = trainer.progress, len(trainer.batches)
-    if done.position and not same_images:
-        log.info("The epoch that was cut off begins again, as its images have changed")
+    if not same_batches:
+        log.info("Notice: a step takes %d images now, and took %d in %s", batch, before, path)
+    if done.position and not (same_images and same_batches):
+        changed = "batches" if same_images else "images"
+        log.info("The epoch that was cut off begins again, as its %s have changed", changed)
         trainer.begin_again(done.epoch)
     if done.position > steps:
         raise InputError(

@@ -19,7 +19,7 @@ from ancor.errors import InputError, Interrupted, RunError
 from ancor.methods.balance import unequal_classes
 from ancor.methods.base import Method
 from ancor.methods.registry import build_method, method_spec
-from ancor.models.groups import frozen_groups
+from ancor.models.groups import frozen_groups, synchronized
 from ancor.models.recomputing import recompute_activations
 from ancor.runtime import devices, distributed
 from ancor.runtime.compiler import without_compiler
@@ -286,7 +286,7 @@ def _batches(
 def _spread(method: Method, config: RunConfig, device: torch.device) -> None:
     """Prepare the method's passes for several processes, and compile them, as asked."""
     if config.training.sync_bn and distributed.world_size() > 1:
-        method.encoder = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method.encoder)
+        method.encoder = synchronized(method.encoder)
     method.prepare(device, config.training.compile)
 
 

@@ -11,10 +11,19 @@ def step_rate(lr: float, epoch: int, milestones: tuple[int, ...], gamma: float) 
 def cosine_rate(lr: float, epoch: int, epochs: int, num_cycles: int) -> float:
     """Cosine with restarts: lr * (1 + cos(pi * (epoch mod L) / L)) / 2 with L = epochs // cycles.
 
-    With fewer epochs than cycles L is 1: the rate stays `lr`. Steps may be counted for epochs.
+    With fewer epochs than cycles L is 1: the rate stays `lr`. What epochs leave over L times cycles
+    begins a cycle more, which the end cuts off.
     """
     length = max(1, epochs // num_cycles)
     return lr * (1 + math.cos(math.pi * (epoch % length) / length)) / 2
+
+
+def cosine_of_steps(lr: float, step: int, steps: int, num_cycles: int) -> float:
+    """The same where steps are counted (ours): the cycles are all of one length, steps / cycles.
+
+    None is cut off, whose first steps would be taken at the full rate when training ends.
+    """
+    return cosine_rate(lr, step * num_cycles % max(1, steps), steps, 1)
 
 
 def warmup_factor(step: int, steps: int) -> float:

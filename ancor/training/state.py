@@ -98,6 +98,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
     own = {
         "step": progress.step,
         "position": progress.position,
+        "batch": trainer.batches.batch_size,
         "undone": progress.undone,
         "best_epochs": list(progress.best_epochs),
         "meter": trainer.meter.state(),

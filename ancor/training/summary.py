@@ -19,7 +19,7 @@ from ancor.models.names import RESNETS, SMALL, library_of
 from ancor.runtime import devices, distributed
 from ancor.runtime.devices import Runtime
 from ancor.training.batches import TrainingBatches
-from ancor.training.config import RunConfig
+from ancor.training.config import RunConfig, TrainConfig
 from ancor.training.fine_tuning import freezing_notices, what_trains
 
 CIFAR = 64  # pixels, up to which images are taken for as small as CIFAR's
@@ -128,14 +128,28 @@ def notices(
             f"`warmup_epochs` {training.warmup_epochs:g} with {training.epochs} epochs: the rate "
             f"never reaches {training.lr}"
         )
-    if training.cos and training.epochs < training.num_cycles and not training.warmup_epochs:
-        yield (
-            f"`num_cycles` {training.num_cycles} is more than {training.epochs} epochs: "
-            f"every epoch is a cycle, at rate {training.lr}"
-        )
+    yield from _cycle_notices(training)
     if reason is not None:
         yield f"No validation ({reason}); model_best will be the last epoch"
     yield from method.notices(Counter(partition.labels(training.mode).tolist()).values())
+
+
+def _cycle_notices(training: TrainConfig) -> Iterator[str]:
+    """Yield where the cycles of the paper's cosine do not fit the epochs."""
+    if not training.cos or training.rates != "paper" or training.warmup_epochs:
+        return
+    epochs, cycles = training.epochs, training.num_cycles
+    length = epochs // cycles
+    if length < 2 and cycles > 1:
+        yield (
+            f"`num_cycles` {cycles} with {epochs} epochs: every epoch is a cycle, at rate "
+            f"{training.lr}"
+        )
+    elif epochs % length:
+        yield (
+            f"`num_cycles` {cycles} does not divide {epochs} epochs: cycles have {length}, and the "
+            f"last one ends after {epochs % length}, at rate {training.rate(epochs - 1):.3g}"
+        )
 
 
 def _map_notices(config: RunConfig, backbone: nn.Module) -> Iterator[str]:

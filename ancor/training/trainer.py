@@ -198,7 +198,8 @@ class Trainer:
     def _is_best(self, scores: dict[str, tuple[float, float]], last: bool, epoch: int) -> bool:
         """Return whether `model_best` is to be the encoder after this epoch, counted from 1."""
         improved = bool(scores) and self.progress.improves(100 * scores["5-way"][0], epoch)
-        return improved if scores and self.config.select == "validation" else last
+        chosen = self.config.select == "validation" and len(self.progress.best_accs) > 1
+        return improved if scores and chosen else last  # none is better than 0: the last
 
     def _train_one_epoch(self, epoch: int) -> None:
         self.method.train()
@@ -261,10 +262,8 @@ class Trainer:
         if stop or due or self.requests.save:
             self._save()
         if stop:
-            raise Interrupted(
-                stop,
-                f"stopped by {signal.Signals(stop).name} after step {self.progress.step}",
-            )
+            name = signal.Signals(stop).name
+            raise Interrupted(stop, f"stopped by {name} after step {self.progress.step}")
 
     def _autocast(self) -> torch.autocast:
         device = self.batches.device.type

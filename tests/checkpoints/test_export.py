@@ -11,7 +11,7 @@ from ancor import __main__ as toolkit
 from ancor.checkpoints import checkpoint, export, hub, state_dicts
 from ancor.data.config import DataConfig
 from ancor.errors import RunError
-from ancor.models.backbones import BACKBONES
+from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import BARE, HEADS, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.seeding import seeded
@@ -217,6 +217,16 @@ def test_an_export_tells_what_its_training_started_from_or_eval_asks(tmp_path, m
         assert result["untrained"]["gain"] == 0  # its own weights are those it started from
     assert toolkit.main(["export", "--model-path", f"{LITE0}={WEIGHTS}", *export_to]) == 0
     refused(toolkit.main, words, capsys, "--untrained", Path(WEIGHTS).name, "--baseline", LITE0)
+
+
+def test_a_librarys_backbone_that_cannot_be_exported_so_is_one_line(tmp_path, capsys):
+    """Its patches do not divide the image; it has no weights, and the output is there already."""
+    torch.save(build_backbone("timm:test_vit").state_dict(), tmp_path / "x.pth")
+    vit, output = f"timm:test_vit={tmp_path / 'x.pth'}", str(tmp_path / "x.pt2")
+    command = ["export", "--output", output, "--dataset", "digits", "--model-path"]
+    refused(toolkit.main, [*command, vit, "--image-size", "100"], capsys, "--image-size 100", "160")
+    (tmp_path / "x.pt2").touch()
+    refused(toolkit.main, [*command, "timm:mnasnet_050"], capsys, "timm:mnasnet_050", "published")
 
 
 BAD = {

@@ -134,6 +134,15 @@ def test_weights_that_do_not_fit_are_refused(arch, change, told, tmp_path):
     assert "\n" not in str(refusal.value)
 
 
+def test_what_a_file_holds_beside_is_told_once(tmp_path, caplog):
+    """timm logs a warning of all names, which a script without handlers shows."""
+    state = build_backbone("timm:test_resnet").state_dict()
+    torch.save({**state, "projector.weight": torch.zeros(3)}, tmp_path / "x.pth")
+    found = read_backbone("timm:test_resnet", str(tmp_path / "x.pth"))
+    assert found.line.endswith("without projector.weight")
+    assert caplog.records == []
+
+
 def test_weights_of_another_backbone_name_what_lacks(tmp_path):
     torch.save(build_backbone("timm:test_vit").state_dict(), tmp_path / "x.pth")
     with pytest.raises(InputError, match=r"x\.pth"):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -349,11 +350,14 @@ def test_predict_takes_a_head(head, tmp_path, capsys):
     assert "a" in capsys.readouterr().out
 
 
-def test_python_trains_the_same_head(head, rows):
+@pytest.mark.parametrize("whole", [True, False])
+def test_python_trains_the_same_head(whole, head, rows):
     """`ancor.train` on a dataset of features was refused: it has an `augment`, which is None."""
     settings = {"epochs": 2, "val_episodes": 4, "queue_length": 16, "print_freq": 3}
-    data = ancor.load_dataset("digits", features=rows)
-    ours = ancor.train(data, device="cpu", precision="fp32", **settings)
+    data = ancor.load_dataset("digits", features=Path(rows))
+    given = {} if whole else {"validation": data["validation"]}
+    settings |= {"device": "cpu", "precision": "fp32", **given}
+    ours = ancor.train(data if whole else data["train"], **settings)
     theirs = checkpoint.read(head / "model_best.pth.tar")["config"]
     for section in ("encoder", "method", "data", "training"):
         assert ours.content["config"][section] == theirs[section], section

@@ -1,6 +1,7 @@
 """The method's parts, and which combinations of them have a meaning."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 from ancor.methods.ancor import Ancor
 from ancor.methods.base import Batch
 from ancor.methods.config import AncorConfig
-from ancor.methods.queues import ClassQueues, SingleQueue
+from ancor.methods.queues import ClassQueues, LabeledQueue, SingleQueue
 from ancor.models.config import EncoderConfig
 from tests.refusals import refuses
 
@@ -137,6 +138,16 @@ def test_queues_hold_the_last_keys_even_of_one_overfull_batch(count):
 def test_queue_starts_with_unit_directions():
     norms = ClassQueues(3, 5, 8).queue.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones(3, 8))
+
+
+@pytest.mark.parametrize("make", [SingleQueue, LabeledQueue, partial(ClassQueues, 3)])
+def test_keys_of_a_narrow_precision_are_stored_at_unit_length(make):
+    """As autocast gives them; nothing that reads fp32 columns normalizes them again."""
+    queue = make(64, 8)
+    keys = 7 * torch.randn(24, 64).bfloat16()
+    queue.enqueue(keys, torch.arange(24) % 3)
+    norms = queue.rings().norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-6, atol=0)
 
 
 def test_each_loss_counts_with_its_weight():

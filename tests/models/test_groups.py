@@ -1,5 +1,7 @@
 """Issue 17, 4: groups of a backbone, and what of it is fixed."""
 
+from copy import deepcopy
+
 import pytest
 import timm
 import torch
@@ -12,7 +14,14 @@ from ancor.methods.ancor import Ancor
 from ancor.methods.config import AncorConfig
 from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import EncoderConfig
-from ancor.models.groups import backbone_groups, fixed_modules, frozen_groups
+from ancor.models.encoder import Encoder
+from ancor.models.groups import (
+    backbone_groups,
+    batch_norms,
+    fixed_modules,
+    frozen_groups,
+    synchronized,
+)
 from ancor.training.config import TrainConfig
 from ancor.training.optimizer import build_optimizer, set_rate
 
@@ -112,3 +121,16 @@ def test_modules_without_parameters_belong_to_what_is_before_them():
     net = nn.Sequential(nn.Dropout(), nn.Linear(2, 2), nn.Dropout(), nn.Linear(2, 2), nn.Dropout())
     assert fixed_modules(net, ["1.weight", "1.bias"]) == [net[0], net[1], net[2]]
     assert fixed_modules(net, []) == []
+
+
+@pytest.mark.parametrize("arch", ["test_resnet", "test_efficientnet"], indirect=True)
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norms_of_all_processes_do_what_they_did(arch, training):
+    """Alone a process has the same statistics; timm's of the second activate as well."""
+    encoder = Encoder(EncoderConfig(arch, "seq", dim=4, num_classes=2)).train(training)
+    images = torch.randn(4, 3, 32, 32)
+    before = deepcopy(encoder)(images)
+    after = synchronized(encoder)(images)
+    assert {isinstance(m, nn.SyncBatchNorm) for m in batch_norms(encoder.backbone)} == {True}
+    assert torch.equal(after.features, before.features)
+    assert after.features.any()

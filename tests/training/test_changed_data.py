@@ -86,6 +86,17 @@ def test_classes_that_become_unequal_or_equal_begin_the_epoch_again(run, photos,
     assert torch.load(run / "last.pth.tar", weights_only=True)["epoch"] == 3
 
 
+def test_another_number_of_nodes_begins_the_epoch_again(run, capsys, monkeypatch):
+    """Two of its four steps were done: of the two that it has on two nodes, none was left."""
+    monkeypatch.setattr(distributed, "nodes", lambda: 2)
+    assert resumed(run) == 0
+    out = capsys.readouterr().out
+    assert tells(out, "16 images now", "8 in")
+    assert tells(out, "epoch", "begins again", "batches")
+    content = torch.load(run / "last.pth.tar", weights_only=True)
+    assert (content["epoch"], content["progress"]["step"]) == (3, 6 + 2 * 2)
+
+
 def test_the_same_images_elsewhere_are_the_same(run, photos, tmp_path, capsys):
     moved = photos.rename(tmp_path / "moved")
     assert resumed(run, "--data", str(moved)) == 0

@@ -412,6 +412,7 @@ def test_defaults_follow_from_pretrained_weights_and_the_optimizer():
         ({"arch": "timm:test_vit", "pretrained": "x.pth"}, "ce", 1e-3),
         ({"arch": "timm:test_resnet", "pretrained": "x.pth", "name": "snca"}, "snca", 3e-3),
         ({"arch": "timm:test_resnet", "pretrained": "x.pth", "temperature": 0.5}, "ancor", 3e-3),
+        ({"arch": "timm:test_vit", "pretrained": "x.pth", "class_weighting": "sqrt"}, "ce", 1e-3),
         ({"arch": "timm:test_resnet", "pretrained": "x.pth", "mode": "fine"}, "ancor", 3e-3),
         ({"arch": "timm:test_resnet"}, "ancor", 0.03),
         # A file of weights for the paper's backbones changed no default before, and does not now.

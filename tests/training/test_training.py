@@ -3,22 +3,29 @@
 import json
 import math
 import re
+import shutil
+import subprocess
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
+import ancor
 from ancor.checkpoints import checkpoint
 from ancor.cli.options import flags_of
 from ancor.cli.train import build_parser, main
 from ancor.data.config import DataConfig
 from ancor.data.registry import DATASETS
+from ancor.training import provenance
 from ancor.training.batches import EpochBatches
 from ancor.training.config import TrainConfig
 from ancor.training.progress import Progress
 from ancor.training.resolve import resolve
 from ancor.training.run_folder import output_directory
+from ancor.training.validation import Validator
+from tests import made
 from tests.conftest import QUICK, SMALL
 from tests.refusals import refused, refuses, tells
 
@@ -84,6 +91,33 @@ def test_files_say_what_they_are_and_plain_torch_reads_them(quick_run):
     assert {name.split(".")[1] for name in best["state_dict"]} == {"encoder_q"}
     assert {"optimizer", "progress"} <= last.keys()
     assert not {"optimizer", "progress"} & best.keys()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_of_this_package_and_of_no_checkout_around_its_environment(
+    tmp_path, monkeypatch
+):
+    """An environment is often made inside the project that uses it."""
+
+    def git(*words: str) -> str:
+        told = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(
+            ["git", *told, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    installed = tmp_path / "environment" / "provenance.py"
+    made.write(tmp_path / "own.png")
+    installed.parent.mkdir()
+    installed.touch()
+    monkeypatch.setattr(provenance, "__file__", str(installed))
+    git("init")
+    git("add", "own.png")
+    git("commit", "-m", "own")
+    assert provenance._git_revision() is None
+    git("add", ".")
+    git("commit", "-m", "all")
+    assert provenance._git_revision() == git("rev-parse", "HEAD")
 
 
 def test_queue_holds_what_was_enqueued(quick_run):
@@ -188,6 +222,18 @@ def test_without_validation_the_last_epoch_is_the_best(tmp_path):
     assert "No validation" in (folder / "log.txt").read_text()
 
 
+def test_where_no_epoch_scores_above_0_the_last_is_the_best(tmp_path, monkeypatch):
+    """No file named model_best was written, and `ancor.train` had no encoder to return."""
+    monkeypatch.setattr(Validator, "__call__", lambda _: {"5-way": (0.0, 0.0)})
+    command = [*SMALL, "--epochs", "2", "-s", "1", "-b", "256"]
+    assert main([*command, "--output-dir", str(tmp_path)]) == 0
+    best = checkpoint.read(tmp_path / "model_best.pth.tar")
+    assert (best["epoch"], best["best_accs"]) == (2, [0.0])
+    data = ancor.load_dataset("digits", image_size=16)
+    encoder = ancor.train(data, epochs=2, batch_size=256, save_freq=1)
+    assert encoder.content["epoch"] == 2
+
+
 def test_kept_epochs_and_a_batch_larger_than_the_set(tmp_path):
     folder = tmp_path / "run"
     command = [*QUICK[:-4], "-b", "5000", "--queue-k", "8", "--epochs", "3", "--keep-epochs", "0"]
@@ -261,6 +307,34 @@ def test_more_cycles_than_epochs_keep_the_rate():
     config = TrainConfig(epochs=3, cos=True, num_cycles=10, lr=0.2)
     assert [config.rate(epoch) for epoch in range(3)] == [0.2, 0.2, 0.2]
     assert np.allclose(TrainConfig(schedule=(1,), gamma=0.5, lr=1.0).rate(1), 0.5)
+
+
+def test_cycles_of_steps_are_of_one_length_and_the_last_ends_with_training():
+    config = TrainConfig(epochs=3, warmup_epochs=1.0, cos=True, num_cycles=4, lr=0.2)
+    steps = 17  # of an epoch: 34 after the warm-up, which four cycles do not divide
+    rates = [config.rate(1 + step // steps, step % steps, steps) for step in range(2 * steps)]
+    done = [step * 4 / 34 % 1 for step in range(2 * steps)]
+    assert np.allclose(rates, [0.1 * (1 + math.cos(math.pi * part)) for part in done])
+    assert sum(after > before for before, after in pairwise(rates)) == 3
+    assert rates[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--epochs", "7", "--num-cycles", "2"], ["--num-cycles 2", "7 epochs", "rate 0.3"]),
+        (["--epochs", "5", "--num-cycles", "3"], ["--num-cycles 3", "5 epochs", "rate 0.3"]),
+        (["--epochs", "6", "--num-cycles", "2"], None),
+        (["--epochs", "7", "--num-cycles", "2", "--warmup-epochs", "1"], None),
+        (["--epochs", "2", "--rates", "supcontrast"], None),
+    ],
+)
+def test_cycles_that_do_not_fit_the_epochs_are_told(flags, words, tmp_path):
+    folder = tmp_path / "run"
+    command = [*SMALL, "--cos", "--lr", "0.3", "--val-episodes", "0", "--max-steps", "1"]
+    assert main([*command, *flags, "--output-dir", str(folder)]) == 0
+    text = (folder / "log.txt").read_text()
+    assert tells(text, *words) if words else "--num-cycles" not in text
 
 
 def test_output_directories_are_numbered_or_refused(tmp_path):
