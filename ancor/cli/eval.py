@@ -99,6 +99,7 @@ def command(name: str, args: argparse.Namespace) -> None:
     if config.baseline is not None:
         (baseline,), _ = read_models_of(args, config.only_base, partition, models[0])
     evaluation = run.Evaluation(models, partition, config, SCRIPTS[name].combine, baseline)
+    about = evaluation.about(name)  # at once: a training may write the files anew
     for line in evaluation.plan.notes:
         print(f"Notice: {with_flags(line)}")
     json_path, csv_path = output_path(args.json), output_path(args.csv)
@@ -111,7 +112,7 @@ def command(name: str, args: argparse.Namespace) -> None:
         print("\n".join(result.lines(args.partition)), flush=True)
         results.append(result)
     print(f"\n{report.table(results)}")
-    about, further = evaluation.about(name), evaluation.further()
+    further = evaluation.further()
     for line in [line for found in further.values() for line in ("", *found.lines())]:
         say(line)
     if json_path is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ancor.cli.arguments import Parser, add_device_flags, add_json_flag, main_of, print_report
 from ancor.cli.data_flags import add_view_flags
 from ancor.errors import InputError
-from ancor.evaluation.config import INDUCTIVE, as_penalty
+from ancor.evaluation.config import INDUCTIVE, as_penalty, check_penalty
 from ancor.runtime.text import write_csv
 from ancor.safe_io.writing import output_path
 
@@ -149,12 +149,16 @@ def _check(args: argparse.Namespace) -> None:
     """Raise an InputError where flags are missing or contradict each other."""
     if not args.query and not args.save:
         raise InputError("--query is needed: image files or folders; or --save FILE")
+    for name in ("json", "csv", "top_k"):
+        if not args.query and getattr(args, name) is not None:
+            raise InputError(f"`{name}` is of the images of `query`; give some, or leave it out")
     if args.top_k is not None and args.top_k < 1:
         raise InputError(f"--top-k {args.top_k}: at least 1 is needed")
     if args.saved is None:
         for name in ("model_path", "support"):
             if getattr(args, name) is None:
                 raise InputError(f"`{name}` is needed; or --saved FILE, a saved classifier")
+        check_penalty(1.0 if args.C is None else args.C, [args.classifier or "LR"])
         return
     for name in (*LOADING, *SETTINGS):
         if getattr(args, name) is not None:

@@ -34,6 +34,7 @@ class DatasetSpec:
         transforms: what the network sees.
         rules: which of the paper's three ways of drawing episodes (`ancor.data.episodes`).
         training_defaults: settings of train.py that suit the dataset better than the paper's.
+        same: partitions that hold the same images.
     """
 
     reader: "str | Callable[..., Partition]"
@@ -42,6 +43,7 @@ class DatasetSpec:
     training_defaults: Mapping[str, object] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
     defaults: Mapping[str, object] = field(default_factory=dict)
+    same: tuple[str, ...] = ()
 
     def load(self, partition: str, settings: Any) -> "Partition":
         """Read a partition under the settings of a `DataConfig`, of packed images too."""
@@ -158,6 +160,7 @@ DATASETS: dict[str, DatasetSpec] = {
             std=(0.2675, 0.2565, 0.2761),
         ),
         rules="cifar100",
+        same=("validation", "test"),
     ),
     "tiered": DatasetSpec(
         reader="tiered",

@@ -115,6 +115,16 @@ class ClusterReport:
         }
 
 
+def check_partition(partition: Partition) -> None:
+    """Raise an InputError where a partition has no sub-classes to be scored by."""
+    pairs = np.unique([partition.labels("fine"), partition.coarse_labels], axis=1)
+    if len(np.unique(pairs[1])) == pairs.shape[1]:
+        raise InputError(
+            f"`clusters`: no coarse class of partition {partition.name!r} has two fine classes; "
+            "leave it out, or use a partition that has them"
+        )
+
+
 def cluster_report(features: Tensor, partition: Partition, seed: int = 0) -> ClusterReport:
     """Find the sub-classes of a partition with their true numbers, and score them.
 
@@ -126,6 +136,7 @@ def cluster_report(features: Tensor, partition: Partition, seed: int = 0) -> Clu
     Raises:
         InputError: fine labels are not known, or no coarse class has two fine classes.
     """
+    check_partition(partition)
     fine, coarse = partition.labels("fine"), partition.coarse_labels
     unit = F.normalize(features.float(), dim=1)
     clusters = np.zeros(len(fine), dtype=np.int64)
@@ -140,10 +151,5 @@ def cluster_report(features: Tensor, partition: Partition, seed: int = 0) -> Clu
             single += 1
         else:
             inside[partition.hierarchy.coarse_names[number]] = agreement(found, fine[own])
-    if not inside:
-        raise InputError(
-            f"`clusters`: no coarse class of partition {partition.name!r} has two fine classes; "
-            "leave it out, or use a partition that has them"
-        )
     over_all = agreement(spherical_kmeans(unit, used, seed), fine)
     return ClusterReport(inside, agreement(clusters, fine), over_all, len(fine), used, single)

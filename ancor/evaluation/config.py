@@ -1,5 +1,6 @@
 """The settings of an evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ancor.errors import InputError, choose
@@ -35,6 +36,16 @@ def check_inductive(classifier: str) -> None:
             f"each has an answer of its own; accepted: {', '.join(INDUCTIVE)}"
         )
     choose("`classifier`", classifier, INDUCTIVE)
+
+
+def check_penalty(penalty: float | str, classifiers: Sequence[str]) -> None:
+    """Raise an InputError where `C` is not accepted, or is of none of the classifiers."""
+    PENALTY.require("`C`", penalty)
+    if penalty != 1 and "LR" not in classifiers:
+        raise InputError(
+            f"`C` {penalty} was given, and `classifier` {' '.join(classifiers)} has no such "
+            "penalty; leave it out, or take LR"
+        )
 
 
 def as_penalty(text: str) -> float | str:
@@ -197,11 +208,7 @@ class EvaluationConfig:
         check_settings(self)
         if len(set(self.n_shots)) < len(self.n_shots):
             raise InputError(f"`n_shots` {' '.join(map(str, self.n_shots))}: give each number once")
-        if self.C != 1 and self.classifier != "LR":
-            raise InputError(
-                f"`C` {self.C} was given, and `classifier` {self.classifier} has no such penalty; "
-                "leave it out, or take LR"
-            )
+        check_penalty(self.C, [self.classifier])
         if self.untrained and self.baseline is not None:
             raise InputError(
                 f"`baseline` {self.baseline!r} and `untrained` were given; a gain is over one"

@@ -46,8 +46,12 @@ class DiscoveryConfig:
         check_settings(self)
         for text in self.k:
             _number(text.rpartition("=")[2], text)
-        if sum("=" not in text for text in self.k) > 1:
-            raise InputError(f"`k` {' '.join(self.k)}: give one number for all coarse classes")
+        names = [text.rpartition("=")[0] for text in self.k]  # '' of a number for all
+        if len(set(names)) < len(names):
+            raise InputError(
+                f"`k` {' '.join(self.k):.200}: expected one number for all coarse classes, and one "
+                "for each that is named; leave the others out"
+            )
 
     def counts(self, names: Sequence[str]) -> list[int | None]:
         """Return the number of each coarse class by its name; None: it is chosen.

@@ -135,19 +135,17 @@ def read_models(
     _check_alike(paths, loaded)
     check_same_classes(paths, [content for _, content in loaded])
     trained_on = [content["config"]["data"] for _, content in loaded]
-    if isinstance(partition, str):
+    named = isinstance(partition, str)
+    if named:
         data = with_dataset(data, trained_on[0])  # told once, whatever the files
     configs = [resolve_data(_met(data, told, partition), told) for told in trained_on]
-    if isinstance(partition, str):
+    if named:
         read, told = (
             configs[0].features or configs[0].root,
             data.get("features") or data.get("root"),
         )
         if told is None and read is not None:
             log.info("Images are read from %r, as %r says", read, paths[0])
-        _tell_selection(paths, loaded, partition)
-        if partition in configs[0].shares:
-            _tell_other_shares(paths, loaded, configs[0])
         partition = configs[0].load(partition)
         tell(partition)
     matched = []
@@ -169,6 +167,8 @@ def read_models(
             matched, paths, loaded, abouts, configs, strict=True
         )
     ]
+    if named:
+        tell_training(models, partition)
     return models, partition
 
 
@@ -217,30 +217,40 @@ def read_one(
     return model, config
 
 
-def _tell_selection(paths: Sequence[str], loaded: Sequence, partition: str) -> None:
-    """Log a notice for each encoder that was chosen on the partition it now meets."""
-    for path, (_, content) in zip(paths, loaded, strict=True):
-        if content["config"].get("selected_on") == partition:
+def tell_training(models: Sequence[Model], partition: Partition) -> None:
+    """Log a notice for each model whose training or choice has seen what it now meets."""
+    for model in models:
+        told, same = model.content["config"], model.data.spec.same
+        images = same if partition.name in same and not model.data.shares else (partition.name,)
+        trained_on = (told["data"] or {}).get("dataset")
+        if trained_on == partition.dataset and told.get("selected_on") in images:
+            advice = "`partition` test is fair, where the dataset has one"
+            if len(images) > 1:
+                advice = f"{' and '.join(images)} are one: choose by a `val_fraction` of training"
             log.info(
-                "Notice: the encoder of %r was chosen on the partition %r that is now evaluated, "
-                "which flatters it; `partition` test is fair, where the dataset has one",
-                path,
-                partition,
+                "Notice: the encoder of %r was chosen on the images of partition %r that are now "
+                "evaluated, which flatters it; %s",
+                *(model.path, partition.name, advice),
             )
+    if partition.name in models[0].data.shares:
+        _tell_other_shares(models)
 
 
-def _tell_other_shares(paths: Sequence[str], loaded: Sequence, config: DataConfig) -> None:
+def _tell_other_shares(models: Sequence[Model]) -> None:
     """Log a notice for each encoder whose training images are not those that the shares leave."""
-    train = config.load("train")
-    for path, (_, content) in zip(paths, loaded, strict=True):
-        told = content["config"]
+    try:
+        train = models[0].data.load("train")
+    except InputError:  # of a partition in memory, whose shares nobody asked for
+        return
+    for model in models:
+        told = model.content["config"]
         mode = (told.get("training") or {}).get("mode")
         if told.get("fingerprint") and told["fingerprint"] != train.fingerprint(mode or "coarse"):
             log.info(
                 "Notice: %r was trained on other images than the shares leave to train now, which "
                 "may be among those evaluated; `labels` with the table in its run's folder, "
                 "labels.csv, has its own partitions",
-                path,
+                model.path,
             )
 
 

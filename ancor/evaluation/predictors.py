@@ -77,7 +77,8 @@ def ensemble(classifier: str, average: str = "geometric", penalty: float | str =
 
     def averaged(batches: Sequence[EpisodeBatch]) -> Tensor:
         each = torch.stack([probabilities(batch) for batch in batches])
-        mean = each.prod(0) ** (1 / len(each)) if average == "geometric" else each.mean(0)
+        # By logarithms, as a product of many is 0 in floats.
+        mean = each.log().mean(0).exp() if average == "geometric" else each.mean(0)
         total = mean.sum(2, keepdim=True)
         return mean / total.where(total > 0, 1)  # the models' KNN may share no vote
 

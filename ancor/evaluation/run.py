@@ -24,10 +24,10 @@ from ancor.data.transform_spec import TransformSpec
 from ancor.errors import InputError, choose
 from ancor.evaluation import open_set, predictors, retrieval
 from ancor.evaluation.centering import CenteredBank, training_mean
-from ancor.evaluation.clusters import cluster_report
+from ancor.evaluation.clusters import check_partition, cluster_report
 from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.feature_bank import FeatureBank, features_name, kind_of
-from ancor.evaluation.models import Model
+from ancor.evaluation.models import Model, tell_training
 from ancor.evaluation.plan import Plan, plan_evaluations
 from ancor.evaluation.predictors import Predictor
 from ancor.evaluation.rejection import OpenSet, Rejection, rejections
@@ -76,11 +76,13 @@ class Evaluation:
         baseline: Model | None = None,
     ) -> None:
         check_count(combine, len(models))
-        for name in ("open_set", "retrieval", "clusters"):
+        lone = ["untrained", "open_set", "retrieval", "clusters"]
+        lone += ["baseline"] if combine == "cascade" else []  # which asks its two models in turn
+        for name in lone:
             if getattr(config, name) and combine != "single":
                 raise InputError(f"`{name}` is of one model, and {combine} takes several")
         if config.clusters:
-            partition.labels("fine")  # raises where they are not known, before anything is passed
+            check_partition(partition)  # before anything is passed
         self.models, self.partition, self.config = models, partition, config
         self._transforms = _shared_transforms([*models, *([baseline] if baseline else [])])
         self.combine, self.predict = combine, _predictor(combine, config)
@@ -95,8 +97,11 @@ class Evaluation:
         )
         self.open_plan = self._plan_open_set() if config.open_set else None
         self.banks = [self._bank(m, kind) for m, kind in zip(models, kinds, strict=True)]
+        if baseline is not None and baseline.path:
+            tell_training([baseline], partition)
         if config.untrained:
             baseline = models[0].untrained()
+        self._against = baseline
         self.baseline = []
         if baseline is not None:
             # Beside the backbone's features a head that was only drawn adds nothing.
@@ -122,7 +127,8 @@ class Evaluation:
         hierarchy, level = self.partition.hierarchy, self.config.mode
         counts = confusion(self.plan, which, scored.predictions, len(hierarchy.names(level)))
         within = coarse = None
-        if level == "fine" and not protocol.intra_class:
+        several = len(np.unique(self.partition.coarse_labels)) > 1  # else each answer is right
+        if level == "fine" and several and not protocol.intra_class:
             coarse_of = np.array(hierarchy.coarse_of_fine)
             within = errors_in_coarse(counts, coarse_of)
             coarse = coarse_accuracies(self.plan.episodes[which], scored.predictions, coarse_of)
@@ -195,19 +201,12 @@ class Evaluation:
 
     def about(self, script: str) -> dict[str, Any]:
         """Collect what the results depend on, in plain values; `script` computes them."""
-        models = [
-            {
-                "path": model.path,
-                "sha256": sha256(weights_file(model.path)),
-                "epoch": model.content["epoch"],
-                "selected_on": model.content["config"].get("selected_on"),
-                "pretrained_on": model.content["config"].get("pretrained_on") or None,
-            }
-            for model in self.models
-        ]
+        models, named = [_told(model) for model in self.models], self.config.baseline is not None
         return {
             "script": script,
             **({"checkpoint": models[0]} if len(models) == 1 else {"checkpoints": models}),
+            **({"baseline": _told(self._against)} if named else {}),
+            **({"average": self.config.average} if self.combine == "ensemble" else {}),
             "dataset": self.partition.dataset,
             "partition": self.partition.name,
             "classes": self.config.mode,
@@ -226,6 +225,18 @@ class Evaluation:
                 "python": platform.python_version(),
             },
         }
+
+
+def _told(model: Model) -> dict[str, Any]:
+    """Return which file a model is, in plain values."""
+    config = model.content["config"]
+    return {
+        "path": model.path,
+        "sha256": sha256(weights_file(model.path)),
+        "epoch": model.content["epoch"],
+        "selected_on": config.get("selected_on"),
+        "pretrained_on": config.get("pretrained_on") or None,
+    }
 
 
 def _shared_transforms(models: Sequence[Model]) -> TransformSpec | None:

@@ -62,6 +62,16 @@ def check_answers(model: Any) -> None:
             "known; give folders <coarse>/<class>/*, or an encoder whose file names the coarse "
             "classes that it tells apart"
         )
+    if model.back_off is not None:
+        pairs = zip(model.classes_.tolist(), coarse, strict=True)
+        # A coarse class of which there is but one class, of the same name, is that class.
+        alike = [n for n, own in pairs if n in coarse and (own != n or coarse.count(n) > 1)]
+        if alike:
+            raise InputError(
+                f"`back_off` {model.back_off} answers coarse classes, and of the names of classes "
+                f"{capped(map(repr, alike))} is one of theirs too: nothing tells which is meant; "
+                "rename the class"
+            )
     if model.coarse_by == BY_ENCODER:
         names = model.encoder.coarse_names
         strange = sorted({*coarse} - {*names})

@@ -9,7 +9,7 @@ import torch
 from scipy import special
 
 from ancor.errors import InputError
-from ancor.evaluation.config import PENALTY, check_inductive
+from ancor.evaluation.config import check_inductive, check_penalty
 from ancor.fewshot import inputs
 from ancor.fewshot.image_encoder import load_encoder
 from ancor.fewshot.support_set import MOST_FITS, Features, Support
@@ -135,7 +135,7 @@ def choose(
             raise InputError(f"{name} {' '.join(values)}: give each once")
     for name in classifiers:
         check_inductive(name)
-    PENALTY.require("`C`", C)
+    check_penalty(C, classifiers)
     if n_augmentations < 0:
         raise InputError(f"`n_augmentations` {n_augmentations}: 0 or more are needed")
     images, labels = inputs.class_folders(folder)

@@ -154,9 +154,11 @@ class Classifier(Answers):
 
         Raises:
             NotFittedError: there is nothing to save.
-            InputError: it cannot be written.
+            InputError: it cannot be written, or a setting is not accepted.
         """
         self._check_fitted()
+        check_settings(self)
+        check_answers(self)
         encoder, arrays = self.encoder.pack()
         settings = {n: v for n, v in self.get_params(deep=False).items() if n != "encoder"}
         learned = {name: getattr(self._episode, name) for name in LEARNED}

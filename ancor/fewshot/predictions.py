@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ancor.evaluation.neighbors import nearest
 from ancor.runtime.text import columns, printable
 
 if TYPE_CHECKING:
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SAME = 1 - 1e-6  # cosine from which two images are one, but for rounding
+
 
 def classify(
     model: "Classifier", queries: list[tuple[str, str]], top_k: int | None
 ) -> list[dict[str, Any]]:
     """Return of each image its path, answer, likeliest class and, where known, true class.
+
+    Beside the true class stands whether the image is one of those that were learned from.
 
     With `top_k`, its likeliest classes too; the answer is the first unless it is "unknown" or a
     coarse class. Where coarse classes are known, the likeliest of them, its probability and, where
@@ -37,15 +42,16 @@ def classify(
     probabilities = model.predict_proba(features).tolist()
     similarities = model.similarity(features).tolist()
     coarse = _coarse_answers(model, features)
-    for (_, path), answer, own, label, similarity, level in zip(
-        queries, answers, probabilities, labels, similarities, coarse, strict=True
+    learned = nearest(model.support_.vectors, features.vectors, 1).similarities[:, 0] >= SAME
+    for (_, path), answer, own, label, similarity, level, seen in zip(
+        queries, answers, probabilities, labels, similarities, coarse, learned.tolist(), strict=True
     ):
         # Of classes that are equally likely, the answer comes first.
         ranked = sorted(zip(classes, own, strict=True), key=lambda c: (-c[1], c[0] != answer))
         row = {"path": path, "class": answer, "probability": ranked[0][1], "nearest": ranked[0][0]}
         row |= {"similarity": similarity, **level}
         if any(name is not None for name in labels):
-            row["label"] = label
+            row |= {"label": label, "learned_from": seen}
             if level:
                 row["coarse_label"] = coarse_of.get(label)
         if top_k is not None:
@@ -97,6 +103,7 @@ def accuracy_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         "mean_over_classes": 100 * sum(means) / len(means),
         "equal_counts": len(set(map(len, right.values()))) == 1,
         "left_out": len(rows) - len(known),
+        "learned_from": sum(row["learned_from"] for row in known),
         "unknown": sum(row["class"] != row["nearest"] for row in known),
         **_coarse_accuracy(known),
     }
@@ -122,6 +129,9 @@ def told(accuracy: dict[str, Any] | None) -> Iterator[str]:
         text += f"; of the coarse classes {accuracy['coarse_mean_over_images']:.2f}%"
     if accuracy["left_out"]:
         text += f"; left out, as no folder of theirs is named as a class: {accuracy['left_out']}"
+    if accuracy["learned_from"]:
+        seen, images = accuracy["learned_from"], accuracy["images"]
+        text += f"; {seen} of the {images} were learned from, which flatters the accuracy"
     if accuracy["unknown"]:
         text += f'; {accuracy["unknown"]} answers "unknown" or of a coarse class count as wrong'
     yield text

@@ -29,13 +29,13 @@ def write(path: Path | str, about: Mapping[str, Any], arrays: Mapping[str, np.nd
 
     Args:
         path: its name.
-        about: what JSON can hold.
+        about: what JSON can hold, or numbers of NumPy, as settings may be.
         arrays: by name.
 
     Raises:
         InputError: it cannot be written.
     """
-    text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+    text = np.frombuffer(json.dumps(about, default=np.generic.item).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{ABOUT: text}, **arrays)
     content = buffer.getvalue()

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import re
 import shlex
 import sys
 import unicodedata
@@ -15,6 +16,7 @@ from ancor.safe_io.writing import result_file
 LONGEST_LINE = 4000  # characters of a message, which may hold anybody's names
 # What makes a spreadsheet read a cell as a formula; the wide forms do in East Asian settings.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+NEGATIVE = re.compile(r"-\d+(\.\d+)?", re.ASCII)  # a formatted number, which no formula is
 
 
 def printable(text: object, most: int | None = None) -> str:
@@ -104,9 +106,8 @@ def write_csv(
 ) -> None:
     """Write a table in UTF-8 that spreadsheets read as data.
 
-    Strings are printable, and have an apostrophe in front where they would be formulas; numbers are
-    written as they are. A string that is a formatted number must not begin with a sign. Each
-    line is written as it comes.
+    Strings are printable, and have an apostrophe in front where they would be formulas; numbers,
+    formatted ones too, are written as they are. Each line is written as it comes.
 
     Args:
         path: the table's.
@@ -128,4 +129,5 @@ def write_csv(
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return ("'" if value.startswith(FORMULA) else "") + printable(value)
+    formula = value.startswith(FORMULA) and not NEGATIVE.fullmatch(value)
+    return ("'" if formula else "") + printable(value)

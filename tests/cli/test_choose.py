@@ -45,6 +45,7 @@ def test_a_table_of_encoders_and_classifiers_and_what_to_take(command, capsys, t
         (["--cls", "BD-CSPN"], ["BD-CSPN", "Ridge"]),
         (["--cls", "LR", "LR"], ["LR"]),
         (["--C", "nan"], ["--C", "nan", "auto"]),
+        (["--C", "10", "--cls", "Proto", "NN"], ["--C", "10", "Proto NN", "LR"]),
         (["--n-augmentations", "-1"], ["--n-augmentations", "-1"]),
         (["--support", "/nowhere"], ["/nowhere"]),
     ],

@@ -1,6 +1,7 @@
 """eval, ensemble, concat and cascade as a user meets them: reports, agreement, bad input."""
 
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from ancor.checkpoints import checkpoint
 from ancor.cli import eval as single
 from ancor.cli.train import main as train
+from ancor.evaluation import run
 from ancor.models.encoder import Encoder
+from tests import made
 from tests.conftest import QUICK
 from tests.refusals import refused
 
@@ -107,6 +110,52 @@ def test_a_warm_cache_opens_no_image_for_any_script(models, tmp_path, monkeypatc
     assert single.main(alone) == 0
     with pytest.raises(TypeError):  # other views: not in the cache
         single.main([*alone, "--seed", "1"])
+
+
+def test_the_report_says_all_that_the_results_depend_on(models, tmp_path, monkeypatch):
+    """How probabilities were averaged, and which baseline; files as they were when read."""
+    path, one = tmp_path / "r.json", tmp_path / "model.pth.tar"
+    shutil.copy(models[0], one)
+    command = [*FEW, "--json", str(path), "--model-path"]
+    assert MAINS["ensemble"]([*command, *models, "--average", "arithmetic"]) == 0
+    assert json.loads(path.read_text())["average"] == "arithmetic"
+    results = run.Evaluation.results
+
+    def while_training_goes_on(self):
+        yield from results(self)
+        shutil.copy(models[1], one)
+
+    monkeypatch.setattr(run.Evaluation, "results", while_training_goes_on)
+    assert single.main([*command, str(one), "--baseline", models[1]]) == 0
+    report = json.loads(path.read_text())
+    assert report["checkpoint"]["sha256"] == checkpoint.sha256(models[0])
+    assert report["baseline"]["sha256"] == checkpoint.sha256(models[1])
+    assert report["baseline"]["path"] == models[1]
+
+
+def test_what_was_chosen_on_the_images_that_are_evaluated_is_said(quick_run, tmp_path, capsys):
+    """Of a baseline too, and of CIFAR-100, whose validation and test images are the same."""
+    made.cifar100(tmp_path, images=6)
+    chosen = str(quick_run / "last.pth.tar")
+    content = torch.load(chosen, weights_only=True)
+    content["config"]["selected_on"] = "last"
+    checkpoint.save(content, tmp_path / "last")
+    cifar = changed(chosen, tmp_path / "cifar", data={"dataset": "cifar100"})
+    few = ["--n-test-runs", "2", "--n-queries", "2", "--cls", "Proto", "--device", "cpu"]
+    data = ["--dataset", "cifar100", "--data", str(tmp_path)]
+    for flags, named in (
+        (["--model-path", chosen, "--partition", "validation"], chosen),
+        (["--model-path", chosen, "--partition", "test"], None),
+        (["--model-path", chosen, *data, "--partition", "validation"], None),
+        (["--model-path", cifar, *data, "--partition", "test"], cifar),
+        (["--model-path", cifar, *data, "--partition", "train"], None),
+        (["--model-path", str(tmp_path / "last"), "--partition", "validation"], None),
+        (["--model-path", str(tmp_path / "last"), "--baseline", chosen], chosen),
+    ):
+        assert single.main([*flags, *few]) == 0
+        shown = [line for line in capsys.readouterr().out.splitlines() if "flatters" in line]
+        assert [repr(named) in line for line in shown] == [True] * (named is not None), flags
+        assert all(("val-fraction" in line) == (named == cifar) for line in shown)
 
 
 def test_plots_are_drawn(quick_run, tmp_path):

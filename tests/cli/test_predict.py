@@ -206,6 +206,7 @@ def test_a_tree_whose_folders_are_classes_is_scored(command, folder, tmp_path, c
     right = np.mean([row["class"] == row["label"] for row in known])
     assert report["accuracy"]["mean_over_images"] == pytest.approx(100 * right)
     assert report["accuracy"]["left_out"] == 2
+    assert report["accuracy"]["learned_from"] == 0
     (tmp_path / "tree" / "deep" / "4" / "more" / "4_5.png").unlink()
     assert main([*command, "--query", tree]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
@@ -215,6 +216,21 @@ def test_a_tree_whose_folders_are_classes_is_scored(command, folder, tmp_path, c
     assert tells(capsys.readouterr().out.splitlines()[-1], "8 images")
     assert main([*command, "--query", tree, "--unknown", "1"]) == 0
     assert tells(capsys.readouterr().out.splitlines()[-1], "0.00%", '"unknown"')
+
+
+def test_images_that_were_learned_from_are_told(command, folder, tmp_path, capsys):
+    """As where --query names the folder of --support too; by content, of a saved one too."""
+    shutil.copytree(folder / "support" / "4", tmp_path / "4")
+    shutil.copy(folder / "query" / "4_5.png", tmp_path / "4")
+    saved = str(tmp_path / "c.ancor")
+    assert main([*command, "--save", saved]) == 0
+    for chosen in (command, ["--saved", saved, "--device", "cpu"]):
+        assert main([*chosen, "--query", str(tmp_path / "4")]) == 0
+        assert tells(capsys.readouterr().out.splitlines()[-1], "6 images", "5 of the 6")
+        assert main([*chosen, "--query", str(tmp_path / "4"), "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["predictions"]
+        expected = [not row["path"].endswith("4_5.png") for row in rows]
+        assert [row["learned_from"] for row in rows] == expected
 
 
 def test_a_tree_with_links_is_read_once_and_loops_are_refused(command, folder, tmp_path, capsys):
@@ -304,6 +320,7 @@ BAD = {
     "a folder without images": (None, ["--query", str(ROOT / "tests")], ["tests'", ".jpg", ".png"]),
     "nothing to do": (None, ["--query"], ["--query"]),
     "an unknown classifier": (None, ["--cls", "SVM"], ["'SVM'", "LR"]),
+    "a penalty without LR": (None, ["--cls", "Proto", "--C", "10"], ["--C", "10.0", "Proto", "LR"]),
     "no probability": (None, ["--unknown", "70"], ["70.0", "0 to 1"]),
     "negative copies": (None, ["--n_aug_support_samples", "-1"], ["-1", "0"]),
     "an unknown dataset": (None, ["--dataset", "mnist"], ["'mnist'", "digits"]),
@@ -331,6 +348,10 @@ def test_missing_and_contradicting_flags_are_one_line(command, folder, tmp_path,
     alone = [*query, "--classifier", saved]
     for words, arguments in (
         (["--query"], command),
+        (["--json", "--query"], [*command, "--save", saved, "--json"]),
+        (["--csv", "--query"], [*command, "--save", saved, "--csv", str(tmp_path / "t.csv")]),
+        (["--top-k", "--query"], [*command, "--save", saved, "--top-k", "2"]),
+        (["--unknown", "7.0"], [*alone[2:], "--unknown", "7", "--save", str(tmp_path / "y")]),
         (["--model-path"], query),
         (["--support"], [*command[:2], *query]),
         (["--model-path", "--saved"], [*command, *alone]),

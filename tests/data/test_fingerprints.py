@@ -202,6 +202,27 @@ def test_what_decodes_and_resizes_is_part_of_the_key(tmp_path, monkeypatch):
     assert all(one != other for one, other in combinations(found, 2))
 
 
+def test_a_librarys_version_is_part_of_the_key_of_its_backbones(monkeypatch):
+    """Whose code computes the features; other backbones' are found again."""
+    partition, transforms = DataConfig("digits").load("validation"), DataConfig("digits").transforms
+    banks = [
+        FeatureBank(
+            Encoder(EncoderConfig(arch, "none")).eval(),
+            partition.images,
+            transforms,
+            Runtime(torch.device("cpu")),
+        )
+        for arch in ("timm:test_resnet", "conv4")
+    ]
+    before = [dependencies(bank, partition) for bank in banks]
+    monkeypatch.setattr(
+        "ancor.evaluation.dependencies.version",
+        lambda package: "another" if package == "timm" else before[0][package],
+    )
+    after = [dependencies(bank, partition) for bank in banks]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
+
+
 def test_a_subset_is_another_set(tmp_path):
     images = ImageFiles([(str(write(tmp_path, 0) / "train" / "a"), list(NAMES))])
     assert images.subset(np.array([1])).fingerprint() != images.fingerprint()

@@ -12,7 +12,14 @@ from ancor.cli import eval as eval_cli
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import GrayImages
 from ancor.data.partition import Partition
+from ancor.data.transform_spec import TransformSpec
 from ancor.evaluation.clusters import agreement, cluster_report
+from ancor.evaluation.config import EvaluationConfig
+from ancor.evaluation.models import Model
+from ancor.evaluation.run import Evaluation
+from ancor.models.config import BARE, EncoderConfig
+from ancor.models.encoder import Encoder
+from ancor.runtime.devices import Runtime
 from tests.refusals import refused, refuses, tells
 
 
@@ -98,6 +105,10 @@ def test_a_partition_without_sub_classes_is_refused():
     flat = Partition.from_fine("made", "test", partition.images, partition.fine_labels, hierarchy)
     with refuses("`clusters`", "'test'"):
         cluster_report(features, flat)
+    spec = TransformSpec(16, (0.5,) * 3, (0.25,) * 3, native_size=8)
+    model = Model(Encoder(EncoderConfig("conv4", BARE)), spec, Runtime(torch.device("cpu")))
+    with refuses("`clusters`", "'test'"):  # not when all episodes are scored
+        Evaluation([model], flat, EvaluationConfig(clusters=True))
     unknown = Partition("made", "test", flat.images, flat.coarse_labels, None, hierarchy)
     with refuses("`mode`"):
         cluster_report(features, unknown)

@@ -144,6 +144,8 @@ def test_numbers_that_are_none_are_refused(k):
 def test_two_numbers_for_all_and_unknown_coarse_classes_are_refused():
     with refuses("`k`", "2 3"):
         DiscoveryConfig(k=("2", "3"))
+    with refuses("`k`", "2 ants=2 ants=3"):  # the last one was taken
+        DiscoveryConfig(k=("2", "ants=2", "ants=3"))
     features, partition = planted()
     with refuses("`k`", "'ant'", "ants", "bees=wasps"):
         discover(Bank(features), partition, DiscoveryConfig(k=("ant=2",)))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ancor.evaluation.classifiers import build_classifier, probabilities_by
 from ancor.evaluation.episode_batch import EpisodeBatch
-from ancor.evaluation.predictors import Likeliest, cascade, part_evidence
+from ancor.evaluation.predictors import Likeliest, cascade, ensemble, part_evidence
 
 E, WAYS, SHOTS, QUERIES = 3, 7, 4, 30
 
@@ -66,3 +66,26 @@ def test_a_cascade_of_labels_has_none():
     assert not isinstance(predict, Likeliest)
     everyone = coarse._replace(query=torch.full_like(coarse.query, 9))  # compared with all
     assert torch.equal(predict([everyone, fine]), build_classifier("NN")(fine))
+
+
+def test_the_mean_of_many_models_is_no_product_of_zeros():
+    """Of 60 models each sure of another class, the product is less than a float can be."""
+    rng = torch.Generator().manual_seed(0)
+    means = 6 * torch.randn(4, 3, generator=rng)
+    batches = [
+        EpisodeBatch(
+            means[None].roll(number, 1),
+            torch.arange(4)[None],
+            torch.arange(4)[None],
+            torch.randn(1, 5, 3, generator=rng),
+            4,
+        )
+        for number in range(60)
+    ]
+    logs = torch.stack(
+        [-torch.cdist(b.query.double(), b.support.double()).square() for b in batches]
+    )
+    expected = logs.log_softmax(3).mean(0).softmax(2)
+    found = ensemble("Proto").probabilities(batches)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.sum(2), torch.ones(1, 5).double())

@@ -86,6 +86,8 @@ def test_each_model_sees_the_views_of_its_own_transforms():
     def scores(models, baseline=None, combine="single"):
         evaluation = Evaluation(models, partition, config, combine, baseline)
         found = list(evaluation.results())
+        # There is one coarse class, of which an answer always is.
+        assert all(each.coarse is None and each.errors_in_coarse is None for each in found)
         ours = np.concatenate([result.scores for result in found])
         if baseline is None:
             return ours

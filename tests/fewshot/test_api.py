@@ -114,6 +114,14 @@ def test_several_encoders_are_combined(data, encoder):
         (lambda d, e: ancor.evaluate(e, "test"), ["'test'", "load_dataset"]),
         (lambda d, e: ancor.evaluate([e, e], d["test"]), ["2", "1", "single"]),
         (lambda d, e: ancor.evaluate(e, d["test"], combine="sum"), ["'sum'", "ensemble"]),
+        (
+            lambda d, e: ancor.evaluate([e, e], d["test"], combine="ensemble", untrained=True),
+            ["`untrained`", "ensemble"],
+        ),
+        (
+            lambda d, e: ancor.evaluate([e, e], d["test"], combine="cascade", baseline=e),
+            ["`baseline`", "cascade"],
+        ),
         (lambda d, e: ancor.evaluate("/nowhere/x.pth", "test"), ["/nowhere/x.pth"]),
     ],
 )

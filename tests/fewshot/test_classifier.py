@@ -317,6 +317,18 @@ def test_a_saved_classifier_is_whole(encoder, images, digits, queries, tmp_path)
         assert all(file[name].dtype != object for name in file.files)
 
 
+def test_settings_of_numpy_are_saved_and_wrong_ones_are_not(encoder, images, digits, tmp_path):
+    """As GridSearchCV sets them; and no file is written that no `predict` would accept."""
+    numbers = {"n_augmentations": np.int64(2), "seed": np.int32(3), "C": np.float64(2)}
+    found = model(encoder, **numbers).fit(images, digits.fine_labels)
+    found.save(tmp_path / "x")
+    again = ancor.FewShotClassifier.load(tmp_path / "x", device="cpu")
+    assert {name: again.get_params()[name] for name in numbers} == numbers
+    with refuses("unknown 7", "0 to 1"):
+        found.set_params(unknown=7).save(tmp_path / "y")
+    assert not (tmp_path / "y").exists()
+
+
 def test_a_file_that_cannot_be_written_is_one_line(encoder, images, digits, tmp_path):
     found = model(encoder, n_augmentations=0).fit(images, digits.fine_labels)
     (tmp_path / "taken").mkdir()

@@ -150,6 +150,17 @@ def test_a_classifier_that_knows_no_coarse_class_cannot_back_off(encoder, part):
     assert set(votes.coarse_) <= set(encoder.coarse_names)
 
 
+def test_a_class_called_as_a_coarse_class_of_others_cannot_be_backed_off_to(encoder, part):
+    """Its coarse answer counted as right where the class was another one of the coarse class."""
+    images, labels = list(part.images), np.array(["0", "1", "4", "6"])[np.repeat(np.arange(4), 6)]
+    coarse = {"0": "0", "1": "1", "4": "1", "6": "6"}  # of 0 and 6 nothing else is
+    model = ancor.FewShotClassifier(encoder).fit(images, labels, coarse)
+    with refuses("`back_off`", "0.5", "'1'"):
+        model.set_params(back_off=0.5).predict(images)
+    model.fit(images, labels, {**coarse, "1": "straight", "4": "straight"})
+    assert len(model.predict(images)) == len(images)
+
+
 def test_class_folders_may_lie_in_folders_of_coarse_classes(tmp_path):
     for number, name in enumerate(("pets/dog/0.png", "pets/cat/1.png", "cars/van/2.png")):
         made.write(tmp_path / name, number)

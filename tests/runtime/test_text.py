@@ -12,6 +12,7 @@ import pytest
 
 from ancor.cli import board, export, predict
 from ancor.cli.train import main as train
+from ancor.fewshot.search import table
 from ancor.runtime.logging import configure_console
 from ancor.runtime.text import check_utf8, printable, shortened, write_csv
 from ancor.safe_io.own_files import recognized
@@ -48,6 +49,19 @@ def test_cells_that_a_spreadsheet_would_compute_are_quoted(tmp_path):
     assert [row[0] for row in rows[:7]] == ["'" + printable(name) for name in evil]
     assert [row[0] for row in rows[7:]] == ['a"b,c\\nd', r"\udcff"]
     assert {row[1] for row in rows} == {"-1.5"}  # numbers stay numbers
+
+
+def test_negative_numbers_of_so_many_decimals_are_read_as_numbers(tmp_path):
+    """Similarities go from -1 to 1, and those below 0 were text."""
+    row = {"path": "a.png", "matches": [{"path": "b.png", "similarity": -0.25, "class": None}]}
+    write_csv(tmp_path / "t.csv", *table([row]))
+    with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    assert line["similarity"] == "-0.250000"
+    for text in ("-0.25-1", "-1e9", "--1", "-.5", "-1,5"):
+        write_csv(tmp_path / "t.csv", ["name"], [[text]])
+        with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
+            assert list(csv.reader(file))[1] == ["'" + text]
 
 
 def test_the_package_writes_tables_in_one_place():

@@ -2,9 +2,11 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ancor.checkpoints import formats
 from ancor.data.datasets import labels_csv
@@ -52,7 +54,8 @@ def restored(folder: Path, pictures: Pictures) -> Labels:
     told.
 
     Raises:
-        InputError: the file is of another kind, or damaged.
+        InputError: the file is of another kind, or damaged; or none of its labels is left, which
+            the next change would be the end of.
     """
     path = folder / SESSION
     if not path.exists():
@@ -68,9 +71,15 @@ def restored(folder: Path, pictures: Pictures) -> Labels:
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]:.200}); move it away, or "
             "name another `output`"
         ) from error
-    log.info("Going on with %d labels of %d classes", len(labels.given), len(labels.classes))
     before = len(told["labels"]) + len(told["dropped"])
-    if lost := before - len(labels.given) - len(labels.dropped):
+    left = len(labels.given) + len(labels.dropped)
+    if before and not left:
+        raise InputError(
+            f"{str(path)!r} has labels of {before} pictures, and none is in {pictures.root!r}; "
+            "give the `root` and `partition` that they are of, or another `output`"
+        )
+    log.info("Going on with %d labels of %d classes", len(labels.given), len(labels.classes))
+    if lost := before - left:
         log.warning("Notice: %d pictures that were labeled or dropped are no longer there", lost)
     return labels
 
@@ -102,16 +111,13 @@ def keep(folder: Path, labels: Labels) -> None:
     write_result(folder / SESSION, json.dumps(told))
 
 
-def save(
-    folder: Path, labels: Labels, answers: Answers | None, waiting: Sequence[int]
-) -> list[Path]:
+def save(folder: Path, labels: Labels, answers: Answers | None) -> list[Path]:
     """Write the classifier, the table of labels, and the answers of all other pictures.
 
     Args:
         folder: where to.
         labels: what a person said.
-        answers: what follows from it.
-        waiting: pictures whose answers are written, of those that have one, in this order.
+        answers: what follows from it; their probabilities become those of the classifier.
 
     Returns:
         The files: what `ancor predict` reads as `saved`; what training reads as `labels` and
@@ -124,9 +130,11 @@ def save(
     if answers is None:
         raise InputError("there is nothing to save yet: give two classes a picture each")
     paths = [folder / name for name in (CLASSIFIER, labels_csv.NAME, ANSWERS)]
-    answers.classifier(labels.coarse_of()).save(paths[0])
+    model = answers.classifier(labels.coarse_of())
+    answers.calibrate(model.temperature_)
+    model.save(paths[0])
     write_table(paths[1], labels_csv.COLUMNS, _label_rows(labels))
-    write_csv(paths[2], COLUMNS, _answer_rows(answers, waiting))
+    write_csv(paths[2], COLUMNS, _answer_rows(answers, answers.by_doubt(labels.waiting())))
     return paths
 
 
@@ -155,9 +163,9 @@ def _label_rows(labels: Labels) -> Iterator[list[str]]:
         yield [pictures.paths[number], coarse, name, "train"]  # whatever partition it is from
 
 
-def _answer_rows(answers: Answers, waiting: Sequence[int]) -> Iterator[list[Any]]:
+def _answer_rows(answers: Answers, waiting: np.ndarray) -> Iterator[list[Any]]:
     pictures = answers.pictures
-    for number in waiting:
+    for number in waiting.tolist():
         if not answers.asked[number]:
             continue
         told = answers.about(number)

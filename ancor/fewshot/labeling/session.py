@@ -213,8 +213,8 @@ class Session:
     def save(self) -> list[Path]:
         """Write the classifier and the tables (`ancor.fewshot.labeling.kept.save`)."""
         with self._lock:
-            labels, answers, waiting = self.labels, self.answers, self.listed("waiting")
-        return kept.save(self.folder, labels, answers, waiting)
+            labels, answers = self.labels, self.answers
+        return kept.save(self.folder, labels, answers)
 
     def export(self, to: str) -> Path:
         """Save, and write the classifier for other programs; `to` is `onnx` or `pt2`."""

@@ -45,6 +45,17 @@ def test_pictures_that_are_gone_are_told(session, read, photos, tmp_path, caplog
     assert tells(caplog.text, "1", "pictures")
 
 
+def test_labels_of_other_pictures_are_refused_and_stay(session, read, photos, tmp_path):
+    """The first change would have replaced them all."""
+    path = tmp_path / "out" / kept.SESSION
+    before = path.read_text()
+    for folder in list(photos.iterdir()):
+        folder.rename(photos / f"new {folder.name}")
+    with refuses(repr(str(path)), "7", "--output", "--partition"):
+        Session(read(photos), tmp_path / "out")
+    assert path.read_text() == before
+
+
 EMPTY = {"kind": kept.KIND, "version": kept.VERSION, "classes": {}, "labels": {}, "dropped": []}
 
 
@@ -104,6 +115,27 @@ def test_the_table_is_what_training_and_the_classifier_take(partition, session):
     told = [session.about(n) for n in waiting]
     assert [row["class"] for row in rows] == [each["answer"] for each in told]
     assert [row["none"] == "1" for row in rows] == [each["none"] for each in told]
+
+
+def test_what_is_saved_at_once_has_the_probabilities_of_the_classifier(
+    session, read, photos, tmp_path
+):
+    """Before the page has judged the labels, as right after a start, it had others."""
+    coarse = session.labels.classes["é"]
+    own = np.flatnonzero(session.pictures.partition.coarse_labels == coarse).tolist()
+    for place, name in enumerate(session.labels.classes):
+        some = own[12 * place : 12 * place + 6]
+        session.change(lambda labels, n=name, s=some: labels.labeled(s, n))
+    again = Session(read(photos), tmp_path / "out")
+    saved, _, answers = again.save()
+    model = ancor.FewShotClassifier.load(saved, device="cpu")
+    assert model.temperature_ != 1
+    with open(answers, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    sure = model.predict_proba([photos / row["path"] for row in rows]).max(1)
+    np.testing.assert_allclose([float(row["probability"]) for row in rows], sure, atol=1e-4)
+    answered = [s for s, row in zip(sure, rows, strict=True) if row["none"] == "0"]
+    assert np.all(np.diff(answered) > -1e-4)  # of two classes the least sure comes first
 
 
 def test_an_exported_classifier_answers_alike(session):

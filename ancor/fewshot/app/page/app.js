@@ -303,9 +303,13 @@ function change(asked, said = '') {
   return inTurn(async () => {
     take(await ask('/change', {...asked, shown: shown()}));
     tell(said);
-    clearTimeout(judging);
-    judging = setTimeout(() => ask('/check', {shown: shown()}).then(take, () => {}), CALM);
+    judge();
   });
+}
+
+function judge() {
+  clearTimeout(judging);
+  judging = setTimeout(() => ask('/check', {shown: shown()}).then(take, () => {}), CALM);
 }
 
 function name_(input, first) {
@@ -502,4 +506,5 @@ inTurn(async () => {
   field.coarse = told.coarse[0].number;
   take(told);
   await load();
+  judge();
 });
