@@ -1,5 +1,8 @@
 """LR and its penalty, scikit-learn's `C`: given, or chosen for each episode (ours)."""
 
+import logging
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -7,16 +10,32 @@ from ancor.evaluation import logistic
 from ancor.evaluation.config import AUTO
 from ancor.evaluation.episode_batch import EpisodeBatch
 
+log = logging.getLogger(__name__)
+
 GRID = (1.0, 10.0, 100.0, 1000.0)
 FOLDS = 3  # or a class's images, if it has fewer
 ONE_IMAGE = 100.0  # where each class has one image, so that none can be left out
+UNSETTLED = 1e-2  # norm of the gradient; the weights are off by no more, as the penalty bends by 1
 
 
 def fit_logistic(batch: EpisodeBatch) -> logistic.Fit:
     """Fit logistic regression to the support vectors."""
     support, labels, counts = batch.distinct()
     counts = batch.evidence * counts * batch.weights(labels)
-    return logistic.fit(support, labels, counts, batch.n_ways)
+    fitted = logistic.fit(support, labels, counts, batch.n_ways)
+    if (fitted.gradient > UNSETTLED).any():
+        tell_unsettled()
+    return fitted
+
+
+@cache
+def tell_unsettled() -> None:
+    """Say, once, that LR ended before its optimum."""
+    log.warning(
+        "Notice: LR ended after %d steps before its optimum, so that probabilities are off; give a "
+        "smaller `C`",
+        logistic.MAX_ITERATIONS,
+    )
 
 
 def logistic_probabilities(fit: logistic.Fit, query: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from ancor.evaluation import penalty
+from ancor.evaluation import logistic, penalty
 from ancor.evaluation.classifiers import probabilities_by
 from tests.evaluation.test_ridge import SHOTS, WAYS, E, episodes
+from tests.refusals import tells
 
 
 @pytest.mark.parametrize("C", [0.1, 1.0, 100.0])
@@ -51,3 +52,16 @@ def test_of_one_image_a_class_C_is_not_chosen():
     assert (penalty.choose_penalty(batch) == penalty.ONE_IMAGE).all()
     mixed = batch._replace(images=torch.arange(12).expand(E, -1))
     assert mixed.by_image().views.shape == (E, 12)
+
+
+def test_an_optimum_that_is_not_reached_is_told_once(monkeypatch, caplog):
+    batch = episodes(copies=2, noise=0.3)
+    penalty.tell_unsettled.cache_clear()
+    probabilities_by("LR", 1.0)(batch)
+    assert not caplog.text
+    monkeypatch.setattr(logistic, "MAX_ITERATIONS", 3)
+    for _ in range(2):
+        probabilities_by("LR", 1e4)(batch)
+    assert tells(caplog.text, "3 steps", "`C`")
+    assert caplog.text.count("optimum") == 1
+    penalty.tell_unsettled.cache_clear()
