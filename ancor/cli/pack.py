@@ -28,20 +28,21 @@ def command(args: argparse.Namespace) -> None:
 
     config = PackConfig(args.size, args.encoding, args.quality)
     data = resolve.resolve_data(vars(args), None)
-    _check_views(data)
+    _check_settings(data)
     pack.pack(data, config, args.out)
 
 
-def _check_views(data: DataConfig) -> None:
-    """Raise an InputError for a setting of how a network sees images, which packing does not."""
+def _check_settings(data: DataConfig) -> None:
+    """Raise an InputError for a setting of what is made of the images when they are read."""
     photographs = data.spec.transforms.native_size is None
-    read = ("interpolation",) if photographs else ()  # by which they are resized
-    for name in (*PREPROCESSING, "flip"):
+    stored_by = ("interpolation",) if photographs else ()  # by which they are resized
+    views = [name for name in (*PREPROCESSING, "flip") if name not in stored_by]
+    for name in (*views, "val_fraction", "test_fraction"):
         value = getattr(data, name)
-        if name not in read and value is not None:
+        if value is not None:
             raise InputError(
-                f"{as_typed(name, value)}: images are stored as they are, or resized to `size`; "
-                "leave it out here, and give it where they are read"
+                f"{as_typed(name, value)}: images are stored with the partitions that there are, "
+                "larger ones resized to `size`; leave it out, and give it where they are read"
             )
 
 

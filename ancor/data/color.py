@@ -116,7 +116,7 @@ def _saturation(images: Tensor, factors: np.ndarray) -> Tensor:
 
 
 def _grayscale(images: Tensor, factors: np.ndarray) -> Tensor:
-    return _luma(images).expand(-1, 3, -1, -1)
+    return _luma(images).repeat(1, 3, 1, 1)  # memory of its own, as what follows writes into it
 
 
 def _hue(images: Tensor, factors: np.ndarray) -> Tensor:

@@ -253,3 +253,14 @@ def test_the_longest_image_takes_little_memory_at_any_size(made, monkeypatch):
     assert max(h * w for _, h, w in sizes) <= 2**27 // 64
     assert (view == 200).all()  # its middle
     assert view.shape[1:] == (512, 512) or made is stored_form
+
+
+@pytest.mark.filterwarnings("error")
+def test_some_images_of_a_gray_batch_are_changed_alone():
+    """All were gray as one channel seen three times, into which torch warned to write."""
+    spec = replace(PHOTOGRAPHS, grayscale=1.0, blur=0.5, solarize=0.5)
+    drawn = np.stack([draw(random.Random(n), spec) for n in range(8)])
+    assert 0 < (drawn[:, DEVIATION] > 0).sum() < 8
+    batch = torch.randint(0, 256, (8, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    alone = [recolor(batch[n : n + 1].to(torch.uint8), drawn[n : n + 1]) for n in range(8)]
+    assert torch.equal(recolor(batch.to(torch.uint8), drawn), torch.cat(alone))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from ancor.data import pack as packing
 from ancor.data.config import DataConfig
 from ancor.data.file_config import PackConfig
 from ancor.data.packed import RECORD, PackedFile
+from ancor.data.resolve import partitions_of
 from ancor.data.transforms import pixels_of, query_transform
 from ancor.errors import MissingPartition
 from tests import made
@@ -300,6 +302,7 @@ VIEWS = [
     (["--image-size", "448"], ["--image-size", "448", "--size"]),
     (["--crop-pct", "0.9"], ["--crop-pct", "0.9"]),
     (["--no-flip"], ["--no-flip"]),
+    (["--val-fraction", "0.2"], ["--val-fraction", "0.2"]),  # as reading would divide once more
     (["--dataset", "digits", "--interpolation", "bicubic"], ["--interpolation", "bicubic"]),
 ]
 
@@ -324,7 +327,8 @@ def test_evaluation_sees_the_same_pixels_where_both_resize_in_one_way(folder, ca
     assert all(shown(images[n]).equal(shown(sources[n])) for n in range(len(sources)))
 
 
-def test_a_share_of_no_image_is_no_file_without_it(folder):
+def test_a_share_of_no_image_is_not_passed_over(folder):
     config = DataConfig("folder", root=str(folder), test_fraction=0.01)
     with refuses("`test_fraction`", "0.01", "'test'", kind=MissingPartition):
-        packing.pack(config, PackConfig(size=40), str(folder.parent / "x.pack"))
+        partitions_of(config)
+    assert list(partitions_of(replace(config, test_fraction=None))) == ["train", "validation"]
