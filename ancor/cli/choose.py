@@ -67,6 +67,7 @@ def command(args: argparse.Namespace) -> None:
         "device": devices.pick_device(args.device or "auto", args.gpu),
         "precision": args.precision or "fp32",
         "batch_size": args.batch_size,
+        "quiet": False,
     }
     chosen = choosing.choose(
         sources, args.support, args.classifier, args.C, args.n_augmentations, args.seed, **options

@@ -125,7 +125,7 @@ def choose(
         C: of LR.
         n_augmentations: random views of each image that are learned from.
         seed: of the views.
-        options: device, precision, batch_size of `load_encoder`.
+        options: device, precision, batch_size, quiet of `load_encoder`.
 
     Raises:
         InputError: a setting is not accepted, a file cannot be read, or classes are too few.
