@@ -100,9 +100,9 @@ def test_the_commit_is_of_this_package_and_of_no_checkout_around_its_environment
     """An environment is often made inside the project that uses it."""
 
     def git(*words: str) -> str:
-        told = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        options = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
         done = subprocess.run(
-            ["git", *told, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+            ["git", *options, *words], cwd=tmp_path, check=True, capture_output=True, text=True
         )
         return done.stdout.strip()
 
@@ -111,13 +111,19 @@ def test_the_commit_is_of_this_package_and_of_no_checkout_around_its_environment
     installed.parent.mkdir()
     installed.touch()
     monkeypatch.setattr(provenance, "__file__", str(installed))
+    config, _ = resolve({"dataset": "digits", "mode": "coarse"})
+
+    def told() -> str | None:
+        provenance.write_configuration(config, tmp_path, torch.device("cpu"))
+        return json.loads((tmp_path / "config.json").read_text())["environment"]["git"]
+
     git("init")
     git("add", "own.png")
     git("commit", "-m", "own")
-    assert provenance._git_revision() is None
+    assert told() is None
     git("add", ".")
     git("commit", "-m", "all")
-    assert provenance._git_revision() == git("rev-parse", "HEAD")
+    assert told() == git("rev-parse", "HEAD")
 
 
 def test_queue_holds_what_was_enqueued(quick_run):
