@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ancor.errors import InputError, choose
-from ancor.runtime.settings import Check, at_least, check_settings, one_of, setting
+from ancor.runtime.settings import Check, as_typed, at_least, check_settings, one_of, setting
 
 CLASSIFIERS = (
     "LR",
@@ -201,6 +201,13 @@ class EvaluationConfig:
             raise InputError(
                 f"`C` {self.C} was given, and `classifier` {self.classifier} has no such penalty; "
                 "leave it out, or take LR"
+            )
+        own = None if self.only_base is None else "frozen" if self.only_base else "head"
+        if own is not None and self.features_out not in (None, own):
+            named = as_typed("only_base", self.only_base)
+            raise InputError(
+                f"{named} and `features_out` {self.features_out} are different features; "
+                "give one of them"
             )
         if self.untrained and self.baseline is not None:
             raise InputError(
