@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ancor.errors import InputError, choose
-from ancor.runtime.settings import Check, at_least, check_settings, one_of, setting
+from ancor.runtime.settings import Check, as_typed, at_least, check_settings, one_of, setting
 
 CLASSIFIERS = (
     "LR",
@@ -209,6 +209,13 @@ class EvaluationConfig:
         if len(set(self.n_shots)) < len(self.n_shots):
             raise InputError(f"`n_shots` {' '.join(map(str, self.n_shots))}: give each number once")
         check_penalty(self.C, [self.classifier])
+        own = None if self.only_base is None else "frozen" if self.only_base else "head"
+        if own is not None and self.features_out not in (None, own):
+            named = as_typed("only_base", self.only_base)
+            raise InputError(
+                f"{named} and `features_out` {self.features_out} are different features; "
+                "give one of them"
+            )
         if self.untrained and self.baseline is not None:
             raise InputError(
                 f"`baseline` {self.baseline!r} and `untrained` were given; a gain is over one"

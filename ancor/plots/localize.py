@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ancor.data.hierarchy import Hierarchy
 from ancor.data.images import ImageFiles
 from ancor.data.partition import Partition
+from ancor.errors import InputError
 from ancor.evaluation.feature_bank import FeatureBank
 from ancor.evaluation.localization import position_norms
 from ancor.evaluation.models import Model
@@ -31,7 +32,10 @@ PAIRS = 4  # images in a row, each beside its heat map
 
 
 def files(paths: Sequence[str]) -> Partition:
-    """Return image files as a partition without known labels."""
+    """Return image files as a partition without known labels; InputError where one is not there."""
+    for path in paths:
+        if not os.path.isfile(path):
+            raise InputError(f"{path!r} is not a file; check the path of this image")
     images = ImageFiles([(os.path.dirname(p), [os.path.basename(p)]) for p in paths], upright=True)
     labels = np.zeros(len(paths), dtype=np.int64)
     return Partition(FILES, "given", images, labels, None, Hierarchy(("",)))
@@ -66,8 +70,8 @@ def draw(
     if not bank.encoder.config.embeds:
         label = "norm of the features at each position"
         log.info("Head %r has no embedding: %s is drawn", bank.encoder.config.head, label)
-    norms = position_norms(bank, images)
     seen = [bank.query_transform(partition.images[i]).permute(1, 2, 0).numpy() for i in images]
+    norms = position_norms(bank, images)
     title = f"{partition.dataset}, {partition.name}"
     if partition.dataset == FILES:
         title = "where the encoder looks"

@@ -247,6 +247,7 @@ def test_a_plot_needs_no_images_and_a_page_of_them_does(head, rows, tmp_path, ca
     assert tsne.main(model) == 0
     assert len(list(tmp_path.glob("*.png"))) == 2
     assert refused(tsne.main, [*model, "--html"], capsys, rows, "--dataset", "--data")
+    refused(localize.main, model[:2], capsys, rows, "--dataset", "--data")  # a traceback
 
 
 @pytest.mark.parametrize(

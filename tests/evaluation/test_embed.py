@@ -14,6 +14,7 @@ from ancor.data.config import DataConfig
 from ancor.data.transforms import normalize
 from ancor.data.views import QUERY_VIEW, TrainingViews
 from ancor.evaluation import embed
+from ancor.evaluation.config import EvaluationConfig
 from ancor.evaluation.feature_bank import kind_of, unit_vectors
 from ancor.evaluation.models import read_one
 from ancor.models.config import EncoderConfig
@@ -141,3 +142,11 @@ def test_what_is_scored_by_default(head, told, only_base, features_out, expected
     encoder = Encoder(EncoderConfig("conv4", head, num_classes=2))
     content = {"config": {"data": {"features": told}}}
     assert kind_of(encoder, content, only_base, features_out) == expected
+
+
+def test_features_that_are_asked_for_twice_have_to_be_the_same():
+    """The second went before the first without a word."""
+    assert EvaluationConfig(only_base=False, features_out="head").features_out == "head"
+    for only_base, words in ((True, "`only_base`"), (False, "`no_only_base`")):
+        with refuses(words, "`features_out` both"):
+            EvaluationConfig(only_base=only_base, features_out="both")
