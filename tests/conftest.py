@@ -1,6 +1,7 @@
 """A small run that many tests look at."""
 
 import fcntl
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,13 @@ QUICK = ["--dataset", "digits", "--mode", "coarse", "-b", "64", "--val-episodes"
 QUICK += ["--queue-k", "32", "--precision", "fp32"]
 # A training of images of a quarter of the pixels takes two fifths of the time.
 SMALL = [*QUICK, "--image-size", "16"]
+
+
+@pytest.fixture(autouse=True)
+def console_of_the_test():
+    """Leaves no console of a command to the next test, as pytest closes its stream."""
+    yield
+    logging.getLogger("ancor").handlers.clear()
 
 
 @pytest.fixture(scope="session")

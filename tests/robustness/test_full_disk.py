@@ -47,6 +47,7 @@ def test_wherever_a_save_stops_the_file_before_it_is_whole(tmp_path):
     assert checkpoint.read(path)["state_dict"]["x"].sum() == 50_000
 
 
+@pytest.mark.slow
 def test_training_goes_on_and_the_next_save_tries_again(tmp_path, monkeypatch, capsys):
     """The save of the second of three epochs fails."""
     whole = tmp_path / "whole"

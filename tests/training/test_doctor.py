@@ -116,6 +116,7 @@ def gather_nothing(device_type):
     checks.collectives(device_type)
 
 
+@pytest.mark.slow
 def test_processes_that_answer_wrongly_are_found(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     found = checks.processes(CPU)

@@ -498,6 +498,7 @@ def freeze_and_thaw(folder: str) -> None:
         (Path(folder) / f"{name}.json").write_text(json.dumps(sent))
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_and_send_nothing_of_what_is_frozen(tmp_path):
     freeze_and_thaw(str(tmp_path))
     launch(freeze_and_thaw, free_group(), str(tmp_path))
