@@ -48,6 +48,7 @@ def test_living17(tmp_path, split):
     assert evaluate(tmp_path / "run", "--fg")["n_ways"] == 2
 
 
+@pytest.mark.slow
 def test_entity13(tmp_path):
     root = imagenet(tmp_path / "ImageNet", "entity13")
     train(tmp_path / "run", f"--dataset entity13 --data {root}")

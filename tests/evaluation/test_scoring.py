@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
@@ -101,6 +102,7 @@ def test_each_model_sees_the_views_of_its_own_transforms():
         assert np.allclose(*both)
 
 
+@pytest.mark.slow
 def test_predictions_do_not_hang_on_the_batch_size():
     torch.manual_seed(0)
     config, encoder = DataConfig("digits"), Encoder(EncoderConfig("conv4", num_classes=3)).eval()

@@ -147,6 +147,7 @@ def train_in_a_group(folder: str) -> None:
     torch.save(found, Path(folder) / f"{distributed.rank()}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_train_alike(tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

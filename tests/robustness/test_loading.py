@@ -54,7 +54,9 @@ class Faulty(Dataset):
     [
         # Also by tests/robustness/test_interrupts.py: a run of one process.
         pytest.param(signal.SIGTERM, "0", marks=pytest.mark.slow),
-        *((signal.SIGTERM, "2"), (signal.SIGINT, "1"), (signal.SIGHUP, "1")),
+        (signal.SIGTERM, "2"),
+        pytest.param(signal.SIGINT, "1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, "1", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_to_the_whole_group_saves_and_ends(number, workers, tmp_path):

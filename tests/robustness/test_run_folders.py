@@ -79,6 +79,7 @@ def test_a_resumed_run_keeps_others_out(tmp_path, capsys):
     assert main([*BASE, "--max-steps", "1", "--output-dir", str(folder)]) == 0
 
 
+@pytest.mark.slow
 def test_an_overwriting_run_keeps_others_out(tmp_path, capsys):
     """A2, another case: a run that replaced one, of which nothing could be resumed."""
     folder = tmp_path / "run"

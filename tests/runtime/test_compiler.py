@@ -77,6 +77,7 @@ print(compiled(torch.arange(3.0)).tolist(), stepped() == before)
     assert run(program).split("\n")[:4] == printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "name"),
     [

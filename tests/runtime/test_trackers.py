@@ -86,6 +86,7 @@ def mlflow_history(folder: Path) -> dict[tuple[str, int], float]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "history"), [("wandb", wandb_history), ("mlflow", mlflow_history)]
 )

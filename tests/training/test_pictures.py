@@ -35,6 +35,7 @@ def test_without_a_validation_the_training_images_are_drawn(tmp_path):
     assert pictures(tmp_path / "run") == {"t-SNE train/coarse": [16], "t-SNE train/fine": [16]}
 
 
+@pytest.mark.slow
 def test_drawing_changes_no_weight(tmp_path, quick_run):
     flags = ["--epochs", "2", "--figure-freq", "1", "--output-dir", str(tmp_path / "run")]
     assert main([*QUICK, *flags]) == 0
