@@ -81,12 +81,12 @@ def measure_accuracy(args: argparse.Namespace) -> None:
 def print_rows(about: str, encoder: ImageEncoder, settings: dict, parts: tuple, draws: int) -> None:
     """Print a line for each setting of the classifier on one encoder's features."""
     train, test = parts
-    queries, support = encoder.encode(list(test.images)), []
+    queries, support = encoder.features(list(test.images)), []
     classes = range(train.hierarchy.num_fine)
     for draw in range(draws):
         rng = np.random.default_rng(draw)
         drawn = [rng.choice(np.flatnonzero(train.fine_labels == c), SHOTS, False) for c in classes]
-        support.append(encoder.encode([train.images[n] for n in np.concatenate(drawn)], 5))
+        support.append(encoder.features([train.images[n] for n in np.concatenate(drawn)], 5))
     labels = np.repeat(classes, SHOTS)
     for name, chosen in settings.items():
         if "coarse_first" in chosen and not encoder.num_coarse:
