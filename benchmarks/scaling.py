@@ -34,6 +34,7 @@ from ancor.methods.base import Batch
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime import distributed, launch
+from ancor.runtime.devices import shapes_only
 from ancor.training.doctor.workload import Size, build, draw, trainer_of
 from ancor.training.metrics import Meter
 
@@ -144,7 +145,7 @@ class Work:
 
 def shaped(network: Network, images: int) -> tuple[Encoder, Tensor]:
     """Return a network and images, without numbers or memory."""
-    with torch.device("meta"):
+    with shapes_only():
         config = EncoderConfig(network.arch, "seq", True, DIM, network.classes)
         encoder = Encoder(config).train()
         return encoder, torch.empty(images, 3, network.pixels, network.pixels)
