@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import torch
 
 from ancor.errors import InputError, choose
 from ancor.runtime.lazy import Lazy
@@ -56,7 +57,11 @@ def project(
     # Of points at one place, principal components are no numbers, which end the process.
     differ = together.shape[1] > 1 and np.ptp(together, axis=0).max() > SMALLEST_SPREAD
     make = {"tsne": _tsne, "umap": _umap}[projection]
-    points = make(len(together), differ, perplexity, seed % 2**32).fit_transform(together)
+    threads = torch.get_num_threads()
+    try:
+        points = make(len(together), differ, perplexity, seed % 2**32).fit_transform(together)
+    finally:
+        torch.set_num_threads(threads)  # Numba, which compiles UMAP, takes all for PyTorch too
     return points[: len(features)], points[len(features) :]
 
 

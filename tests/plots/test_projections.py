@@ -1,5 +1,7 @@
 """Features in the plane: what is near stays near, however few or alike the points are."""
 
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -50,6 +52,24 @@ def test_one_point_or_two_are_laid_out(count, kind):
     assert len(np.unique(points, axis=0)) == count
     points, stars = project(np.ones((1, 4)), np.ones((count - 1, 4)), projection=kind)
     assert (points.shape, stars.shape) == ((1, 2), (count - 1, 2))
+
+
+THREADS = """
+import numpy, torch
+from ancor.plots.projections import project
+threads = torch.get_num_threads()
+groups = numpy.repeat(numpy.eye(3, 16), 20, axis=0) + numpy.random.rand(60, 16) / 20
+project(groups, None, projection="umap")
+print(threads, torch.get_num_threads())
+"""
+
+
+@NEEDS_UMAP
+@pytest.mark.slow
+def test_umap_leaves_torch_its_threads():
+    """Numba takes all of a process's cores when it first compiles: another sum, other roundings."""
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True)
+    assert done.stdout == "1 1\n", done.stderr
 
 
 def test_features_of_no_length_are_laid_out():
