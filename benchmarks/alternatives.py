@@ -103,7 +103,17 @@ def main() -> None:
     add_model_flags(parser)
     parser.add_argument("--n-shots", type=int, nargs="+", default=[1, 5], metavar="N")
     parser.add_argument("--episodes", type=int, default=100, metavar="N")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="those with a NAME in theirs")
     args = parser.parse_args()
+    answers = ours()
+    if find_spec("easyfsl") is None:
+        print("easyfsl is left out: pip install easyfsl\n")
+    else:
+        answers |= easyfsl()
+    asked = args.rows or [""]
+    rows = {name: answers[name] for name in answers if any(part in name for part in asked)}
+    if not rows:
+        parser.error(f"--rows: none has {' or '.join(asked)} in its name: {', '.join(answers)}")
     (model,), partition = read_models_of(args, only_base=True)
     features = model.bank(partition).test_features()
     sampler = EpisodeSampler.of(partition, "fine")
@@ -115,14 +125,9 @@ def main() -> None:
         for shots in args.n_shots
         for mode, settings in MODES.items()
     }
-    answers = ours()
-    if find_spec("easyfsl") is None:
-        print("easyfsl is left out: pip install easyfsl\n")
-    else:
-        answers |= easyfsl()
     title = model.path.partition("=")[0]
     print(f"| {title} | {' | '.join(drawn)} | s |\n{'| --- ' * (len(drawn) + 2)}|")
-    for name, answer in answers.items():
+    for name, answer in rows.items():
         started = perf_counter()
         shown = [mean_and_interval(accuracies(answer, features, e)) for e in drawn.values()]
         cells = " | ".join(f"{mean:.1f} ± {half:.1f}" for mean, half in shown)

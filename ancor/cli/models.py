@@ -122,7 +122,7 @@ def read_models_of(
         vars(args) | (beside.data.same_images if beside else {}),
         partition or args.partition,
         runtime_of(args),
-        only_base=only_base is not False,
+        only_base=only_base,
         cache=Path(cache) if cache else None,
         expected={} if beside else expected_of(args),
     )

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from ancor.data.transform_spec import SIDES
+from ancor.errors import InputError
 from ancor.runtime.settings import at_least, between, check_settings, one_of, setting
 
 ENCODINGS = ("uncompressed", "jpeg")
+QUALITY = 90  # of JPEG
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class PackConfig:
         size: pixels of the shorter side; larger images are resized. None: 256, or as they are where
             all images of the dataset are of one size.
         encoding: `uncompressed`, of which a crop is read alone, or `jpeg`.
-        quality: of JPEG, 1 to 100.
+        quality: of JPEG, 1 to 100; None: 90 there.
     """
 
     size: int | None = setting(
@@ -31,10 +33,22 @@ class PackConfig:
         "uncompressed, of which a crop is read alone, or jpeg, of a tenth of the bytes",
         one_of(ENCODINGS),
     )
-    quality: int = setting(90, "of JPEG, 1 to 100", between(1, 100))
+    quality: int | None = setting(
+        None, "of jpeg, 1 to 100", between(1, 100), metavar="N", unset=str(QUALITY)
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.quality is not None and self.encoding != "jpeg":
+            raise InputError(
+                f"`quality` {self.quality} is of jpeg, and `encoding` is {self.encoding}; leave it "
+                "out, or give `encoding` jpeg"
+            )
+
+    @property
+    def jpeg_quality(self) -> int | None:
+        """What JPEG is written by; None: images are not compressed."""
+        return (self.quality or QUALITY) if self.encoding == "jpeg" else None
 
 
 @dataclass(frozen=True)

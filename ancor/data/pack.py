@@ -102,7 +102,7 @@ def _about(data: DataConfig, config: PackConfig, partitions: list[Partition]) ->
         "settings": {**data.choices, "version": data.version},
         "encoding": config.encoding,
         "size": size,
-        "quality": config.quality if config.encoding == "jpeg" else None,
+        "quality": config.jpeg_quality,
         **({"interpolation": data.interpolation} if data.interpolation else {}),
         "partitions": [
             {
@@ -149,7 +149,7 @@ def _storing(spec: TransformSpec, config: PackConfig) -> Callable[[Image.Image |
         if config.encoding == "uncompressed":
             return rows.tobytes(), *rows.shape[:2]
         buffer = io.BytesIO()
-        Image.fromarray(rows).save(buffer, "JPEG", quality=config.quality)
+        Image.fromarray(rows).save(buffer, "JPEG", quality=config.jpeg_quality)
         return buffer.getvalue(), *rows.shape[:2]
 
     return store

@@ -209,14 +209,18 @@ class EvaluationConfig:
         if len(set(self.n_shots)) < len(self.n_shots):
             raise InputError(f"`n_shots` {' '.join(map(str, self.n_shots))}: give each number once")
         check_penalty(self.C, [self.classifier])
-        own = None if self.only_base is None else "frozen" if self.only_base else "head"
-        if own is not None and self.features_out not in (None, own):
-            named = as_typed("only_base", self.only_base)
-            raise InputError(
-                f"{named} and `features_out` {self.features_out} are different features; "
-                "give one of them"
-            )
+        check_one_kind(self.only_base, self.features_out)
         if self.untrained and self.baseline is not None:
             raise InputError(
                 f"`baseline` {self.baseline!r} and `untrained` were given; a gain is over one"
             )
+
+
+def check_one_kind(only_base: bool | None, features_out: str | None) -> None:
+    """Raise an InputError where the two settings ask for different features."""
+    if only_base is None or features_out in (None, "frozen" if only_base else "head"):
+        return
+    raise InputError(
+        f"{as_typed('only_base', only_base)} and `features_out` {features_out} are different "
+        "features; give one of them"
+    )

@@ -17,6 +17,7 @@ from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize, query_transform, support_transform
 from ancor.data.views import QUERY_VIEW, EvaluationViews
 from ancor.errors import InputError, RunError, choose
+from ancor.evaluation.config import check_one_kind
 from ancor.evaluation.feature_cache import FeatureCache
 from ancor.evaluation.rows import RowReader
 from ancor.models.encoder import Encoder, EncoderOutput
@@ -209,7 +210,11 @@ def kind_of(
             backbone's, and of a head that was trained on the features of a frozen backbone both,
             as it alone loses inside the classes that it was taught.
         features_out: a name of `FEATURES_OUT`, which goes before that.
+
+    Raises:
+        InputError: the two ask for different features.
     """
+    check_one_kind(only_base, features_out)
     if features_out is not None:
         return FEATURES_OUT[features_out]
     if only_base is not None:

@@ -107,7 +107,7 @@ def read_models(
     partition: str | Partition,
     runtime: Runtime,
     *,
-    only_base: bool = True,
+    only_base: bool | None = None,
     cache: Path | None = None,
     expected: Mapping[str, Sequence[Any]] | None = None,
 ) -> tuple[list[Model], Partition]:
@@ -119,7 +119,7 @@ def read_models(
         partition: name of the one that is evaluated, or itself, which names the dataset where
             `data` names none.
         runtime: where and how passes run.
-        only_base: whether backbone features are all that is used.
+        only_base: False: the head's embedding is used too, and has to be as expected.
         cache: folder that features are kept in; None: nowhere.
         expected: what encoders have to be (`arch`, `head`, `dim`), one value for all or one a file.
 
@@ -131,7 +131,7 @@ def read_models(
     loaded = [load_encoder(p, head) for p, head in zip(paths, heads, strict=True)]
     for number, (path, (encoder, _)) in enumerate(zip(paths, loaded, strict=True)):
         given = {name: values[number] for name, values in expected.items()}
-        _check_agreement(given, path, encoder, only_base)
+        _check_agreement(given, path, encoder, only_base is not False)
     _check_alike(paths, loaded)
     check_same_classes(paths, [content for _, content in loaded])
     trained_on = [content["config"]["data"] for _, content in loaded]

@@ -225,9 +225,7 @@ def evaluate(
     runtime = Runtime.named(device, precision, quiet=quiet)
     read = []
     if paths:
-        read, partition = read_models(
-            paths, {}, partition, runtime, only_base=config.only_base is not False
-        )
+        read, partition = read_models(paths, {}, partition, runtime, only_base=config.only_base)
     files = iter(read)
     chosen = [
         _model(each, partition, combine, own) if isinstance(each, ImageEncoder) else next(files)

@@ -71,7 +71,7 @@ class ImageEncoder:
         self.content = content or {}
         self.kind = kind_of(encoder, self.content, only_base, features_out)
         self.network = encoder.to(runtime.device, memory_format=torch.channels_last).eval()
-        self.transforms, self.runtime, self.only_base = transforms, runtime, only_base
+        self.transforms, self.runtime = transforms, runtime
         self._form = stored_form(transforms)
         self.width = self._bank({}, 0).width  # number F of features
 
@@ -195,7 +195,6 @@ class ImageEncoder:
         about = {
             "config": asdict(self.network.config),
             "transforms": asdict(self.transforms),
-            "only_base": self.only_base is not False,
             "features_out": features_name(self.kind),
             "coarse_names": self.coarse_names,
         }
@@ -218,13 +217,14 @@ class ImageEncoder:
         encoder = Encoder(config)
         encoder.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         spec = TransformSpec.from_file(about["transforms"])
-        # Files of versions before tell neither of these.
-        out, names = about.get("features_out"), about.get("coarse_names")
-        told = None if out is None else choose("features_out", out, FEATURES_OUT)
+        names = about.get("coarse_names")  # files of versions before tell none
+        if "features_out" in about:
+            others = {"features_out": choose("features_out", about["features_out"], FEATURES_OUT)}
+        else:  # as versions before told it
+            others = {"only_base": bool(about["only_base"])}
         content = checkpoint.untold(config)
         content["config"]["classes"] = names or ()
         checkpoint.class_names(content, "the saved classifier")
-        others = {"only_base": bool(about["only_base"]), "features_out": told}
         return encoder, spec, others | ({"content": content} if names else {})
 
     def _bank(self, images: Images | list[Tensor] | dict[int, Tensor], seed: int) -> FeatureBank:

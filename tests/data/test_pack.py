@@ -332,3 +332,11 @@ def test_a_share_of_no_image_is_not_passed_over(folder):
     with refuses("`test_fraction`", "0.01", "'test'", kind=MissingPartition):
         partitions_of(config)
     assert list(partitions_of(replace(config, test_fraction=None))) == ["train", "validation"]
+
+
+def test_a_quality_is_of_jpeg():
+    """It was passed over, and the file ten times as large as meant."""
+    assert PackConfig(encoding="jpeg").jpeg_quality == 90
+    assert PackConfig(encoding="jpeg", quality=50).jpeg_quality == 50
+    with refuses("`quality` 50", "uncompressed", "`encoding` jpeg"):
+        PackConfig(quality=50)

@@ -40,7 +40,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", params=["uncompressed", "jpeg"])
 def file(request, folder) -> PackedFile:
     out = folder.parent / f"{request.param}.pack"
-    config = PackConfig(size=48, encoding=request.param, quality=100)
+    quality = 100 if request.param == "jpeg" else None
+    config = PackConfig(size=48, encoding=request.param, quality=quality)
     return pack(DataConfig("folder", root=str(folder)), config, str(out))
 
 

@@ -134,8 +134,8 @@ def test_both_are_side_by_side():
         ("seq", "f.npz", False, None, "embedding"),
         ("cls", "f.npz", None, None, "features"),
         ("seq", "f.npz", True, "frozen", "features"),
-        ("seq", None, True, "both", "both"),
-        ("seq", None, True, "head", "embedding"),
+        ("seq", None, None, "both", "both"),
+        ("seq", None, False, "head", "embedding"),
     ],
 )
 def test_what_is_scored_by_default(head, told, only_base, features_out, expected):
@@ -147,6 +147,9 @@ def test_what_is_scored_by_default(head, told, only_base, features_out, expected
 def test_features_that_are_asked_for_twice_have_to_be_the_same():
     """The second went before the first without a word."""
     assert EvaluationConfig(only_base=False, features_out="head").features_out == "head"
+    encoder = Encoder(EncoderConfig("conv4", "seq", num_classes=2))
     for only_base, words in ((True, "`only_base`"), (False, "`no_only_base`")):
         with refuses(words, "`features_out` both"):
             EvaluationConfig(only_base=only_base, features_out="both")
+        with refuses(words, "`features_out` both"):  # as `discover`, `app` and Python ask
+            kind_of(encoder, {}, only_base, "both")
