@@ -279,7 +279,10 @@ def test_every_face_carries_every_character():
         assert box not in shapes, glyphs.faces()[face]
 
 
-@pytest.mark.parametrize("dataset", ["tiered", "cifar100", "aircraft"])
+@pytest.mark.parametrize(
+    "dataset",
+    ["aircraft", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tiered", "cifar100"))],
+)
 def test_views_come_from_spawned_workers(tmp_path, dataset):
     getattr(made, dataset)(tmp_path)
     config = DataConfig(dataset, root=str(tmp_path), image_size=32)

@@ -138,6 +138,7 @@ def test_far_classes_are_told_and_equal_ones_are_not(classifier):
     np.testing.assert_allclose(padded, found, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_eval_reports_both_scores_with_intervals(quick_run, tmp_path, capsys):
     report = tmp_path / "r.json"
     model = ["--model-path", str(quick_run / "last.pth.tar"), "--partition", "test"]

@@ -40,6 +40,7 @@ def scores(results):
     return [(result.mode, result.accuracy, result.ci95) for result in results]
 
 
+@pytest.mark.slow
 def test_six_lines_give_the_numbers_of_the_scripts(data, encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = ancor.evaluate(encoder, data["test"], n_test_runs=20)

@@ -173,7 +173,9 @@ SEEN = {
 }
 
 
-@pytest.mark.parametrize("seen", SEEN)
+@pytest.mark.parametrize(
+    "seen", [pytest.param(s, marks=[] if s == "photographs" else pytest.mark.slow) for s in SEEN]
+)
 def test_the_pages_runner_answers_as_predict_does(seen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own_pictures(QUERY)
@@ -254,7 +256,7 @@ def test_the_similarity_threshold_goes_along(encoder, digits, queries, tmp_path)
     assert 0 < found.sum() < len(found)
 
 
-@pytest.mark.parametrize("to", ["onnx", "pt2"])
+@pytest.mark.parametrize("to", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
 def test_command_and_metadata(to, encoder, digits, queries, tmp_path, capsys):
     settings = {"classifier": "KNN", "coarse_first": True, "unknown": 0.6}
     settings |= {"back_off": 0.7, "coarse_by": "classes"}

@@ -166,7 +166,10 @@ def published_names(encoder, classifier) -> dict[str, torch.Tensor]:
     return state | {f"classifer.{name}": t for name, t in classifier.state_dict().items()}
 
 
-@pytest.mark.parametrize("trace", traces())
+@pytest.mark.parametrize(
+    "trace",
+    [pytest.param(t, marks=[] if t == "maskcon_stem32" else pytest.mark.slow) for t in traces()],
+)
 def test_golden_trace(trace):
     kind, stem = trace.split("_")
     steps, images, dim, length, classes, pixels, _ = arrays("maskcon")[f"trace/{trace}/config"]

@@ -241,7 +241,7 @@ def epochs_assigned(monkeypatch) -> list[int]:
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("stops", [(2,), (6,), (3, 7, 8)], ids=str)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(
     name, stops, precision, tmp_path, epochs_assigned
 ):

@@ -166,7 +166,13 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("flags", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(flags, id=about, marks=[] if about == "frozen at first" else pytest.mark.slow)
+        for about, flags in RUNS.items()
+    ],
+)
 def test_a_run_is_the_same_also_when_it_is_resumed_otherwise(flags, tmp_path):
     common = [*SMALL, *flags, "--epochs", "2", "--val-episodes", "0"]
     given = "--checkpoint-activations"

@@ -36,7 +36,9 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("run", range(30 if TORTURE else 2))
+@pytest.mark.parametrize(
+    "run", [pytest.param(0, marks=pytest.mark.slow), *range(1, 30 if TORTURE else 2)]
+)
 def test_interrupted_runs_end_in_the_same_weights(run, undisturbed, tmp_path, monkeypatch, capsys):
     rng = random.Random(SEED + run if TORTURE else run)
     moments = set(rng.sample(range(STEPS), rng.randint(1, 3)))

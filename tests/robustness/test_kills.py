@@ -38,12 +38,9 @@ def steps(folder) -> list[tuple[float, int]]:
     return [int(n) for n in re.findall(r'"kind": "step", "step": (\d+)', text)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("processes", "kills"),
-    [
-        (1, 60 if TORTURE else 2),
-        pytest.param(2, 40 if TORTURE else 1, marks=() if TORTURE else pytest.mark.slow),
-    ],
+    ("processes", "kills"), [(1, 60 if TORTURE else 2), (2, 40 if TORTURE else 1)]
 )
 def test_a_killed_run_loses_at_most_one_interval(processes, kills, tmp_path):
     rng = random.Random(SEED if TORTURE else 1)

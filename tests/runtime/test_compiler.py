@@ -14,7 +14,9 @@ def run(program: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("of", ["torchvision:resnet18", "timm:resnet18"])
+@pytest.mark.parametrize(
+    "of", ["timm:resnet18", pytest.param("torchvision:resnet18", marks=pytest.mark.slow)]
+)
 def test_a_backbone_is_built_and_passed_without_the_compiler(of):
     pytest.importorskip(of.partition(":")[0])
     program = f"""

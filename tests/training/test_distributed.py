@@ -46,6 +46,11 @@ HEADS = {
 }
 
 
+def slow(*values) -> object:
+    """Return a case of the slow tests."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def free_group(processes: int = 2) -> Group:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -210,8 +215,8 @@ def test_bytes_sent_in_a_step_do_not_depend_on_the_queue(steps):
     ("how", "kind", "words"),
     [
         ("input", InputError, ["--lr 9: too much"]),
-        ("other", RunError, ["process 1", "KeyError: 'lost'"]),
-        ("lines", RunError, ["process 1", "RuntimeError: what was wrong"]),
+        slow("other", RunError, ["process 1", "KeyError: 'lost'"]),
+        slow("lines", RunError, ["process 1", "RuntimeError: what was wrong"]),
         ("killed", RunError, ["process 1", "SIGKILL"]),
     ],
 )
@@ -302,7 +307,7 @@ def test_nodes_that_never_meet_are_one_line(node, tmp_path, capfd):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", ["0", "1"])
+@pytest.mark.parametrize("number", ["0", slow("1")])
 def test_processes_of_another_launcher_that_never_meet_are_one_line(number, tmp_path):
     """A7: the same where the environment tells the group, as under torchrun."""
     port = free_group().url.rpartition(":")[2]

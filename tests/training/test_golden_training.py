@@ -62,7 +62,10 @@ def batch(step: int) -> Batch:
 # tests/methods/test_golden_losses.py as well.
 @pytest.mark.parametrize(
     "name",
-    [*(n for n in METHODS if n != "fork_norm"), pytest.param("fork_norm", marks=pytest.mark.slow)],
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("fork_norm", "moco") else [])
+        for n in METHODS
+    ],
 )
 def test_golden_trace(name):
     golden = arrays("train_trace")
