@@ -9,6 +9,7 @@ the same episodes: unit vectors of the backbone, images under the test transform
 `(transductive)` answer all queries of an episode together. The last column is the time of all.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -21,9 +22,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where only easyfsl is installed
 
-from ancor.cli.arguments import Parser
+from ancor.cli.arguments import Parser, main_of
 from ancor.cli.models import add_model_flags, read_models_of
 from ancor.data.episodes import ALL_WAYS, Episode, EpisodeSampler, Protocol
+from ancor.errors import InputError
 from ancor.evaluation.config import CLASSIFIERS
 from ancor.evaluation.episode_batch import EpisodeBatch
 from ancor.evaluation.plan import mean_and_interval
@@ -97,14 +99,18 @@ def accuracies(answer: Answer, features: Tensor, episodes: Sequence[Episode]) ->
     return 100 * np.array(found)
 
 
-def main() -> None:
-    """Print a table, row by row."""
+def build_parser() -> Parser:
+    """Build the parser."""
     parser = Parser(prog="benchmarks/alternatives.py", description=__doc__)
     add_model_flags(parser)
     parser.add_argument("--n-shots", type=int, nargs="+", default=[1, 5], metavar="N")
     parser.add_argument("--episodes", type=int, default=100, metavar="N")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="those with a NAME in theirs")
-    args = parser.parse_args()
+    return parser
+
+
+def command(args: argparse.Namespace) -> None:
+    """Print a table, row by row."""
     answers = ours()
     if find_spec("easyfsl") is None:
         print("easyfsl is left out: pip install easyfsl\n")
@@ -113,7 +119,9 @@ def main() -> None:
     asked = args.rows or [""]
     rows = {name: answers[name] for name in answers if any(part in name for part in asked)}
     if not rows:
-        parser.error(f"--rows: none has {' or '.join(asked)} in its name: {', '.join(answers)}")
+        raise InputError(
+            f"--rows {' '.join(asked)}: expected a part of one of {', '.join(answers)}"
+        )
     (model,), partition = read_models_of(args, only_base=True)
     features = model.bank(partition).test_features()
     sampler = EpisodeSampler.of(partition, "fine")
@@ -134,5 +142,7 @@ def main() -> None:
         print(f"| {name} | {cells} | {perf_counter() - started:.0f} |", flush=True)
 
 
+main = main_of(build_parser, command)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,10 +8,11 @@ judged on the pictures of another partition. Features are of the test transform.
 """
 
 import argparse
+import sys
 
 import numpy as np
 
-from ancor.cli.arguments import Parser
+from ancor.cli.arguments import Parser, main_of
 from ancor.cli.models import add_model_flags, read_models_of
 from ancor.evaluation.plan import mean_and_interval
 from ancor.fewshot.labeling import pictures
@@ -49,12 +50,16 @@ def accuracies(pool: Pictures, judges: Pictures, coarse: int, seed: int) -> list
     return [accuracy(labels) for labels in (first, by_doubt, by_chance)]
 
 
-def main() -> None:
-    """Print a table."""
+def build_parser() -> Parser:
+    """Build the parser."""
     parser = Parser(prog="benchmarks/labeling.py", description=__doc__)
     add_model_flags(parser, partition="train")
     parser.add_argument("--draws", type=int, default=20, metavar="N")
-    args = parser.parse_args()
+    return parser
+
+
+def command(args: argparse.Namespace) -> None:
+    """Print a line for each way to label."""
     pool = read(args)
     args.partition = JUDGES
     judges = read(args)
@@ -86,5 +91,7 @@ def read(args: argparse.Namespace) -> Pictures:
     return pictures.read(model, partition)
 
 
+main = main_of(build_parser, command)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,10 +6,13 @@ Ten classes are drawn, of which five are known, each by some images; all their o
 all of the other five classes, are compared with the threshold. Features are of the test transform.
 """
 
+import argparse
+import sys
+
 import numpy as np
 import torch
 
-from ancor.cli.arguments import Parser
+from ancor.cli.arguments import Parser, main_of
 from ancor.cli.models import add_model_flags, read_models_of
 from ancor.data.views import QUERY_VIEW
 from ancor.evaluation.plan import mean_and_interval
@@ -38,13 +41,17 @@ def rejected(
     return [float((means.similarities(q) < threshold).double().mean()) for q in (known, unknown)]
 
 
-def main() -> None:
-    """Print a table."""
+def build_parser() -> Parser:
+    """Build the parser."""
     parser = Parser(prog="benchmarks/unknown.py", description=__doc__)
     add_model_flags(parser)
     parser.add_argument("--rate", type=float, default=0.05, metavar="R")
     parser.add_argument("--draws", type=int, default=300, metavar="N")
-    args = parser.parse_args()
+    return parser
+
+
+def command(args: argparse.Namespace) -> None:
+    """Print a table."""
     (model,), partition = read_models_of(args, only_base=True)
     images = np.arange(len(partition))
     pairs = np.stack([images, np.full_like(images, QUERY_VIEW)], axis=1)
@@ -59,5 +66,7 @@ def main() -> None:
         print(shots, *(f"{mean:.1f} ± {half:.1f}" for mean, half in told), sep=" | ")
 
 
+main = main_of(build_parser, command)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

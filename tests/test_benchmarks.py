@@ -9,6 +9,7 @@ import pytest
 
 from ancor.cli import embed
 from ancor.data.datasets.fashion_mnist import DEBIAN
+from tests import made
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # Those of a test file of their own, the runner of experiments and what benchmarks are made of.
@@ -19,14 +20,14 @@ COMMANDS = [
     "batch_norm.py MODEL stilled.pth.tar",
     "digits.py --seeds 0",
     "discovery.py --model-path MODEL --algorithms kmeans",
-    "evaluation.py --arch conv4 --episodes 20 --views 2 --loop-small 1 --loop-large 1",
+    "evaluation.py --arch conv4 --episodes 20 --views 5 --loop-small 1 --loop-large 1",
     "evaluation.py --classifier-only",
     "evaluation.py --ridge --features FEATURES",
     "fewshot.py --speed",
     "fewshot.py --model-path MODEL --draws 1",
-    "folder.py --images 100 --deep",
+    "folder.py --images 2000",
     "index.py --images 5000 --episodes 10 --all-way 2",
-    "labeling.py --model-path MODEL --draws 1",
+    "labeling.py --model-path MODEL --dataset folder --data FOLDER --image-size 16 --draws 1",
     "loader.py --images 8 --rounds 1",
     "retrieval.py --images 500 --width 16 --classes 20",
     "start.py --rounds 1",
@@ -53,7 +54,11 @@ def files(quick_run, tmp_path_factory):
     """The files that commands name in capitals."""
     model, features = quick_run / "model_best.pth.tar", tmp_path_factory.mktemp("f") / "digits.npz"
     assert embed.main(["--model-path", str(model), "--output", str(features)]) == 0
-    return {"MODEL": model, "FEATURES": features}
+    folder, names = tmp_path_factory.mktemp("images"), [f"{n}.png" for n in range(30)]
+    for part in ("train", "test"):
+        for number, name in enumerate(names):
+            made.write(folder / part / "coarse" / "abc"[number % 3] / name, number)
+    return {"MODEL": model, "FEATURES": features, "FOLDER": folder}
 
 
 @pytest.mark.slow
