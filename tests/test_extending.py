@@ -169,6 +169,7 @@ def test_a_flag_is_one_line(section, tmp_path, monkeypatch, capsys):
     refused(train.main, command, capsys, "--noise -1.0")
 
 
+@pytest.mark.slow
 def test_a_method_is_told_of_training_and_of_epochs(tmp_path, monkeypatch):
     told = []
 

@@ -15,6 +15,7 @@ from ancor.models.backbones import BACKBONES, build_backbone
 from ancor.models.config import BARE, HEADS, EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.runtime.seeding import seeded
+from tests.cases import slow
 from tests.pretrained import LITE0, WEIGHTS
 from tests.refusals import refused, refuses, tells
 
@@ -167,7 +168,7 @@ def read_metadata(path) -> dict:
         return values(file.metadata())
 
 
-@pytest.mark.parametrize("to", ["onnx", "pt2", "safetensors"])
+@pytest.mark.parametrize("to", ["onnx", "safetensors", slow("pt2")])
 def test_command_and_metadata(to, quick_run, tmp_path, capsys):
     source, path = quick_run / "model_best.pth.tar", tmp_path / f"out.{to}"
     command = ["export", "--model_path", str(source), "--output", str(path)]

@@ -23,6 +23,7 @@ from ancor.models.backbones import build_backbone
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import Encoder
 from ancor.models.libraries import library
+from tests.cases import slow
 from tests.pretrained import LITE0, WEIGHTS
 from tests.refusals import tells
 
@@ -203,8 +204,8 @@ sys.exit(main(sys.argv[1:]))
     ("arch", "file"),
     [
         ("timm:test_resnet.r160_in1k", "model.safetensors"),
-        ("torchvision:resnet18", "resnet18-f37072fd.pth"),
-        ("resnet18", "resnet18-f37072fd.pth"),
+        slow("torchvision:resnet18", "resnet18-f37072fd.pth"),
+        slow("resnet18", "resnet18-f37072fd.pth"),
     ],
 )
 def test_without_a_network_it_is_one_line_at_once(arch, file, tmp_path):

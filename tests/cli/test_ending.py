@@ -68,6 +68,7 @@ def test_a_full_disk_under_the_output_is_one_line():
     one_line(ended.stderr.decode(), os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.slow
 def test_training_that_nobody_reads_saves_and_ends(tmp_path):
     """A8: each line that it could not print was a traceback."""
     folder = tmp_path / "run"

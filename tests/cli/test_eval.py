@@ -13,6 +13,7 @@ from ancor.cli.train import main as train
 from ancor.evaluation import run
 from ancor.models.encoder import Encoder
 from tests import made
+from tests.cases import slow
 from tests.conftest import QUICK
 from tests.refusals import refused
 
@@ -52,13 +53,13 @@ def results_of(path) -> list[dict]:
 @pytest.mark.parametrize(
     ("script", "flags"),
     [
-        ("ensemble", []),
-        ("ensemble", ["--average", "arithmetic", "--cls", "Proto", "--fg"]),
-        ("ensemble", ["--cls", "KNN"]),
         ("concat", ["--cls", "NN", "--head", "seq"]),
-        ("concat", ["--model", "conv4", "resnet18"]),
-        ("cascade", ["--cls", "Cosine", "--fg"]),
+        ("ensemble", ["--cls", "KNN"]),
         ("cascade", []),
+        slow("ensemble", []),
+        slow("ensemble", ["--average", "arithmetic", "--cls", "Proto", "--fg"]),
+        slow("concat", ["--model", "conv4", "resnet18"]),
+        slow("cascade", ["--cls", "Cosine", "--fg"]),
     ],
 )
 def test_several_models_beat_chance(script, flags, models, tmp_path, capsys):

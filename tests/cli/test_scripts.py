@@ -12,6 +12,7 @@ import torch
 from ancor.cli import eval, train, tsne
 from ancor.evaluation import classifiers
 from ancor.evaluation.config import CLASSIFIERS
+from tests.cases import first_quick
 from tests.conftest import SMALL
 from tests.refusals import one_line, refused, tells
 
@@ -51,7 +52,7 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("command", STARTS)
+@pytest.mark.parametrize("command", first_quick(STARTS))
 def test_what_takes_long_to_import_is_not_imported_before_it_is_needed(command, tmp_path):
     """The file is missing, so the command ends when it has imported what every run needs."""
     args, others = STARTS[command]
@@ -234,7 +235,9 @@ def test_the_papers_evaluation_flags_run(quick_run, capsys):
     assert tells(capsys.readouterr().out, "--head cls")
 
 
-@pytest.mark.parametrize("flags", [[], ["--mode", "coarse", "--n_ways", "3"], ["--no-only-base"]])
+@pytest.mark.parametrize(
+    "flags", first_quick([[], ["--mode", "coarse", "--n_ways", "3"], ["--no-only-base"]])
+)
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_every_classifier_beats_chance(classifier, flags, quick_run, tmp_path):
     path = tmp_path / "r.json"

@@ -17,6 +17,7 @@ from ancor.data.registry import DATASETS
 from ancor.data.transform_spec import TransformSpec
 from ancor.data.transforms import normalize, query_transform, support_transform, training_view
 from ancor.data.views import QUERY_VIEW, EvaluationViews, TrainingViews
+from tests.cases import slow
 from tests.refusals import refuses
 
 SIZES = {
@@ -134,7 +135,7 @@ def test_partition_without_fine_labels_says_what_to_do():
     ("name", "workers"),
     [
         ("digits", 0),
-        pytest.param("digits", 2, marks=pytest.mark.slow),
+        slow("digits", 2),
         ("fashion-mnist", 0),
     ],
 )

@@ -18,6 +18,7 @@ from ancor.data.transforms import pixels_of, query_transform, support_transform
 from ancor.data.views import EvaluationViews
 from ancor.fewshot import inputs
 from tests import made
+from tests.cases import first_quick
 from tests.refusals import refuses
 
 
@@ -279,10 +280,7 @@ def test_every_face_carries_every_character():
         assert box not in shapes, glyphs.faces()[face]
 
 
-@pytest.mark.parametrize(
-    "dataset",
-    ["aircraft", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tiered", "cifar100"))],
-)
+@pytest.mark.parametrize("dataset", first_quick(["aircraft", "tiered", "cifar100"]))
 def test_views_come_from_spawned_workers(tmp_path, dataset):
     getattr(made, dataset)(tmp_path)
     config = DataConfig(dataset, root=str(tmp_path), image_size=32)

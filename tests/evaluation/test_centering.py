@@ -72,6 +72,7 @@ def test_training_images_that_cannot_be_read_are_told(read, tmp_path, caplog):
     assert tells(caplog.text, "broken.png")
 
 
+@pytest.mark.slow
 def test_a_baseline_is_centered_by_the_same_part_of_the_images(quick_run, tmp_path, capsys):
     """Where they are, and the share that is evaluated, stand in the model's file alone."""
     write_digits(tmp_path / "photos")

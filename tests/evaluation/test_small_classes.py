@@ -24,6 +24,7 @@ from ancor.plots.layouts import episode_images
 from ancor.runtime.devices import Runtime
 from ancor.training.validation import Validator
 from tests import made
+from tests.cases import first_quick
 from tests.refusals import one_line, refused, refuses, tells
 from tests.shared import needs_shared, shared
 
@@ -170,7 +171,7 @@ class Made:
         yield found if self.coarse else F.normalize(found, dim=1)
 
 
-@pytest.mark.parametrize("classifier", ["LR", "KNN", "Proto", "NN", "Cosine"])
+@pytest.mark.parametrize("classifier", first_quick(["LR", "KNN", "Proto", "NN", "Cosine"]))
 @pytest.mark.parametrize("way", ["single", "concat", "cascade", "ensemble"])
 def test_episodes_of_other_lengths_disturb_no_answer(way, classifier, sampler):
     """B13: many episodes of unequal lengths at once, against one at a time."""

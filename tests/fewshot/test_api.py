@@ -267,6 +267,7 @@ def test_settings_of_a_dataset_go_before_the_backbones(photographs, of_timm):
     assert encoder.transforms.interpolation == library(arch).preprocessing()["interpolation"]
 
 
+@pytest.mark.slow
 def test_an_encoder_is_scored_by_the_features_that_it_encodes_to(data, quick_run):
     path, few = quick_run / "last.pth.tar", {"n_test_runs": 5, "n_queries": 5}
     frozen, head = (

@@ -25,6 +25,7 @@ from ancor.models.encoder import Encoder
 from ancor.runtime.devices import Runtime
 from ancor.runtime.seeding import seeded
 from tests import made
+from tests.cases import first_quick, slow
 from tests.pages import commands
 from tests.pretrained import LITE0, WEIGHTS
 from tests.refusals import refused, refuses, tells
@@ -71,7 +72,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("classifier", GRAPHS)
+@pytest.mark.parametrize("classifier", first_quick(GRAPHS, 2))
 def test_the_graph_is_predict(classifier, form, encoder, digits, queries):
     sizes, settings = FORMS[form]
     model = fitted(encoder, digits, sizes, classifier=classifier, **settings)
@@ -173,9 +174,7 @@ SEEN = {
 }
 
 
-@pytest.mark.parametrize(
-    "seen", [pytest.param(s, marks=[] if s == "photographs" else pytest.mark.slow) for s in SEEN]
-)
+@pytest.mark.parametrize("seen", first_quick(SEEN))
 def test_the_pages_runner_answers_as_predict_does(seen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own_pictures(QUERY)
@@ -256,7 +255,7 @@ def test_the_similarity_threshold_goes_along(encoder, digits, queries, tmp_path)
     assert 0 < found.sum() < len(found)
 
 
-@pytest.mark.parametrize("to", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", ["onnx", slow("pt2")])
 def test_command_and_metadata(to, encoder, digits, queries, tmp_path, capsys):
     settings = {"classifier": "KNN", "coarse_first": True, "unknown": 0.6}
     settings |= {"back_off": 0.7, "coarse_by": "classes"}

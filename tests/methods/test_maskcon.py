@@ -13,6 +13,7 @@ from ancor.models.backbones import BACKBONES
 from ancor.models.config import EncoderConfig
 from ancor.models.encoder import EncoderOutput
 from ancor.training.config import TrainConfig
+from tests.cases import first_quick
 from tests.golden_files import assert_agrees
 from tests.golden_methods import agrees, arrays, drawn, fill_, tensor
 from tests.methods.test_supcon import Flat
@@ -166,10 +167,7 @@ def published_names(encoder, classifier) -> dict[str, torch.Tensor]:
     return state | {f"classifer.{name}": t for name, t in classifier.state_dict().items()}
 
 
-@pytest.mark.parametrize(
-    "trace",
-    [pytest.param(t, marks=[] if t == "maskcon_stem32" else pytest.mark.slow) for t in traces()],
-)
+@pytest.mark.parametrize("trace", first_quick(reversed(traces())))
 def test_golden_trace(trace):
     kind, stem = trace.split("_")
     steps, images, dim, length, classes, pixels, _ = arrays("maskcon")[f"trace/{trace}/config"]

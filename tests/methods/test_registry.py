@@ -22,6 +22,7 @@ from ancor.runtime.launch import launch
 from ancor.runtime.settings import settings_of
 from ancor.training import run as training
 from ancor.training.resolve import mode_of, paper_defaults, resolve
+from tests.cases import slow
 from tests.pages import ROOT
 from tests.refusals import refused, refuses, tells
 from tests.training.steps import at_each_step
@@ -68,8 +69,10 @@ def steps(folder: Path) -> list[dict]:
     return [record for record in map(json.loads, lines) if record["kind"] == "step"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("precision", ["fp32", slow("bf16")])
+@pytest.mark.parametrize(
+    "method", [name if name in ("ancor", "scgm-g", "snca") else slow(name) for name in NAMES]
+)
 def test_a_killed_run_goes_on_to_the_same_bits(method, precision, tmp_path, monkeypatch):
     """In the middle of the second epoch, and again in the third, of nine steps in all."""
     whole = run(tmp_path / "whole", method, precision)

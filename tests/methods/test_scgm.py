@@ -19,6 +19,7 @@ from ancor.methods.whole_set_config import ScgmAConfig, ScgmGConfig
 from ancor.models.config import EncoderConfig
 from ancor.runtime import distributed
 from ancor.runtime.launch import launch
+from tests.cases import slow
 from tests.golden_files import assert_agrees
 from tests.golden_methods import arrays, drawn, fill_
 from tests.refusals import refused, refuses, tells
@@ -241,7 +242,7 @@ def epochs_assigned(monkeypatch) -> list[int]:
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("stops", [(2,), (6,), (3, 7, 8)], ids=str)
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["fp32", slow("bf16")])
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(
     name, stops, precision, tmp_path, epochs_assigned
 ):

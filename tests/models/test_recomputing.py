@@ -20,6 +20,7 @@ from ancor.runtime.launch import Group, launch
 from ancor.training.config import TrainConfig
 from ancor.training.doctor.workload import Size, build, draw, losses_of_steps, trainer_of
 from ancor.training.metrics import Meter
+from tests.cases import first_quick, slow
 from tests.conftest import SMALL
 from tests.refusals import refused, refuses
 
@@ -67,7 +68,7 @@ def passed(network: nn.Module, images: torch.Tensor, dtype: torch.dtype | None) 
     return sum(kept.values())
 
 
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", [None, slow(torch.bfloat16)], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_gradients_and_statistics_are_the_same_and_less_is_kept(name, dtype):
     count, side = BACKBONES[name]
@@ -160,20 +161,15 @@ def test_two_processes_train_alike(tmp_path):
 
 
 RUNS = {
-    "bf16, in parts": ["--precision", "bf16", "--accumulate", "2"],
     "frozen at first": ["--freeze", "2", "--freeze-epochs", "1"],
+    "bf16, in parts": ["--precision", "bf16", "--accumulate", "2"],
     "with fixed statistics": ["--freeze-bn", "--head", "fork", "--metric", "norm"],
 }
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param(flags, id=about, marks=[] if about == "frozen at first" else pytest.mark.slow)
-        for about, flags in RUNS.items()
-    ],
-)
-def test_a_run_is_the_same_also_when_it_is_resumed_otherwise(flags, tmp_path):
+@pytest.mark.parametrize("about", first_quick(RUNS))
+def test_a_run_is_the_same_also_when_it_is_resumed_otherwise(about, tmp_path):
+    flags = RUNS[about]
     common = [*SMALL, *flags, "--epochs", "2", "--val-episodes", "0"]
     given = "--checkpoint-activations"
     first, again, mixed = (tmp_path / name for name in ("plain", "again", "mixed"))

@@ -36,9 +36,8 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "run", [pytest.param(0, marks=pytest.mark.slow), *range(1, 30 if TORTURE else 2)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("run", range(30 if TORTURE else 2))
 def test_interrupted_runs_end_in_the_same_weights(run, undisturbed, tmp_path, monkeypatch, capsys):
     rng = random.Random(SEED + run if TORTURE else run)
     moments = set(rng.sample(range(STEPS), rng.randint(1, 3)))
@@ -73,6 +72,7 @@ def test_a_signal_to_save_saves_and_goes_on(tmp_path, monkeypatch):
     assert content(folder)["progress"]["step"] == 8
 
 
+@pytest.mark.slow
 def test_two_signals_end_a_run_at_once_and_one_line_each(tmp_path):
     folder = tmp_path / "run"
     running = start(folder, "--save-minutes", "0.01", "-p", "1", "--epochs", "500")

@@ -20,6 +20,7 @@ from ancor.data import loading
 from ancor.data.loading import Loader
 from ancor.errors import InputError, RunError
 from ancor.training.signals import Requests
+from tests.cases import slow
 from tests.refusals import one_line, refuses
 from tests.robustness.runs import ROOT, content, same_weights, start, wait_for
 
@@ -53,12 +54,13 @@ class Faulty(Dataset):
     ("number", "workers"),
     [
         # Also by tests/robustness/test_interrupts.py: a run of one process.
-        pytest.param(signal.SIGTERM, "0", marks=pytest.mark.slow),
+        slow(signal.SIGTERM, "0"),
         (signal.SIGTERM, "2"),
-        pytest.param(signal.SIGINT, "1", marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, "1", marks=pytest.mark.slow),
+        slow(signal.SIGINT, "1"),
+        slow(signal.SIGHUP, "1"),
     ],
 )
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_saves_and_ends(number, workers, tmp_path):
     """A5: loading processes died of it, 116 lines of traceback followed, and nothing was saved."""
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -304,6 +306,7 @@ def test_every_loader_of_the_package_is_this_one():
             assert "DataLoader" not in path.read_text(encoding="utf-8"), path
 
 
+@pytest.mark.slow
 def test_a_group_is_told_in_one_line_where_a_loading_process_dies(tmp_path):
     """A5: train.py as a process, one of whose loading processes is killed."""
     running = start(tmp_path / "run", "-j", "2", "-p", "1", "--epochs", "500")

@@ -14,9 +14,8 @@ def run(program: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize(
-    "of", ["timm:resnet18", pytest.param("torchvision:resnet18", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["timm:resnet18", "torchvision:resnet18"])
 def test_a_backbone_is_built_and_passed_without_the_compiler(of):
     pytest.importorskip(of.partition(":")[0])
     program = f"""
@@ -51,6 +50,7 @@ print(there[:4].tolist() == [2.0] * 4, there[4:].count_nonzero().item())
     assert run(program).split() == ["False", "True", "True", "4"]
 
 
+@pytest.mark.slow
 def test_what_was_put_off_does_as_ever():
     program = """
 with without_compiler():
@@ -105,6 +105,7 @@ print(torch._dynamo.utils.counters is not None, torch._dynamo.disable.__module__
     assert run(program).split("\n")[:2] == [name, "True torch._dynamo.decorators"]
 
 
+@pytest.mark.slow
 def test_one_that_is_there_stays_and_a_failed_import_leaves_nothing():
     program = """
 try:

@@ -114,6 +114,7 @@ def test_a_run_and_its_second_part_are_one_run_of_the_same_figures(
     assert list(folder.glob("events.out.tfevents.*"))  # TensorBoard is what it was
 
 
+@pytest.mark.slow
 def test_a_tracker_changes_no_weight(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

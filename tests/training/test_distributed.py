@@ -33,6 +33,7 @@ from ancor.training.config import TrainConfig
 from ancor.training.metrics import Meter
 from ancor.training.resume import start_from
 from ancor.training.trainer import Trainer
+from tests.cases import slow
 from tests.conftest import SMALL
 from tests.refusals import one_line, refuses, tells
 from tests.training.failing import fail
@@ -44,11 +45,6 @@ HEADS = {
     "moco-like": ("none", ("cst_all",)),
     "on features": ("seq", ("cls", "cst_by_class")),
 }
-
-
-def slow(*values) -> object:
-    """Return a case of the slow tests."""
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def free_group(processes: int = 2) -> Group:
@@ -293,7 +289,7 @@ def test_scripts_train_in_two_processes_of_their_own_and_of_torchruns(tmp_path):
 COME = ["--dataset", "digits", "--mode", "coarse", "--val-episodes", "0", "--dist-timeout", "0.02"]
 
 
-@pytest.mark.parametrize("node", ["0", "1"])
+@pytest.mark.parametrize("node", ["0", slow("1")])
 def test_nodes_that_never_meet_are_one_line(node, tmp_path, capfd):
     """A7: it took 10 to 19 minutes, and ended in tracebacks."""
     flags = ["--multiprocessing-distributed", "--world-size", "2", "--nproc", "1", "--rank", node]
@@ -307,7 +303,8 @@ def test_nodes_that_never_meet_are_one_line(node, tmp_path, capfd):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", ["0", slow("1")])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["0", "1"])
 def test_processes_of_another_launcher_that_never_meet_are_one_line(number, tmp_path):
     """A7: the same where the environment tells the group, as under torchrun."""
     port = free_group().url.rpartition(":")[2]
@@ -452,6 +449,7 @@ def start_apart(root: str) -> None:
         (own / "said.txt").write_text(said)
 
 
+@pytest.mark.slow
 def test_processes_that_find_other_files_do_not_go_on(quick_run, tmp_path):
     """On nodes that do not share the folder one went on and another began afresh."""
     last, previous = quick_run / "last.pth.tar", quick_run / "previous.pth.tar"

@@ -128,6 +128,7 @@ def test_processes_that_answer_wrongly_are_found(tmp_path, monkeypatch):
     assert tells(found.text, "gather")
 
 
+@pytest.mark.slow
 def test_two_processes_speak_where_there_is_one_gpu(monkeypatch):
     monkeypatch.setattr(checks, "count_gpus", lambda: 1)
     found = checks.processes(torch.device("cuda"))

@@ -12,6 +12,7 @@ from ancor.methods.config import AncorConfig
 from ancor.models.config import EncoderConfig
 from ancor.training.schedules import cosine_rate, step_rate
 from ancor.training.state import method_state
+from tests.cases import slow
 from tests.golden_files import array, arrays, assert_agrees, fill_
 
 SCHEDULES = {
@@ -58,14 +59,10 @@ def batch(step: int) -> Batch:
     return Batch(tuple(views), labels, torch.arange(8))
 
 
-# The slow one's head, queue and losses are those of `ancor`; its metric is tested in
+# Heads, queues and losses of the slow ones are those of the others; the metric of one is tested in
 # tests/methods/test_golden_losses.py as well.
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.slow if n in ("fork_norm", "moco") else [])
-        for n in METHODS
-    ],
+    "name", [slow(name) if name in ("fork_norm", "moco") else name for name in METHODS]
 )
 def test_golden_trace(name):
     golden = arrays("train_trace")

@@ -23,6 +23,7 @@ from ancor.training.metrics import Meter
 from ancor.training.run_folder import RunSaver
 from ancor.training.validation import Validator
 from tests import made
+from tests.cases import slow
 from tests.conftest import SMALL
 from tests.refusals import one_line, refused, tells
 from tests.robustness.runs import ROOT
@@ -66,12 +67,12 @@ def windows(monkeypatch):
     [
         (["--max-steps", "11", "-p", "5"], [5, 6]),
         (["--max-steps", "17", "-p", "5"], [5, 5, 6, 5]),  # the last repeats four steps
-        (["--epochs", "2", "-p", "50"], [16, 16]),
-        (["--max-steps", "18", "-p", "50"], [16, 16]),
-        (["--max-steps", "10", "-p", "5"], [5, 5]),
-        (["--max-steps", "3", "-p", "5"], [3]),
+        slow(["--epochs", "2", "-p", "50"], [16, 16]),
+        slow(["--max-steps", "18", "-p", "50"], [16, 16]),
+        slow(["--max-steps", "10", "-p", "5"], [5, 5]),
+        slow(["--max-steps", "3", "-p", "5"], [3]),
         (["--start-epoch", "1", "--epochs", "2", "-p", "5"], [5, 5, 6]),
-        (["--start-epoch", "1", "--max-steps", "6", "-p", "5"], [6]),
+        slow(["--start-epoch", "1", "--max-steps", "6", "-p", "5"], [6]),
     ],
 )
 def test_no_window_is_short_beside_others(flags, expected, windows, tmp_path):
@@ -180,10 +181,10 @@ def a_second_a_step(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--epochs", "2"], [24, 16, 8, 0]),
+        slow(["--epochs", "2"], [24, 16, 8, 0]),
         (["--epochs", "3", "--start-epoch", "1"], [24, 16, 8, 0]),
-        (["--epochs", "9", "--start-epoch", "8", "--max-steps", "12"], [0]),
-        (["--epochs", "9", "--max-steps", "24"], [16, 8, 0]),
+        slow(["--epochs", "9", "--start-epoch", "8", "--max-steps", "12"], [0]),
+        slow(["--epochs", "9", "--max-steps", "24"], [16, 8, 0]),
     ],
 )
 def test_the_time_left_is_of_the_steps_that_are_left(flags, expected, a_second_a_step, tmp_path):
@@ -192,6 +193,7 @@ def test_the_time_left_is_of_the_steps_that_are_left(flags, expected, a_second_a
     assert told_left((tmp_path / "run" / "log.txt").read_text()) == expected
 
 
+@pytest.mark.slow
 def test_the_time_left_of_a_resumed_run_knows_the_epochs_before(a_second_a_step, tmp_path):
     """E25, other cases: a resume within an epoch, and one that is told to begin at another."""
     folder = tmp_path / "run"

@@ -19,6 +19,7 @@ from ancor.training.metrics import Meter
 from ancor.training.state import restore, trainer_state
 from ancor.training.step_guard import StepGuard
 from ancor.training.trainer import Trainer
+from tests.cases import slow
 from tests.conftest import SMALL
 from tests.refusals import refused
 from tests.training.steps import at_each_step
@@ -47,7 +48,7 @@ def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
 # By a small network all pairs; by the large one, whose DropBlock counts, each value once.
 CASES = [("conv4", *case) for case in product((math.nan, math.inf), (0, 1), (1, 2))]
 CASES += [
-    pytest.param("resnet12forcifar", math.nan, 0, 1, marks=pytest.mark.slow),
+    slow("resnet12forcifar", math.nan, 0, 1),
     ("resnet12forcifar", math.inf, 1, 2),
 ]
 

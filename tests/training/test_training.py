@@ -26,6 +26,7 @@ from ancor.training.resolve import resolve
 from ancor.training.run_folder import output_directory
 from ancor.training.validation import Validator
 from tests import made
+from tests.cases import slow
 from tests.conftest import QUICK, SMALL
 from tests.refusals import refused, refuses, tells
 
@@ -139,9 +140,7 @@ def test_the_same_command_gives_the_same_weights_whatever_the_workers(quick_run,
     assert_same_weights(quick_run / "last.pth.tar", tmp_path / "again" / "last.pth.tar")
 
 
-@pytest.mark.parametrize(
-    "arch", ["conv4", pytest.param("resnet12forcifar", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("arch", ["conv4", slow("resnet12forcifar")])
 def test_a_resumed_run_ends_in_the_same_weights(arch, tmp_path, monkeypatch):
     digits = DATASETS["digits"]
     few = replace(
