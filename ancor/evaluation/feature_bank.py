@@ -212,8 +212,10 @@ def kind_of(
         features_out: a name of `FEATURES_OUT`, which goes before that.
 
     Raises:
-        InputError: the two ask for different features.
+        InputError: `features_out` is none of them, or the two ask for different features.
     """
+    if features_out is not None:
+        choose("`features_out`", features_out, FEATURES_OUT)
     check_one_kind(only_base, features_out)
     if features_out is not None:
         return FEATURES_OUT[features_out]

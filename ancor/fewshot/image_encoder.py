@@ -294,7 +294,5 @@ def load_encoder(
     transforms = from_dict(DataConfig, {**base, **changes}, repr(str(path))).transforms
     check_image_size(encoder.config.arch, transforms.size)
     runtime = Runtime.named(device, precision, batch_size=batch_size, quiet=quiet)
-    if features_out is not None:
-        choose("`features_out`", features_out, FEATURES_OUT)
     about = checkpoint.about(content)
     return ImageEncoder(encoder, transforms, runtime, only_base, about, features_out)

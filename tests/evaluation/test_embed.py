@@ -153,3 +153,5 @@ def test_features_that_are_asked_for_twice_have_to_be_the_same():
             EvaluationConfig(only_base=only_base, features_out="both")
         with refuses(words, "`features_out` both"):  # as `discover`, `app` and Python ask
             kind_of(encoder, {}, only_base, "both")
+    with refuses("`features_out` 'bad'", "both, frozen, head"):
+        kind_of(encoder, {}, None, "bad")

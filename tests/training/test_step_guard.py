@@ -47,10 +47,7 @@ def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 # By a small network all pairs; by the large one, whose DropBlock counts, each value once.
 CASES = [("conv4", *case) for case in product((math.nan, math.inf), (0, 1), (1, 2))]
-CASES += [
-    slow("resnet12forcifar", math.nan, 0, 1),
-    ("resnet12forcifar", math.inf, 1, 2),
-]
+CASES += [slow("resnet12forcifar", math.nan, 0, 1), ("resnet12forcifar", math.inf, 1, 2)]
 
 
 @pytest.mark.parametrize(("arch", "value", "seed", "accumulate"), CASES)
